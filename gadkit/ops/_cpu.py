@@ -1,0 +1,335 @@
+"""CPU kernels in Numba: the same arithmetic as the CUDA ones, over tasks of equal numbers of edges.
+
+Three things keep the loops at the speed of the memory: the dimension is a compile-time constant (a kernel is
+made per dimension and cached on disk), a row's sum stays in registers (`_lanes`), and the rows of the edges
+`AHEAD` places further on are prefetched. A row longer than a chunk is summed in pieces that are merged in
+order, so one popular product uses every thread and the result does not depend on their number.
+"""
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from gadkit.graph import CHUNK, CSR
+from gadkit.ops._lanes import VECTOR, axpy, exp, prefetch, store, zeros
+
+AHEAD = 16  # edges; fewer leaves the memory idle, more evicts rows before they are used
+TILE = 256  # numbers of a row summed at once: they fit the registers of a machine with AVX-512
+LOWEST = -3.0e38  # stands for minus infinity in float32 and float64: finite, because fastmath assumes so
+JIT = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+FAST = {**JIT, "fastmath": {"nnan", "ninf", "nsz", "arcp", "contract", "reassoc"}}
+
+
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
+def run(kernel, num_tasks: int, *args) -> None:
+    """Call `kernel(begin, end, *args)` for blocks of tasks on as many threads as torch uses.
+
+    Tensors are passed as flat arrays. Kernels release the GIL. Blocks are handed out as threads become free;
+    every task writes its own output, so the schedule does not show in the result.
+    """
+    args = [arg.detach().view(-1).numpy() if isinstance(arg, Tensor) else arg for arg in args]
+    threads = torch.get_num_threads()
+    blocks = min(num_tasks, 8 * threads)
+    if threads == 1 or blocks < 2:
+        kernel(0, num_tasks, *args)
+        return
+    cuts = [num_tasks * i // blocks for i in range(blocks + 1)]
+    pool = _pool(os.getpid(), threads)  # threads do not survive a fork, so a child starts its own
+    for block in [pool.submit(kernel, *cut, *args) for cut in zip(cuts, cuts[1:], strict=False)]:
+        block.result()
+
+
+class Packed(NamedTuple):
+    """A CSR with its plan as the flat list of tensors that a torch operator takes; see `graph.RowPlan`."""
+
+    indptr: Tensor
+    indices: Tensor
+    task_ptr: Tensor
+    long_row: Tensor
+    chunk_ptr: Tensor
+    chunk_row: Tensor
+    chunk_begin: Tensor
+    chunk_end: Tensor
+
+    def run_rows(self, kernel, *args) -> None:
+        """Run a kernel on the rows; it leaves those longer than a chunk empty."""
+        rows = self.chunk_row[:0]
+        run(kernel, len(self.task_ptr) - 1, self.task_ptr, self.indptr[:-1], self.indptr[1:], rows, self.indices, *args)
+
+    def run_chunks(self, kernel, *args) -> None:
+        """Run a kernel on the chunks of the longer rows, one task each."""
+        one_each = torch.arange(len(self.chunk_row) + 1)
+        run(kernel, len(self.chunk_row), one_each, self.chunk_begin, self.chunk_end, self.chunk_row, self.indices, *args)
+
+    def sum_chunks(self, partial: Tensor) -> Tensor:
+        """Add up the chunks of each long row, in their order: (num_chunks, ...) to (num_long, ...)."""
+        return torch.segment_reduce(partial, "sum", offsets=self.chunk_ptr, axis=0)
+
+
+def pack(csr: CSR) -> list[Tensor]:
+    """Return the tensors of a CSR and its plan in the order of `Packed`."""
+    return [csr.indptr, csr.indices, *csr.plan]
+
+
+@njit(forceinline=True, **JIT)
+def mix(z):
+    """Scramble 64 bits (the finalizer of SplitMix64, Steele, Lea and Flood, OOPSLA 2014)."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(forceinline=True, **JIT)
+def keeps(src, dst, drop_below, key):
+    """Toss the coin of one edge; 32 bits of the hash against the drop rate in units of 2^-32."""
+    edge = (np.uint64(src) << np.uint64(32)) | np.uint64(dst)
+    return (mix(edge ^ key) >> np.uint64(32)) >= drop_below
+
+
+@njit(**JIT)
+def kept_columns(begins, ends, rows, first, last, indices, drop_below, key, rows_are_dst):
+    """Compact the columns that DropEdge keeps in the pieces [first, last), and say where each piece begins and ends.
+
+    Dropping before gathering keeps the prefetch distance and the vector loops full.
+    """
+    room = 0
+    for piece in range(first, last):
+        room += ends[piece] - begins[piece] if ends[piece] - begins[piece] <= CHUNK else 0
+    columns = np.empty(room, indices.dtype)
+    pointer = np.zeros(last - first + 1, np.int64)
+    count = 0
+    for piece in range(first, last):
+        row = rows[piece] if len(rows) else piece
+        if ends[piece] - begins[piece] <= CHUNK:
+            for e in range(begins[piece], ends[piece]):
+                column = indices[e]
+                src, dst = (column, row) if rows_are_dst else (row, column)
+                if keeps(src, dst, drop_below, key):
+                    columns[count] = column
+                    count += 1
+        pointer[piece - first + 1] = count
+    return columns, pointer[:-1], pointer[1:]
+
+
+@njit(forceinline=True, **JIT)
+def weighted_sum(total, weight, columns, begin, end, x, stride, offset):
+    """total + sum of weight[k - begin] * x[columns[k] * stride + offset : + width] over begin <= k < end."""
+    last = len(columns) - 1
+    for k in range(begin, end):
+        prefetch(total, x, np.int64(columns[min(k + AHEAD, last)]) * stride + offset)
+        total = axpy(total, weight[k - begin], x, np.int64(columns[k]) * stride + offset)
+    return total
+
+
+@njit(forceinline=True, **JIT)
+def weighted_sums(total, total_pos, weight, weight_pos, columns, begin, end, x, stride, offset):
+    """Two such sums of the same rows under two weights; the rows are read once."""
+    last = len(columns) - 1
+    for k in range(begin, end):
+        prefetch(total, x, np.int64(columns[min(k + AHEAD, last)]) * stride + offset)
+        at = np.int64(columns[k]) * stride + offset
+        total = axpy(total, weight[k - begin], x, at)
+        total_pos = axpy(total_pos, weight_pos[k - begin], x, at)
+    return total, total_pos
+
+
+def tiles(dim: int) -> tuple[int, int]:
+    """Return (width, count) of equal tiles covering `dim` columns; the last may overlap the one before it."""
+    count = -(-dim // TILE)
+    return -(-dim // count), count
+
+
+# A kernel works on pieces: a piece is a row of at most CHUNK edges, or a chunk of a longer one. `rows` names
+# the row of each piece and is empty where pieces are the rows themselves; longer rows are then left at zero.
+
+
+@functools.cache
+def spmm_kernel(dim: int):
+    """Make the kernel of out = diag(scale_dst) A diag(scale_src) x; an empty scale stands for ones."""
+    width, count = tiles(dim)
+
+    @njit(cache=True, **FAST)
+    def kernel(first, last, task_ptr, begins, ends, rows, indices, x, scale_dst, scale_src, out):
+        weight = np.ones(CHUNK, x.dtype)
+        for piece in range(task_ptr[first], task_ptr[last]):
+            begin, end = begins[piece], ends[piece]
+            if end - begin > CHUNK:
+                end = begin
+            if len(scale_src):
+                for k in range(begin, end):
+                    weight[k - begin] = scale_src[indices[k]]
+            scale = scale_dst[piece] if len(scale_dst) else x.dtype.type(1)
+            for tile in range(count):
+                offset = min(tile * width, dim - width)
+                total = weighted_sum(zeros(width, x), weight, indices, begin, end, x, dim, offset)
+                store(total, scale, out, piece * dim + offset)
+
+    return kernel
+
+
+@functools.cache
+def gat_forward_kernel(heads: int, dim: int, keep: bool):
+    """Make the kernel of one gather: attention logits, their softmax, and the weighted sum of the sources.
+
+    With `keep` it also writes what the backward needs: a_pos = sum of alpha over positive logits, and
+    c = (sum of alpha h over positive logits) - a_pos out.
+    """
+    width, count = tiles(dim)
+
+    @njit(cache=True, **FAST)
+    def kernel(
+        first, last, task_ptr, begins, ends, rows, indices,
+        h, score_src, score_dst, slope, drop_below, key, out, lse, a_pos, c,
+    ):  # fmt: skip
+        weight, weight_pos = np.empty(CHUNK, h.dtype), np.empty(CHUNK, h.dtype)
+        for task in range(first, last):
+            start, stop = task_ptr[task], task_ptr[task + 1]
+            columns, froms, tos = indices, begins[start:stop], ends[start:stop]
+            if drop_below:
+                columns, froms, tos = kept_columns(begins, ends, rows, start, stop, indices, drop_below, key, True)
+            for piece in range(start, stop):
+                begin, end = froms[piece - start], tos[piece - start]
+                if end - begin > CHUNK:
+                    end = begin
+                for head in range(heads):
+                    at = piece * heads + head
+                    top = h.dtype.type(LOWEST)
+                    for k in range(begin, end):
+                        logit = score_dst[at] + score_src[np.int64(columns[k]) * heads + head]
+                        logit = logit if logit > 0 else slope * logit
+                        weight[k - begin] = logit
+                        top = max(top, logit)
+                    mass, mass_pos = h.dtype.type(0), h.dtype.type(0)
+                    for k in range(end - begin):
+                        positive = weight[k] > 0
+                        weight[k] = exp(weight[k] - top)
+                        weight_pos[k] = weight[k] if positive else 0
+                        mass += weight[k]
+                        mass_pos += weight_pos[k]
+                    scale = 1 / mass if end > begin else h.dtype.type(0)
+                    lse[at] = top + np.log(mass) if end > begin else h.dtype.type(LOWEST)
+                    for tile in range(count):
+                        offset = head * dim + min(tile * width, dim - width)
+                        to = piece * heads * dim + offset
+                        total, total_pos = zeros(width, h), zeros(width, h)
+                        if keep:
+                            total, total_pos = weighted_sums(
+                                total, total_pos, weight, weight_pos, columns, begin, end, h, heads * dim, offset
+                            )
+                            store(total_pos, scale, c, to)
+                        else:
+                            total = weighted_sum(total, weight, columns, begin, end, h, heads * dim, offset)
+                        store(total, scale, out, to)
+                    if keep:
+                        a_pos[at] = mass_pos * scale
+                        for d in range(at * dim, (at + 1) * dim):
+                            c[d] -= a_pos[at] * out[d]
+
+    return kernel
+
+
+@functools.cache
+def gat_backward_kernel(heads: int, dim: int):
+    """Make the kernel of the source pass: one gather of the output's gradient over the transpose.
+
+    `facts` holds (score_dst, lse, <g, out>) per destination and head, together so that an edge reads one line.
+    """
+    width, count = tiles(dim)
+
+    @njit(cache=True, **FAST)
+    def kernel(
+        first, last, task_ptr, begins, ends, rows, indices,
+        g, h, score_src, facts, slope, drop_below, key, d_h, d_score_src,
+    ):  # fmt: skip
+        weight, weight_pos = np.empty(CHUNK, g.dtype), np.empty(CHUNK, g.dtype)
+        pos = np.empty(dim, g.dtype)
+        for task in range(first, last):
+            start, stop = task_ptr[task], task_ptr[task + 1]
+            columns, froms, tos = indices, begins[start:stop], ends[start:stop]
+            if drop_below:
+                columns, froms, tos = kept_columns(begins, ends, rows, start, stop, indices, drop_below, key, False)
+            for piece in range(start, stop):
+                begin, end = froms[piece - start], tos[piece - start]
+                if end - begin > CHUNK:
+                    end = begin
+                row = rows[piece] if len(rows) else piece
+                for head in range(heads):
+                    dots, dots_pos = g.dtype.type(0), g.dtype.type(0)  # sums of alpha <g, out>
+                    for k in range(begin, end):
+                        fact = (np.int64(columns[k]) * heads + head) * 3
+                        logit = facts[fact] + score_src[row * heads + head]
+                        positive = logit > 0
+                        alpha = exp(min((logit if positive else slope * logit) - facts[fact + 1], g.dtype.type(0)))
+                        weight[k - begin] = alpha
+                        weight_pos[k - begin] = alpha if positive else 0
+                        dots += alpha * facts[fact + 2]
+                        dots_pos += weight_pos[k - begin] * facts[fact + 2]
+                    for tile in range(count):
+                        offset = min(tile * width, dim - width)
+                        total, total_pos = weighted_sums(
+                            zeros(width, g), zeros(width, g), weight, weight_pos,
+                            columns, begin, end, g, heads * dim, head * dim + offset,
+                        )  # fmt: skip
+                        store(total, g.dtype.type(1), d_h, (piece * heads + head) * dim + offset)
+                        store(total_pos, g.dtype.type(1), pos, offset)
+                    own, own_pos = g.dtype.type(0), g.dtype.type(0)
+                    for d in range(dim):
+                        own += h[(row * heads + head) * dim + d] * d_h[(piece * heads + head) * dim + d]
+                        own_pos += h[(row * heads + head) * dim + d] * pos[d]
+                    d_score_src[piece * heads + head] = slope * (own - dots) + (1 - slope) * (own_pos - dots_pos)
+
+    return kernel
+
+
+@njit(cache=True, **FAST)
+def row_dots(first, last, dim, block, x, y, z, xy, xz):
+    """Write <x, y> and <x, z> of every row, `block` rows a task; a stream, nothing is gathered."""
+    for row in range(first * block, min(last * block, len(xy))):
+        total_y, total_z = x.dtype.type(0), x.dtype.type(0)
+        for d in range(row * dim, (row + 1) * dim):
+            total_y += x[d] * y[d]
+            total_z += x[d] * z[d]
+        xy[row], xz[row] = total_y, total_z
+
+
+@njit(forceinline=True, **JIT)
+def _prefetch_row(x, at, dim):
+    for d in range(0, dim, VECTOR):
+        prefetch(zeros(1, x), x, at + d)
+
+
+@njit(cache=True, **FAST)
+def edge_dot_kernel(first, last, dim, block, z_src, z_dst, src, dst, out):
+    """Write <z_src[src], z_dst[dst]> of every pair, `block` pairs a task."""
+    for e in range(first * block, min(last * block, len(out))):
+        ahead = min(e + AHEAD // 2, len(out) - 1)
+        _prefetch_row(z_src, src[ahead] * dim, dim)
+        _prefetch_row(z_dst, dst[ahead] * dim, dim)
+        a, b = src[e] * dim, dst[e] * dim
+        total = z_src.dtype.type(0)
+        for d in range(dim):
+            total += z_src[a + d] * z_dst[b + d]
+        out[e] = total
+
+
+@njit(cache=True, **FAST)
+def edge_dot_backward_kernel(first, last, dim, block, g, z, to, of, d_z):
+    """Add g * z[of] into d_z[to] for every pair; a task owns `block` columns, so nobody else writes there."""
+    low, high = first * block, min(last * block, dim)
+    for e in range(len(g)):
+        ahead = min(e + AHEAD, len(g) - 1)
+        prefetch(zeros(1, z), z, of[ahead] * dim + low)
+        prefetch(zeros(1, z), d_z, to[ahead] * dim + low)
+        a, b = to[e] * dim, of[e] * dim
+        for d in range(low, high):
+            d_z[a + d] += g[e] * z[b + d]
