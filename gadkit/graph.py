@@ -1,10 +1,11 @@
 """Graphs in compressed sparse row form: one relation (`CSR`) and many of them (`HeteroGraph`).
 
-Rows are destinations and `indices` their sources, so an aggregation over in-neighbors reads one row.
-What a kernel needs besides the rows (the transpose, the degrees, the plan that cuts them into equal
-work) is computed once and kept on the graph object.
+Rows are destinations and `indices` their sources, so an aggregation over in-neighbors reads one
+row. What a kernel needs besides the rows (the transpose, the degrees, the plan that cuts them into
+equal work) is computed once and kept on the graph object.
 """
 
+import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -458,7 +459,7 @@ class HeteroGraph:
 
     @cached_property
     def homogeneous(self) -> CSR:
-        """One symmetric CSR over all nodes: relations, their reverses, and self-loops, each once."""
+        """One symmetric CSR over all nodes: relations, their reverses and self-loops, each once."""
         loops = torch.arange(self.total)
         keys = [loops * self.total + loops]
         for (src_type, _, dst_type), csr in self.edges.items():
@@ -470,10 +471,24 @@ class HeteroGraph:
         csr.__dict__.update(is_sorted=True, is_symmetric=True, _transpose=csr)
         return csr
 
+    @cached_property
+    def fingerprint(self) -> list[int]:
+        """Checksums of everything the graph holds: equal for equal graphs, in any process."""
+        tensors = [tensor for csr in self.edges.values() for tensor in (csr.indptr, csr.indices)]
+        tensors += [self.x[name] for name in self.node_types] if self.x is not None else []
+        tensors += [self.labels] if self.labels is not None else []
+        names = zlib.crc32(repr((self.num_nodes, self.edge_types)).encode())
+        return [names, *map(checksum, tensors)]
+
     def __repr__(self) -> str:
         nodes = ", ".join(f"{count:,} {name}" for name, count in self.num_nodes.items())
         edges = ", ".join(f"{csr.num_edges:,} {name}" for (_, name, _), csr in self.edges.items())
         return f"HeteroGraph(nodes: {nodes}; edges: {edges})"
+
+
+def checksum(tensor: Tensor) -> int:
+    """Return the CRC-32 of a tensor's bytes."""
+    return zlib.crc32(tensor.contiguous().view(torch.uint8).numpy(force=True))
 
 
 def check_finite(x: Tensor, name: str) -> None:

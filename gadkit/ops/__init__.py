@@ -1,7 +1,9 @@
-"""Sparse graph operations on torch tensors, each differentiable and with a plain-torch oracle beside it.
+"""Sparse graph operations on torch tensors, each differentiable and with a plain-torch oracle
+beside it.
 
-`spmm` multiplies by a (scaled) adjacency matrix, `edge_dot` takes one dot product per pair, `gat_aggregate`
-sums neighbors under softmax attention. Torch's dispatcher picks the kernel by the device of the tensors.
+`spmm` multiplies by a (scaled) adjacency matrix, `edge_dot` takes one dot product per pair,
+`gat_aggregate` sums neighbors under softmax attention. Torch's dispatcher picks the kernel by the
+device of the tensors.
 """
 
 from gadkit.ops.gat import attention, gat_aggregate, gat_aggregate_reference

@@ -1,9 +1,10 @@
 """CPU kernels in Numba: the same arithmetic as the CUDA ones, over tasks of equal numbers of edges.
 
-Three things keep the loops at the speed of the memory: the dimension is a compile-time constant (a kernel is
-made per dimension and cached on disk), a row's sum stays in registers (`_lanes`), and the rows of the edges
-`AHEAD` places further on are prefetched. A row longer than a chunk is summed in pieces that are merged in
-order, so one popular product uses every thread and the result does not depend on their number.
+Three things keep the loops at the speed of the memory: the dimension is a compile-time constant (a
+kernel is made per dimension and cached on disk), a row's sum stays in registers (`_lanes`), and the
+rows of the edges `AHEAD` places further on are prefetched. A row longer than a chunk is summed in
+pieces that are merged in order, so one popular product uses every thread and the result does not
+depend on their number.
 """
 
 import functools
@@ -21,7 +22,9 @@ from gadkit.ops._lanes import VECTOR, axpy, exp, prefetch, store, zeros
 
 AHEAD = 16  # edges; fewer leaves the memory idle, more evicts rows before they are used
 TILE = 256  # numbers of a row summed at once: they fit the registers of a machine with AVX-512
-LOWEST = -3.0e38  # stands for minus infinity in float32 and float64: finite, because fastmath assumes so
+LOWEST = (
+    -3.0e38
+)  # stands for minus infinity in float32 and float64: finite, because fastmath assumes so
 JIT = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 FAST = {**JIT, "fastmath": {"nnan", "ninf", "nsz", "arcp", "contract", "reassoc"}}
 
@@ -34,8 +37,8 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
 def run(kernel, num_tasks: int, *args) -> None:
     """Call `kernel(begin, end, *args)` for blocks of tasks on as many threads as torch uses.
 
-    Tensors are passed as flat arrays. Kernels release the GIL. Blocks are handed out as threads become free;
-    every task writes its own output, so the schedule does not show in the result.
+    Tensors are passed as flat arrays. Kernels release the GIL. Blocks are handed out as threads
+    become free; every task writes its own output, so the schedule does not show in the result.
     """
     args = [arg.detach().view(-1).numpy() if isinstance(arg, Tensor) else arg for arg in args]
     threads = torch.get_num_threads()
@@ -50,7 +53,8 @@ def run(kernel, num_tasks: int, *args) -> None:
 
 
 class Packed(NamedTuple):
-    """A CSR with its plan as the flat list of tensors that a torch operator takes; see `graph.RowPlan`."""
+    """A CSR with its plan as the flat list of tensors that a torch operator takes; see
+    `graph.RowPlan`."""
 
     indptr: Tensor
     indices: Tensor
@@ -64,15 +68,33 @@ class Packed(NamedTuple):
     def run_rows(self, kernel, *args) -> None:
         """Run a kernel on the rows; it leaves those longer than a chunk empty."""
         rows = self.chunk_row[:0]
-        run(kernel, len(self.task_ptr) - 1, self.task_ptr, self.indptr[:-1], self.indptr[1:], rows, self.indices, *args)
+        run(
+            kernel,
+            len(self.task_ptr) - 1,
+            self.task_ptr,
+            self.indptr[:-1],
+            self.indptr[1:],
+            rows,
+            self.indices,
+            *args,
+        )
 
     def run_chunks(self, kernel, *args) -> None:
         """Run a kernel on the chunks of the longer rows, one task each."""
         one_each = torch.arange(len(self.chunk_row) + 1)
-        run(kernel, len(self.chunk_row), one_each, self.chunk_begin, self.chunk_end, self.chunk_row, self.indices, *args)
+        run(
+            kernel,
+            len(self.chunk_row),
+            one_each,
+            self.chunk_begin,
+            self.chunk_end,
+            self.chunk_row,
+            self.indices,
+            *args,
+        )
 
     def sum_chunks(self, partial: Tensor) -> Tensor:
-        """Add up the chunks of each long row, in their order: (num_chunks, ...) to (num_long, ...)."""
+        """Add up the chunks of each long row in order: (num_chunks, ...) to (num_long, ...)."""
         return torch.segment_reduce(partial, "sum", offsets=self.chunk_ptr, axis=0)
 
 
@@ -98,7 +120,8 @@ def keeps(src, dst, drop_below, key):
 
 @njit(**JIT)
 def kept_columns(begins, ends, rows, first, last, indices, drop_below, key, rows_are_dst):
-    """Compact the columns that DropEdge keeps in the pieces [first, last), and say where each piece begins and ends.
+    """Compact the columns that DropEdge keeps in the pieces [first, last), and say where each piece
+    begins and ends.
 
     Dropping before gathering keeps the prefetch distance and the vector loops full.
     """
@@ -123,7 +146,7 @@ def kept_columns(begins, ends, rows, first, last, indices, drop_below, key, rows
 
 @njit(forceinline=True, **JIT)
 def weighted_sum(total, weight, columns, begin, end, x, stride, offset):
-    """total + sum of weight[k - begin] * x[columns[k] * stride + offset : + width] over begin <= k < end."""
+    """Add weight[k - begin] * x[columns[k] * stride + offset : + width] for begin <= k < end."""
     last = len(columns) - 1
     for k in range(begin, end):
         prefetch(total, x, np.int64(columns[min(k + AHEAD, last)]) * stride + offset)
@@ -144,18 +167,19 @@ def weighted_sums(total, total_pos, weight, weight_pos, columns, begin, end, x, 
 
 
 def tiles(dim: int) -> tuple[int, int]:
-    """Return (width, count) of equal tiles covering `dim` columns; the last may overlap the one before it."""
+    """Return (width, count) of equal tiles covering `dim` columns; the last two may overlap."""
     count = -(-dim // TILE)
     return -(-dim // count), count
 
 
-# A kernel works on pieces: a piece is a row of at most CHUNK edges, or a chunk of a longer one. `rows` names
-# the row of each piece and is empty where pieces are the rows themselves; longer rows are then left at zero.
+# A kernel works on pieces: a piece is a row of at most CHUNK edges, or a chunk of a longer one.
+# `rows` names the row of each piece and is empty where pieces are the rows themselves; longer rows
+# are then left at zero.
 
 
 @functools.cache
 def spmm_kernel(dim: int):
-    """Make the kernel of out = diag(scale_dst) A diag(scale_src) x; an empty scale stands for ones."""
+    """Make the kernel of diag(scale_dst) A diag(scale_src) x; an empty scale stands for ones."""
     width, count = tiles(dim)
 
     @njit(cache=True, **FAST)
@@ -179,10 +203,11 @@ def spmm_kernel(dim: int):
 
 @functools.cache
 def gat_forward_kernel(heads: int, dim: int, keep: bool):
-    """Make the kernel of one gather: attention logits, their softmax, and the weighted sum of the sources.
+    """Make the kernel of one gather: attention logits, their softmax, and the weighted sum of the
+    sources.
 
-    With `keep` it also writes what the backward needs: a_pos = sum of alpha over positive logits, and
-    c = (sum of alpha h over positive logits) - a_pos out.
+    With `keep` it also writes what the backward needs: a_pos = sum of alpha over positive logits,
+    and c = (sum of alpha h over positive logits) - a_pos out.
     """
     width, count = tiles(dim)
 
@@ -196,7 +221,9 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
             start, stop = task_ptr[task], task_ptr[task + 1]
             columns, froms, tos = indices, begins[start:stop], ends[start:stop]
             if drop_below:
-                columns, froms, tos = kept_columns(begins, ends, rows, start, stop, indices, drop_below, key, True)
+                columns, froms, tos = kept_columns(
+                    begins, ends, rows, start, stop, indices, drop_below, key, True
+                )
             for piece in range(start, stop):
                 begin, end = froms[piece - start], tos[piece - start]
                 if end - begin > CHUNK:
@@ -224,11 +251,22 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
                         total, total_pos = zeros(width, h), zeros(width, h)
                         if keep:
                             total, total_pos = weighted_sums(
-                                total, total_pos, weight, weight_pos, columns, begin, end, h, heads * dim, offset
+                                total,
+                                total_pos,
+                                weight,
+                                weight_pos,
+                                columns,
+                                begin,
+                                end,
+                                h,
+                                heads * dim,
+                                offset,
                             )
                             store(total_pos, scale, c, to)
                         else:
-                            total = weighted_sum(total, weight, columns, begin, end, h, heads * dim, offset)
+                            total = weighted_sum(
+                                total, weight, columns, begin, end, h, heads * dim, offset
+                            )
                         store(total, scale, out, to)
                     if keep:
                         a_pos[at] = mass_pos * scale
@@ -242,7 +280,8 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
 def gat_backward_kernel(heads: int, dim: int):
     """Make the kernel of the source pass: one gather of the output's gradient over the transpose.
 
-    `facts` holds (score_dst, lse, <g, out>) per destination and head, together so that an edge reads one line.
+    `facts` holds (score_dst, lse, <g, out>) per destination and head, together so that an edge
+    reads one line.
     """
     width, count = tiles(dim)
 
@@ -257,7 +296,9 @@ def gat_backward_kernel(heads: int, dim: int):
             start, stop = task_ptr[task], task_ptr[task + 1]
             columns, froms, tos = indices, begins[start:stop], ends[start:stop]
             if drop_below:
-                columns, froms, tos = kept_columns(begins, ends, rows, start, stop, indices, drop_below, key, False)
+                columns, froms, tos = kept_columns(
+                    begins, ends, rows, start, stop, indices, drop_below, key, False
+                )
             for piece in range(start, stop):
                 begin, end = froms[piece - start], tos[piece - start]
                 if end - begin > CHUNK:
@@ -269,7 +310,12 @@ def gat_backward_kernel(heads: int, dim: int):
                         fact = (np.int64(columns[k]) * heads + head) * 3
                         logit = facts[fact] + score_src[row * heads + head]
                         positive = logit > 0
-                        alpha = exp(min((logit if positive else slope * logit) - facts[fact + 1], g.dtype.type(0)))
+                        alpha = exp(
+                            min(
+                                (logit if positive else slope * logit) - facts[fact + 1],
+                                g.dtype.type(0),
+                            )
+                        )
                         weight[k - begin] = alpha
                         weight_pos[k - begin] = alpha if positive else 0
                         dots += alpha * facts[fact + 2]
@@ -284,9 +330,14 @@ def gat_backward_kernel(heads: int, dim: int):
                         store(total_pos, g.dtype.type(1), pos, offset)
                     own, own_pos = g.dtype.type(0), g.dtype.type(0)
                     for d in range(dim):
-                        own += h[(row * heads + head) * dim + d] * d_h[(piece * heads + head) * dim + d]
+                        own += (
+                            h[(row * heads + head) * dim + d]
+                            * d_h[(piece * heads + head) * dim + d]
+                        )
                         own_pos += h[(row * heads + head) * dim + d] * pos[d]
-                    d_score_src[piece * heads + head] = slope * (own - dots) + (1 - slope) * (own_pos - dots_pos)
+                    d_score_src[piece * heads + head] = slope * (own - dots) + (1 - slope) * (
+                        own_pos - dots_pos
+                    )
 
     return kernel
 
@@ -324,7 +375,7 @@ def edge_dot_kernel(first, last, dim, block, z_src, z_dst, src, dst, out):
 
 @njit(cache=True, **FAST)
 def edge_dot_backward_kernel(first, last, dim, block, g, z, to, of, d_z):
-    """Add g * z[of] into d_z[to] for every pair; a task owns `block` columns, so nobody else writes there."""
+    """Add g * z[of] into d_z[to] for every pair; a task owns `block` columns of d_z."""
     low, high = first * block, min(last * block, dim)
     for e in range(len(g)):
         ahead = min(e + AHEAD, len(g) - 1)

@@ -1,8 +1,9 @@
 """Vector registers for Numba: an accumulator that stays in registers while rows are added to it.
 
-A NumPy scratch array would do, but LLVM cannot prove that it does not overlap the features, so it would be
-loaded and stored on every edge. `Lanes` is a plain value instead: the row as vectors of 16 numbers. With a
-prefetch some edges ahead, the loop over edges becomes one load and one multiply-add per vector.
+A NumPy scratch array would do, but LLVM cannot prove that it does not overlap the features, so it
+would be loaded and stored on every edge. `Lanes` is a plain value instead: the row as vectors of 16
+numbers. With a prefetch some edges ahead, the loop over edges becomes one load and one multiply-add
+per vector.
 """
 
 import numpy as np
@@ -15,8 +16,14 @@ VECTOR = 16  # numbers per register: 64 bytes of float32, a cache line
 LINE = 64  # bytes
 INT32 = ir.IntType(32)
 
-LOG2E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(0.693145752), np.float32(1.42860677e-06)
-TAYLOR = tuple(np.float32(1 / f) for f in (5040, 720, 120, 24, 6, 2))  # of exp around 0, degree 7 first
+LOG2E, LN2_HIGH, LN2_LOW = (
+    np.float32(1.44269504),
+    np.float32(0.693145752),
+    np.float32(1.42860677e-06),
+)
+TAYLOR = tuple(
+    np.float32(1 / f) for f in (5040, 720, 120, 24, 6, 2)
+)  # of exp around 0, degree 7 first
 
 
 class Lanes(types.Type):
@@ -27,7 +34,7 @@ class Lanes(types.Type):
         super().__init__(name=f"Lanes({dtype}, {width})")
 
     def parts(self) -> list[tuple[int, int]]:
-        """Return (first column, length) of each vector: whole ones, then shrinking powers of two."""
+        """Return (first column, length) of each vector: whole ones, then powers of two."""
         whole, rest = divmod(self.width, VECTOR)
         parts = [(VECTOR * i, VECTOR) for i in range(whole)]
         for length in (8, 4, 2, 1):
@@ -57,12 +64,14 @@ def _vector_at(context, builder, array_type, array, offset, column, vector):
 def _splat(builder, scalar, vector):
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(INT32, 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT32, vector.count), None))
+    return builder.shuffle_vector(
+        first, undefined, ir.Constant(ir.VectorType(INT32, vector.count), None)
+    )
 
 
 @intrinsic(prefer_literal=True)
 def zeros(typing, width, like):
-    """zeros(width, like): `width` zeros of the dtype of array `like`; the width is a compile-time constant."""
+    """zeros(width, like): `width`, a compile-time constant, zeros of the dtype of `like`."""
     lanes = Lanes(like.dtype, width.literal_value)
 
     def codegen(context, builder, signature, args):
@@ -79,7 +88,9 @@ def axpy(typing, lanes, a, x, offset):
         total, a, x, offset = args
         for i, (column, _) in enumerate(signature.args[0].parts()):
             old = builder.extract_value(total, i)
-            row = builder.load(_vector_at(context, builder, signature.args[2], x, offset, column, old.type))
+            row = builder.load(
+                _vector_at(context, builder, signature.args[2], x, offset, column, old.type)
+            )
             row.align = signature.args[0].dtype.bitwidth // 8
             product = builder.fmul(_splat(builder, a, old.type), row, flags=["contract"])
             total = builder.insert_value(total, builder.fadd(old, product, flags=["contract"]), i)
@@ -96,7 +107,9 @@ def store(typing, lanes, a, out, offset):
         total, a, out, offset = args
         for i, (column, _) in enumerate(signature.args[0].parts()):
             vector = builder.extract_value(total, i)
-            address = _vector_at(context, builder, signature.args[2], out, offset, column, vector.type)
+            address = _vector_at(
+                context, builder, signature.args[2], out, offset, column, vector.type
+            )
             written = builder.store(builder.fmul(_splat(builder, a, vector.type), vector), address)
             written.align = signature.args[0].dtype.bitwidth // 8
         return context.get_dummy_value()
@@ -106,7 +119,7 @@ def store(typing, lanes, a, out, offset):
 
 @intrinsic
 def prefetch(typing, lanes, x, offset):
-    """prefetch(lanes, x, offset): ask for x[offset : offset + width of lanes] before it is needed."""
+    """prefetch(lanes, x, offset): ask for x[offset : offset + width] before it is needed."""
     columns = range(0, lanes.width, LINE // (x.dtype.bitwidth // 8))
 
     def codegen(context, builder, signature, args):
@@ -134,7 +147,7 @@ def _power_of_two(typing, exponent):
 
 
 def exp(x):
-    """exp of a non-positive number; in float32 without a call, so that loops over it become vector code."""
+    """Return e to a non-positive power; in float32 without a call, so that loops vectorize."""
     return np.exp(x)
 
 
@@ -143,7 +156,8 @@ def _exp(x):
     if x != types.float32:
         return lambda x: np.exp(x)
 
-    # exp(x) = 2^k exp(r) with |r| <= ln(2) / 2; r in two steps (Cody and Waite), exp(r) by its series.
+    # exp(x) = 2^k exp(r) with |r| <= ln(2) / 2; r in two steps (Cody and Waite), exp(r) by its
+    # series.
     def exp32(x):
         x = max(x, np.float32(-87.0))  # below, 2^k would leave the normal range
         k = np.floor(x * LOG2E + np.float32(0.5))

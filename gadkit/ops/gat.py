@@ -1,14 +1,17 @@
-"""Softmax attention over in-neighbors, fused: one gather forward, one backward, nothing per edge kept.
+"""Softmax attention over in-neighbors, fused: one gather forward and one backward.
 
-Velickovic et al., Graph Attention Networks, ICLR 2018, eqs. 1 to 4. For destination i and its sources j, with
-score_dst[i] = <a_dst, W h_i> and score_src[j] = <a_src, W h_j> given by the caller,
+Velickovic et al., Graph Attention Networks, ICLR 2018, eqs. 1 to 4. For destination i and its
+sources j, with score_dst[i] = <a_dst, W h_i> and score_src[j] = <a_src, W h_j> given by the caller,
 
-    logit_ij = LeakyReLU(score_dst[i] + score_src[j])      alpha_i. = softmax_j logit_ij      out_i = sum_j alpha_ij h_j
+    logit_ij = LeakyReLU(score_dst[i] + score_src[j])
+    alpha_i. = softmax_j logit_ij
+    out_i    = sum_j alpha_ij h_j
 
-The backward keeps no number per edge. LeakyReLU is piecewise linear, so the gradient of a row's logits is one
-part over all its edges, which the softmax makes vanish when summed, and one over those with a positive logit.
-With g = dL/dout, s = negative_slope, a_pos_i = sum_j alpha_ij over positive logits, and c_i = (the same sum of
-alpha_ij h_j) - a_pos_i out_i, both from the forward's own gather:
+The backward keeps no number per edge. LeakyReLU is piecewise linear, so the gradient of a row's
+logits is one part over all its edges, which the softmax makes vanish when summed, and one over
+those with a positive logit. With g = dL/dout, s = negative_slope, a_pos_i = sum_j alpha_ij over
+positive logits, and c_i = (the same sum of alpha_ij h_j) - a_pos_i out_i, both from the forward's
+own gather:
 
     dL/dscore_dst[i] = (1 - s) <g_i, c_i>
     alpha_ij again from log-sum-exp, D_i = <g_i, out_i>;  over the destinations i of j
@@ -41,13 +44,14 @@ def gat_aggregate(
 ) -> Tensor:
     """Sum the sources of every destination under softmax attention.
 
-    The same kernel serves training and inference. DropEdge (Rong et al., ICLR 2020) is a coin per edge,
-    hashed from (source, destination, seed) inside the kernels: nothing is stored, forward and backward agree,
-    and dropped edges are not gathered. Repeated edges share one coin.
+    The same kernel serves training and inference. DropEdge (Rong et al., ICLR 2020) is a coin per
+    edge, hashed from (source, destination, seed) inside the kernels: nothing is stored, forward and
+    backward agree, and dropped edges are not gathered. Repeated edges share one coin.
 
     Args:
         csr: num_dst x num_src.
-        h: (num_src, dim) or (num_src, heads, dim) float32 or float64, contiguous; projected source features.
+        h: (num_src, dim) or (num_src, heads, dim) float32 or float64, contiguous; projected source
+            features.
         score_src: (num_src,) or (num_src, heads); source half of the attention logits.
         score_dst: (num_dst,) or (num_dst, heads); destination half.
         negative_slope: slope of the LeakyReLU below zero, in [0, 1].
@@ -85,7 +89,7 @@ def gat_aggregate(
 
 
 def keep_mask(csr: CSR, drop_edge: float, seed: int) -> Tensor:
-    """Return which edges DropEdge keeps, (num_edges,) bool: the coins of the kernels, tossed in plain torch."""
+    """Return which edges DropEdge keeps, (num_edges,) bool: the kernels' coins in plain torch."""
     z = (csr.indices.long() << 32) | csr.dst()
     z ^= _signed(_key(seed))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
@@ -94,7 +98,12 @@ def keep_mask(csr: CSR, drop_edge: float, seed: int) -> Tensor:
 
 
 def attention(
-    csr: CSR, score_src: Tensor, score_dst: Tensor, *, negative_slope: float = 0.2, keep: Tensor | None = None
+    csr: CSR,
+    score_src: Tensor,
+    score_dst: Tensor,
+    *,
+    negative_slope: float = 0.2,
+    keep: Tensor | None = None,
 ) -> Tensor:
     """Return the attention weights of all edges, in plain torch: for reading, not for training.
 
@@ -109,12 +118,18 @@ def attention(
         alpha, (num_edges,) or (num_edges, heads); sums to one over the kept edges of a row.
     """
     dst = csr.dst()
-    logits = torch.nn.functional.leaky_relu(score_src[csr.indices.long()] + score_dst[dst], negative_slope)
+    logits = torch.nn.functional.leaky_relu(
+        score_src[csr.indices.long()] + score_dst[dst], negative_slope
+    )
     if keep is not None:
         logits = logits.masked_fill(~keep.view(-1, *[1] * (logits.dim() - 1)), -torch.inf)
     index = dst.view(-1, *[1] * (logits.dim() - 1)).expand_as(logits)
-    top = logits.new_full(score_dst.shape, -torch.inf).scatter_reduce(0, index, logits.detach(), "amax")
-    weight = (logits - top.nan_to_num(neginf=0.0)[dst]).exp()  # a row that lost all its edges has no maximum
+    top = logits.new_full(score_dst.shape, -torch.inf).scatter_reduce(
+        0, index, logits.detach(), "amax"
+    )
+    weight = (
+        logits - top.nan_to_num(neginf=0.0)[dst]
+    ).exp()  # a row that lost all its edges has no maximum
     mass = logits.new_zeros(score_dst.shape).index_add(0, dst, weight)
     return weight / mass.clamp(min=torch.finfo(mass.dtype).tiny)[dst]
 
@@ -141,7 +156,7 @@ def _drop_below(drop_edge: float) -> int:
 
 
 def _key(seed: int) -> int:
-    """Scramble the seed as the kernels scramble an edge, so that seeds 0, 1, 2 give unrelated coins."""
+    """Scramble the seed as an edge is scrambled, so that seeds 0, 1, 2 give unrelated coins."""
     z = (seed + 0x9E3779B97F4A7C15) & MASK
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
         z = ((z ^ (z >> shift)) * factor) & MASK
@@ -170,7 +185,11 @@ def _gat_aggregate(
 
     def outputs(count):
         kept = count if keep else 0
-        return h.new_empty(count, heads, dim), *h.new_empty(2, count, heads), h.new_empty(kept, heads, dim)
+        return (
+            h.new_empty(count, heads, dim),
+            *h.new_empty(2, count, heads),
+            h.new_empty(kept, heads, dim),
+        )
 
     out, lse, a_pos, c = outputs(len(packed.indptr) - 1)
     packed.run_rows(kernel, h, score_src, score_dst, *scalars, out, lse, a_pos, c)
@@ -185,7 +204,7 @@ def _gat_aggregate(
 
 
 def _merge(packed, out, lse, a_pos, c, keep: bool):
-    """Combine the normalized results of the chunks of a row, weighted by their share of its softmax mass."""
+    """Combine the normalized results of a row's chunks, weighted by their softmax mass."""
     lengths = packed.chunk_ptr.diff()
     top = torch.segment_reduce(lse, "max", offsets=packed.chunk_ptr, axis=0)
     mass = (lse - top.repeat_interleave(lengths, 0)).exp()

@@ -1,6 +1,7 @@
 """One number per pair of nodes: the decoder of a graph autoencoder.
 
-p(edge i - j) = sigmoid(<z_i, z_j>) (Kipf and Welling, Variational Graph Auto-Encoders, 2016, section 1).
+p(edge i - j) = sigmoid(<z_i, z_j>) (Kipf and Welling, Variational Graph Auto-Encoders, 2016,
+section 1).
 """
 
 import torch
@@ -10,7 +11,9 @@ from gadkit.ops import _cpu
 from gadkit.ops._check import check_columns, check_tensor
 
 PAIRS = 4096  # a task of the forward
-COLUMNS = 32  # a task of the backward: two cache lines of float32, which the hardware fetches together
+COLUMNS = (
+    32  # a task of the backward: two cache lines of float32, which the hardware fetches together
+)
 
 
 def edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
@@ -35,7 +38,10 @@ def edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
     check_tensor(z_dst, "z_dst", (None, z_src.shape[1]), like=z_src)
     check_columns(z_src, "z_src")
     if src.shape != dst.shape or src.dim() != 1:
-        raise ValueError(f"src and dst must be 1-D of equal length, got {tuple(src.shape)} and {tuple(dst.shape)}")
+        raise ValueError(
+            "src and dst must be 1-D of equal length, "
+            f"got {tuple(src.shape)} and {tuple(dst.shape)}"
+        )
     return _edge_dot(z_src, z_dst, src, dst)
 
 

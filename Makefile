@@ -1,0 +1,49 @@
+# gadkit: from an event table to a ranked and explained list of suspects.
+
+DATASET ?= demo
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help env run test lab strip clean distclean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@echo
+	@echo '  DATASET=...              a folder, a file of events or a name (default: $(DATASET))'
+	@echo '  PYTHON=python3.12        the interpreter to make .venv with'
+	@echo '  GADKIT_TORCH_BACKEND=cpu the torch to install, instead of what the GPU driver allows'
+
+env:  ## make .venv and install gadkit into it, unless that is done
+	@./setup.sh "$(PYTHON)"
+
+run: env  ## execute the notebooks on DATASET and write build/report/index.html
+	@$(BIN)/gadkit run "$(DATASET)"
+
+test: env  ## ruff and all tests
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+lab: env  ## open the notebooks on DATASET in JupyterLab
+	@data="$(DATASET)"; if [ -e "$$data" ]; then case $$data in /*) ;; *) data=$$PWD/$$data;; esac; fi; \
+	GADKIT_DATASET=$$data $(BIN)/jupyter lab notebooks
+
+strip: env  ## remove outputs from notebooks/, as they are committed
+	$(BIN)/jupyter nbconvert --to notebook --inplace --log-level=WARN \
+	  --ClearOutputPreprocessor.enabled=True --ClearMetadataPreprocessor.enabled=True \
+	  --ClearMetadataPreprocessor.preserve_cell_metadata_mask=tags \
+	  --ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec notebooks/*.ipynb
+
+# A folder under data/ is generated if it holds planted.npz, which only the generator writes.
+# What was ingested from somebody's events, or copied there, stays.
+clean:  ## remove build/, caches and generated data (not .venv, not your data)
+	@for made in build gadkit.egg-info .pytest_cache .ruff_cache data/.*.partial-* data/*/planted.npz; do \
+	  case $$made in */planted.npz) made=$${made%/planted.npz};; esac; \
+	  if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; \
+	done
+	@echo 'removing __pycache__ and .ipynb_checkpoints'
+	@find gadkit tests notebooks benchmarks \( -name __pycache__ -o -name .ipynb_checkpoints \) \
+	  -prune -exec rm -rf {} +
+
+distclean: clean  ## remove .venv as well
+	@echo 'removing .venv'
+	@rm -rf .venv

@@ -1,0 +1,259 @@
+"""The two models: a graph autoencoder and a heterogeneous graph attention network.
+
+Modules hold weights and say how numbers flow; loops, losses and files are elsewhere. Nothing
+depends on `.train()` or `.eval()`: what training does differently (dropping edges) is an argument.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from gadkit.graph import CSR, HeteroGraph
+from gadkit.ops import attention, edge_dot, gat_aggregate, spmm
+
+NEGATIVE_SLOPE = 0.2  # of the LeakyReLU (Velickovic et al., ICLR 2018, section 3.3)
+MAX_DEVIATIONS = (
+    5.0  # a standardized feature is clipped here: one outlier must not drown its neighbors
+)
+
+
+def glorot(*shape: int, generator: torch.Generator) -> nn.Parameter:
+    """Return a weight drawn as in Glorot and Bengio (AISTATS 2010), uniform."""
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(*shape), generator=generator))
+
+
+class Standardize(nn.Module):
+    """Scale features to mean 0 and deviation 1, with the statistics of the data it was fitted on.
+
+    Args:
+        dim: number of features.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("deviation", torch.ones(dim))
+
+    def fit(self, x: Tensor) -> "Standardize":
+        """Take the statistics of x, (num_nodes, dim); a constant feature is left at zero."""
+        deviation, mean = torch.std_mean(x.double(), 0, correction=0)
+        self.mean.copy_(mean)
+        self.deviation.copy_(
+            torch.where(deviation > 1e-6 * mean.abs() + 1e-12, deviation, torch.inf)
+        )
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return standardized features, (num_nodes, dim)."""
+        return ((x - self.mean) / self.deviation).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+
+
+class GAE(nn.Module):
+    """Graph autoencoder (Kipf and Welling, 2016) over the nodes of all types, seen as one graph.
+
+    Two propagations D^-1/2 A D^-1/2 with a ReLU between; every node type has its own input weights,
+    because its features mean something else. An edge's logit is the dot product of its ends.
+
+    Args:
+        in_dims: number of features of each node type, in global order.
+        hidden_dim: width between the propagations.
+        out_dim: width of the embeddings.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self, in_dims: dict[str, int], hidden_dim: int = 128, out_dim: int = 128, *, seed: int = 0
+    ):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.scale = nn.ModuleDict({name: Standardize(dim) for name, dim in in_dims.items()})
+        self.weight_in = nn.ParameterDict(
+            {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()}
+        )
+        self.weight_out = glorot(hidden_dim, out_dim, generator=generator)
+
+    def standardize(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the features of every type as the encoder wants them."""
+        return {name: scale(x[name]) for name, scale in self.scale.items()}
+
+    def encode(self, csr: CSR, x: dict[str, Tensor]) -> Tensor:
+        """Embed all nodes.
+
+        Args:
+            csr: `HeteroGraph.homogeneous`: symmetric, with a self-loop per node.
+            x: (num_nodes, in_dim) standardized features per node type.
+
+        Returns:
+            z, (total, out_dim).
+        """
+        scale = csr.degrees().to(self.weight_out.dtype).rsqrt()
+        h = torch.cat([x[name] @ weight for name, weight in self.weight_in.items()])
+        h = spmm(csr, h, scale_dst=scale, scale_src=scale).relu()
+        return spmm(csr, h @ self.weight_out, scale_dst=scale, scale_src=scale)
+
+    def decode(self, z: Tensor, src: Tensor, dst: Tensor) -> Tensor:
+        """Return the logit of an edge between each pair, (num_pairs,)."""
+        return edge_dot(z, z, src, dst)
+
+
+class GATLayer(nn.Module):
+    """One round of attention over every stream of a heterogeneous graph.
+
+    A relation and its reverse share one weight matrix and one attention vector. A node type
+    averages the streams that reach it, then ELU.
+
+    Args:
+        relations: names of the relations.
+        in_dim: width of the input, the same for all types.
+        out_dim: width of the output over all heads.
+        heads: number of attention heads; divides out_dim.
+        residual: whether a node also adds a projection of itself.
+        generator: of the initial weights.
+
+    Raises:
+        ValueError: heads does not divide out_dim.
+    """
+
+    def __init__(
+        self,
+        relations: Iterable[str],
+        in_dim: int,
+        out_dim: int,
+        *,
+        heads: int = 1,
+        residual: bool = False,
+        generator: torch.Generator,
+    ):
+        super().__init__()
+        if out_dim % heads:
+            raise ValueError(
+                f"heads must divide out_dim, but {out_dim} % {heads} is {out_dim % heads}"
+            )
+        relations, dim = list(relations), out_dim // heads
+        self.weight = nn.ParameterDict(
+            {name: glorot(in_dim, out_dim, generator=generator) for name in relations}
+        )
+        self.attn = nn.ParameterDict(
+            {name: glorot(2 * dim, heads, generator=generator) for name in relations}
+        )
+        self.residual = glorot(in_dim, out_dim, generator=generator) if residual else None
+
+    def attention_scores(self, relation: str, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each node's part of a logit as destination and as source, (num_nodes, heads)."""
+        weight, attn = self.weight[relation], self.attn[relation]
+        dim, heads = attn.shape[0] // 2, attn.shape[1]
+        # <a, W h> for both halves as one narrow product: the vector is folded into the matrix
+        # first.
+        folded = torch.einsum("ihd,tdh->ith", weight.view(-1, heads, dim), attn.view(2, dim, heads))
+        score_dst, score_src = (h @ folded.reshape(-1, 2 * heads)).view(-1, 2, heads).unbind(1)
+        return score_dst.contiguous(), score_src.contiguous()
+
+    def forward(
+        self, graph: HeteroGraph, h: dict[str, Tensor], *, drop_edge: float = 0.0, seed: int = 0
+    ):
+        """Aggregate all streams.
+
+        Args:
+            graph: the graph.
+            h: (num_nodes, in_dim) per node type.
+            drop_edge: probability that an edge is left out.
+            seed: of the edges left out; each stream derives its own.
+
+        Returns:
+            (num_nodes, out_dim) per node type.
+        """
+        projected, scores = {}, {}
+        for relation, (src, _, dst), _ in graph.streams:
+            for node_type in (src, dst):
+                if (relation, node_type) not in scores:
+                    scores[relation, node_type] = self.attention_scores(relation, h[node_type])
+            if (relation, src) not in projected:
+                heads = self.attn[relation].shape[1]
+                projected[relation, src] = (h[src] @ self.weight[relation]).view(
+                    len(h[src]), heads, -1
+                )
+        received = {node_type: [] for node_type in graph.node_types}
+        for number, (relation, (src, _, dst), csr) in enumerate(graph.streams):
+            out = gat_aggregate(
+                csr,
+                projected[relation, src],
+                scores[relation, src][1],
+                scores[relation, dst][0],
+                negative_slope=NEGATIVE_SLOPE,
+                drop_edge=drop_edge,
+                seed=seed * len(graph.streams) + number,
+            )
+            received[dst].append(out.flatten(1))
+        return {
+            node_type: self._combine(h[node_type], outs) for node_type, outs in received.items()
+        }
+
+    def _combine(self, h: Tensor, outs: list[Tensor]) -> Tensor:
+        total = sum(outs) / len(outs)
+        if self.residual is not None:
+            total = total + h @ self.residual
+        return nn.functional.elu(total)
+
+
+class HeteroGAT(nn.Module):
+    """Two attention layers and a linear head: one anomaly logit per node.
+
+    Args:
+        relations: names of the relations, as in the graph.
+        in_dim: width of the input embeddings.
+        hidden_dim: width of both layers.
+        heads: attention heads per layer.
+        residual: whether a node also sees itself directly; without it only through its neighbors
+            and self-loops.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        relations: Iterable[str],
+        in_dim: int = 128,
+        hidden_dim: int = 128,
+        *,
+        heads: int = 1,
+        residual: bool = False,
+        seed: int = 0,
+    ):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        options = {"heads": heads, "residual": residual, "generator": generator}
+        self.layers = nn.ModuleList(
+            [GATLayer(relations, dim, hidden_dim, **options) for dim in (in_dim, hidden_dim)]
+        )
+        self.head = glorot(hidden_dim, 1, generator=generator)
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def embed(
+        self, graph: HeteroGraph, z: Tensor, *, drop_edge: float = 0.0, seed: int = 0
+    ) -> Tensor:
+        """Return the embeddings after both layers, (total, hidden_dim), from z, (total, in_dim)."""
+        h = {name: z[graph.span(name)] for name in graph.node_types}
+        for number, layer in enumerate(self.layers):
+            h = layer(graph, h, drop_edge=drop_edge, seed=seed * len(self.layers) + number)
+        return torch.cat(list(h.values()))
+
+    def forward(
+        self, graph: HeteroGraph, z: Tensor, *, drop_edge: float = 0.0, seed: int = 0
+    ) -> Tensor:
+        """Return the anomaly logit of every node, (total,)."""
+        return self.classify(self.embed(graph, z, drop_edge=drop_edge, seed=seed))
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """Return the logits of embeddings from `embed`."""
+        return (embedding @ self.head).squeeze(1) + self.bias
+
+    @torch.no_grad()
+    def attention(self, graph: HeteroGraph, z: Tensor) -> dict[tuple[str, str, str], Tensor]:
+        """Return alpha of the first layer, (num_edges, heads) per edge type."""
+        layer, alpha = self.layers[0], {}
+        for relation, edge_type, csr in graph.streams:
+            src, _, dst = edge_type
+            score_dst, _ = layer.attention_scores(relation, z[graph.span(dst)])
+            _, score_src = layer.attention_scores(relation, z[graph.span(src)])
+            alpha[edge_type] = attention(csr, score_src, score_dst, negative_slope=NEGATIVE_SLOPE)
+        return alpha

@@ -1,0 +1,554 @@
+"""The dataset folder: read it, write it, replace its files one atomic step at a time.
+
+Two layouts hold a graph: the marketplace layout (raw files whose names and global ids are given)
+and `graph.npz` (any other schema). This is the only module that knows the names on disk;
+data/README.md describes the formats.
+"""
+
+import csv
+import io
+import json
+import os
+import pickle
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gadkit.graph import (
+    CSR,
+    EdgeType,
+    HeteroGraph,
+    SanitizeReport,
+    check_finite,
+    check_indptr,
+    check_labels,
+    sanitize,
+)
+
+COUNTS, FEATURES, LABELS = "node_counts.json", "X_combined.memmap", "labels.npy"
+GRAPH = "graph.npz"
+GAE_EMBEDDINGS = "Z_embeddings_stage1.npy"
+GAT_EMBEDDINGS = "Z_stage2.npy"
+GAT_SCORES = "anomaly_scores_stage2.npy"
+GAT_CHECKPOINT = "gat_stage2_best.pt"
+
+FEATURE_DIM = 128  # columns of X_combined.memmap, which has no header to say so
+NODE_TYPES = {"users": "user", "products": "product", "sellers": "seller"}  # in global order
+
+# What readers of zip files and pickles raise when bytes are not what they should be.
+_DAMAGE = (
+    ValueError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    pickle.UnpicklingError,
+)
+
+
+class RawRelation(NamedTuple):
+    """What a pair of files `<name>_row_ptr.bin`, `<name>_col_idx.bin` holds.
+
+    Attributes:
+        edge_type: the relation in memory.
+        rows: node type of the rows on disk.
+        columns: node type of the column ids on disk, once sanitized.
+    """
+
+    edge_type: EdgeType
+    rows: str
+    columns: str
+
+
+RELATIONS = {
+    "epu": RawRelation(("user", "buys", "product"), "user", "product"),
+    "eps": RawRelation(("seller", "sells", "product"), "product", "seller"),
+    "euu": RawRelation(("user", "co_buys", "user"), "user", "user"),
+}
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` to write to; it replaces `path` if the block ends well.
+
+    After an error, or a kill at any moment, `path` is what it was before. The sibling keeps the
+    suffix, because writers such as `savefig` choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def errors_about(where: Path | str) -> Iterator[None]:
+    """Put the file or array that a block reads in front of its ValueErrors and TypeErrors."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if str(error).startswith(str(where)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{where}: {error}") from error
+
+
+def write_json(path: Path | str, content: dict) -> None:
+    """Write a dict as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class RawMarketplace:
+    """A marketplace as it lies on disk, self-loops and all; large arrays are memory-mapped.
+
+    Attributes:
+        folder: where it was read from.
+        num_nodes: number of nodes of each type, in global order.
+        relations: by name on disk (`RELATIONS`): indptr (rows + 1,) int64 and global column ids
+            (num_edges,) int32 or int64.
+        x: (total, 128) float32.
+        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
+    """
+
+    folder: Path
+    num_nodes: dict[str, int]
+    relations: dict[str, tuple[Tensor, Tensor]]
+    x: Tensor
+    labels: Tensor
+
+    @property
+    def total(self) -> int:
+        """Number of nodes of all types."""
+        return sum(self.num_nodes.values())
+
+    def span(self, node_type: str) -> slice:
+        """Return the slice of global ids of a type."""
+        types = list(self.num_nodes)
+        start = sum(self.num_nodes[name] for name in types[: types.index(node_type)])
+        return slice(start, start + self.num_nodes[node_type])
+
+    def sanitize(self) -> tuple[HeteroGraph, list[SanitizeReport]]:
+        """Drop what points to the wrong node type; see `graph.sanitize`.
+
+        Returns:
+            The strict graph, rows sorted, and one report per relation.
+
+        Raises:
+            ValueError: a column id is no node at all, or a relation has no edge left.
+        """
+        edges, reports = {}, []
+        for name in RELATIONS:
+            csr, report = self._sanitize(name)
+            edges[RELATIONS[name].edge_type] = csr
+            reports.append(report)
+        x = {node_type: self.x[self.span(node_type)] for node_type in self.num_nodes}
+        with errors_about(self.folder):
+            return HeteroGraph(self.num_nodes, edges, x, self.labels), reports
+
+    def _sanitize(self, name: str) -> tuple[CSR, SanitizeReport]:
+        edge_type, rows, columns = RELATIONS[name]
+        valid = self.span(columns)
+        with errors_about(self.folder / f"{name}_col_idx.bin"):
+            indptr, indices, report = sanitize(
+                *self.relations[name],
+                row_offset=self.span(rows).start,
+                valid_min=valid.start,
+                valid_max=valid.stop - 1,
+                total=self.total,
+                name=edge_type[1],
+            )
+            if report.kept == 0:
+                raise ValueError(
+                    f"no edge between a {rows} and a {columns} is left after sanitizing; "
+                    f"dropped {report.dropped}"
+                )
+        csr = CSR(indptr, indices, self.num_nodes[columns])
+        if rows != edge_type[2]:
+            return csr.transpose(), report
+        return csr if csr.is_sorted else csr.transpose().transpose(), report
+
+
+def read_raw(folder: Path | str) -> RawMarketplace:
+    """Read the marketplace layout as it is; `RawMarketplace.sanitize` makes it a graph.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: counts do not add up, a file has the wrong size, row pointers decrease, a
+            feature is not finite or a label is wrong; the message names the file and the first bad
+            position.
+    """
+    folder = Path(folder)
+    for name in raw_files():
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder / name} is missing; a marketplace folder holds {', '.join(raw_files())}"
+            )
+    with errors_about(folder / COUNTS):
+        num_nodes = _parse_counts((folder / COUNTS).read_text(encoding="utf-8"))
+    total = sum(num_nodes.values())
+    relations = {
+        name: _read_relation(folder, name, num_nodes[raw.rows]) for name, raw in RELATIONS.items()
+    }
+    with errors_about(folder / FEATURES):
+        x = torch.from_numpy(_map(folder / FEATURES, "float32", (total, FEATURE_DIM)))
+        check_finite(x, "x")
+    labels = _load_npy(folder / LABELS)
+    with errors_about(folder / LABELS):
+        check_labels(labels, total)
+    return RawMarketplace(folder, num_nodes, relations, x, labels)
+
+
+def raw_files() -> list[str]:
+    """Return the file names of the marketplace layout."""
+    binaries = [f"{name}_{part}.bin" for name in RELATIONS for part in ("row_ptr", "col_idx")]
+    return [COUNTS, *binaries, FEATURES, LABELS]
+
+
+def _parse_counts(text: str) -> dict[str, int]:
+    counts = json.loads(text)
+    keys = [*NODE_TYPES, "total"]
+    if not isinstance(counts, dict) or any(type(counts.get(key)) is not int for key in keys):
+        raise ValueError(
+            f"expected an object with the whole numbers {', '.join(keys)}, got {text.strip()[:200]}"
+        )
+    for key in keys:
+        if counts[key] < 0:
+            raise ValueError(f"{key!r} is {counts[key]}; a count cannot be negative")
+    num_nodes = {node_type: counts[key] for key, node_type in NODE_TYPES.items()}
+    total = sum(num_nodes.values())
+    if counts["total"] != total:
+        raise ValueError(
+            f"'total' is {counts['total']}, but users, products and sellers add up to {total}"
+        )
+    if total == 0:
+        raise ValueError("the graph has no nodes")
+    return num_nodes
+
+
+def _read_relation(folder: Path, name: str, num_rows: int) -> tuple[Tensor, Tensor]:
+    path = folder / f"{name}_row_ptr.bin"
+    with errors_about(path):
+        indptr = torch.from_numpy(_map(path, "int64", (num_rows + 1,)))
+        num_edges = int(indptr[-1])
+        check_indptr(indptr, num_edges, "row_ptr")
+    path = folder / f"{name}_col_idx.bin"
+    size = path.stat().st_size
+    if size not in (4 * num_edges, 8 * num_edges):
+        raise ValueError(
+            f"{path} has {size} bytes; {name}_row_ptr.bin ends at {num_edges} column ids, "
+            f"which take {4 * num_edges} bytes as int32 or {8 * num_edges} as int64"
+        )
+    dtype = "int32" if size == 4 * num_edges else "int64"
+    return indptr, torch.from_numpy(_map(path, dtype, (num_edges,)))
+
+
+def _map(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Map a headerless file; copy-on-write is writable for torch and never reaches the file."""
+    size, expected = path.stat().st_size, np.dtype(dtype).itemsize * int(np.prod(shape))
+    if size != expected:
+        raise ValueError(
+            f"has {size} bytes, but {shape} {dtype} takes {expected}; "
+            "is it cut off, or from another run?"
+        )
+    return np.memmap(path, dtype, "c", shape=shape) if size else np.empty(shape, dtype)
+
+
+def write_raw(
+    folder: Path | str,
+    num_nodes: dict[str, int],
+    relations: dict[str, tuple[Tensor, Tensor]],
+    x: Tensor,
+    labels: Tensor,
+) -> None:
+    """Write the marketplace layout; arguments as the attributes of `RawMarketplace`.
+
+    An older node_counts.json goes first and the new one comes last, so that the folder left by a
+    killed run is not taken for a dataset.
+    """
+    folder = Path(folder)
+    (folder / COUNTS).unlink(missing_ok=True)
+    for name, (indptr, indices) in relations.items():
+        _write_binary(folder / f"{name}_row_ptr.bin", np.asarray(indptr, np.int64))
+        _write_binary(folder / f"{name}_col_idx.bin", np.asarray(indices))
+    _write_binary(folder / FEATURES, np.asarray(x, np.float32))
+    save_array(folder, LABELS, labels)
+    counts = {key: num_nodes[node_type] for key, node_type in NODE_TYPES.items()}
+    write_json(folder / COUNTS, counts | {"total": sum(counts.values())})
+
+
+def _write_binary(path: Path, array: np.ndarray) -> None:
+    with atomic_path(path) as temporary:
+        array.tofile(temporary)
+
+
+def is_dataset(folder: Path | str) -> bool:
+    """Whether a folder holds one of the two layouts."""
+    return any((Path(folder) / name).is_file() for name in (COUNTS, GRAPH))
+
+
+def load_graph(folder: Path | str) -> HeteroGraph:
+    """Read the graph of a dataset folder: the marketplace layout, sanitized, or `graph.npz`.
+
+    Raises:
+        FileNotFoundError: the folder holds neither, or a file of the marketplace layout is missing.
+        ValueError: what it holds is damaged; the message names the file, the array and the first
+            bad position.
+    """
+    folder = Path(folder)
+    if (folder / COUNTS).is_file():
+        return read_raw(folder).sanitize()[0]
+    if (folder / GRAPH).is_file():
+        return _read_graph(folder / GRAPH)
+    raise FileNotFoundError(
+        f"{folder} holds no graph: neither {COUNTS} (the marketplace layout) nor {GRAPH} is there; "
+        "make one with gadkit.datasets.prepare('demo'), or from your events with `gadkit ingest`"
+    )
+
+
+def save_graph(folder: Path | str, graph: HeteroGraph) -> None:
+    """Write a graph of any schema to `graph.npz`; equal graphs give equal bytes."""
+    arrays = {
+        "node_types": np.array(graph.node_types),
+        "num_nodes": np.array(list(graph.num_nodes.values()), dtype=np.int64),
+        "edge_types": np.array(graph.edge_types),
+    }
+    for edge_type, csr in graph.edges.items():
+        arrays[f"{'__'.join(edge_type)}_indptr"] = csr.indptr.numpy(force=True)
+        arrays[f"{'__'.join(edge_type)}_indices"] = csr.indices.numpy(force=True)
+    if graph.x is not None:
+        arrays |= {f"x_{name}": graph.x[name].numpy(force=True) for name in graph.node_types}
+    if graph.labels is not None:
+        arrays["labels"] = graph.labels.numpy(force=True)
+    with atomic_path(Path(folder) / GRAPH) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for (
+            name,
+            array,
+        ) in arrays.items():  # as np.savez does it, but with a fixed date in every header
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _read_graph(path: Path) -> HeteroGraph:
+    arrays = read_npz(path)
+    with errors_about(path):
+        node_types = _typed(arrays, "node_types", "U", 1).tolist()
+        counts = _typed(arrays, "num_nodes", "i", 1).tolist()
+        edge_types = _typed(arrays, "edge_types", "U", 2)
+        if (
+            len(set(node_types)) != len(counts)
+            or min(counts, default=0) < 0
+            or edge_types.shape[1] != 3
+        ):
+            raise ValueError(
+                f"node_types {node_types}, num_nodes {counts} and edge_types {edge_types.shape} "
+                "must be distinct names, as many counts >= 0, and (num_relations, 3) names"
+            )
+        num_nodes = dict(zip(node_types, counts, strict=True))
+    edges = {
+        tuple(edge_type): _read_csr(path, arrays, edge_type, num_nodes)
+        for edge_type in edge_types.tolist()
+    }
+    with errors_about(path):
+        x = {
+            name: _typed(arrays, f"x_{name}", "f4", 2)
+            for name in node_types
+            if f"x_{name}" in arrays
+        }
+        x = {name: torch.from_numpy(values) for name, values in x.items()} or None
+        labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
+        return HeteroGraph(num_nodes, edges, x, labels)
+
+
+def _read_csr(
+    path: Path, arrays: dict[str, np.ndarray], edge_type: list[str], num_nodes: dict[str, int]
+) -> CSR:
+    name = "__".join(edge_type)
+    if edge_type[0] not in num_nodes:
+        raise ValueError(
+            f"{path}: relation {name} starts at a node type that is not in {list(num_nodes)}"
+        )
+    with errors_about(path):
+        indptr = torch.from_numpy(_typed(arrays, f"{name}_indptr", "i8", 1))
+        indices = torch.from_numpy(_typed(arrays, f"{name}_indices", "i", 1))
+    with errors_about(f"{path}, {name}"):
+        return CSR(indptr, indices, num_nodes[edge_type[0]])
+
+
+def _typed(arrays: dict[str, np.ndarray], name: str, kind: str, ndim: int) -> np.ndarray:
+    """Take an array; check its axes and its dtype, by the start of numpy's short name for it."""
+    if name not in arrays:
+        raise ValueError(
+            f"array {name!r} is missing; found {', '.join(sorted(arrays)) or 'nothing'}"
+        )
+    array = arrays[name]
+    if not array.dtype.str[1:].startswith(kind) or array.ndim != ndim:
+        raise ValueError(
+            f"array {name!r} must have {ndim} axes of kind {kind!r}, "
+            f"got {array.shape} {array.dtype}"
+        )
+    return array
+
+
+def read_npz(path: Path | str) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz file, never unpickling.
+
+    Raises:
+        ValueError: it is no .npz file, or an array is damaged or pickled; the message names it.
+    """
+    arrays, what = {}, "no .npz file, or cut off"
+    with open(path, "rb") as file:
+        try:
+            archive = np.lib.npyio.NpzFile(file, allow_pickle=False)
+            for name in archive.files:
+                what = f"array {name!r} cannot be read"
+                arrays[name] = archive[name]
+        except _DAMAGE as error:
+            raise ValueError(f"{path}: {what}: {error}; make or download it again") from error
+    return arrays
+
+
+def save_array(folder: Path | str, name: str, array: Tensor | np.ndarray) -> None:
+    """Write one output, such as `GAE_EMBEDDINGS`, as .npy."""
+    array = array.numpy(force=True) if isinstance(array, Tensor) else array
+    with atomic_path(Path(folder) / name) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def load_array(folder: Path | str, name: str, *, rows: int | None = None) -> Tensor:
+    """Read one output, memory-mapped; writing to the tensor does not change the file.
+
+    Args:
+        folder: dataset folder.
+        name: file name, such as `GAE_EMBEDDINGS`.
+        rows: number of rows it must have, if given: the nodes of the graph it is used with.
+
+    Raises:
+        FileNotFoundError: it was not made yet.
+        ValueError: it is damaged, or made from a graph of another size.
+    """
+    path = Path(folder) / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; run the step that makes it first")
+    array = _load_npy(path)
+    if rows is not None and len(array) != rows:
+        raise ValueError(
+            f"{path} has {len(array)} rows, but the graph has {rows} nodes; make it again"
+        )
+    return array
+
+
+def _load_npy(path: Path) -> Tensor:
+    try:
+        return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+    except (ValueError, EOFError, TypeError) as error:
+        raise ValueError(f"{path} is no .npy array of numbers, or is cut off: {error}") from error
+
+
+def save_checkpoint(path: Path | str, state: dict) -> None:
+    """Write nested dicts and lists of tensors, numbers, strings; same content, same bytes."""
+    buffer = io.BytesIO()  # torch.save to a path would write the file's name into the archive
+    torch.save(state, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def load_checkpoint(path: Path | str) -> dict:
+    """Read a checkpoint onto the CPU; only what `save_checkpoint` writes is unpickled, never code.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is damaged, cut off, or no checkpoint.
+    """
+    with open(path, "rb") as file:
+        try:
+            damaged = zipfile.ZipFile(file).testzip()  # torch does not look at the checksums
+            if damaged is not None:
+                raise ValueError(f"the checksum of {damaged} is wrong")
+            file.seek(0)
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except _DAMAGE as error:
+            raise ValueError(
+                f"{path} is damaged, cut off or no checkpoint; delete it to start again"
+            ) from error
+    if not isinstance(state, dict):
+        raise ValueError(
+            f"{path} holds a {type(state).__name__}, not a checkpoint; delete it to start again"
+        )
+    return state
+
+
+def write_suspects(
+    path: Path | str,
+    graph: HeteroGraph,
+    scores: Tensor,
+    *,
+    node_types: list[str] | None = None,
+    top: int | None = None,
+) -> None:
+    """Write the ranked list of suspects as CSV.
+
+    The columns are rank, node (global id), type, id within the type, score and label, which is
+    empty where unknown. The highest score comes first, equal scores in the order of node ids.
+
+    Args:
+        path: file to write.
+        graph: where node types and labels come from.
+        scores: (total,) float; anomaly score of every node, by global id.
+        node_types: list these types only; all by default.
+        top: list this many only; all by default.
+
+    Raises:
+        ValueError: there is not one score per node, a score is NaN, or a type is not in the graph.
+    """
+    scores = scores.detach().cpu()
+    if scores.shape != (graph.total,) or scores.isnan().any():
+        raise ValueError(
+            f"scores must be ({graph.total},) without NaN, got {tuple(scores.shape)} "
+            f"with {int(scores.isnan().sum())} NaN"
+        )
+    unknown = set(node_types or []) - set(graph.node_types)
+    if unknown:
+        raise ValueError(f"node types {sorted(unknown)} are not in {graph.node_types}")
+    order = torch.argsort(scores, descending=True, stable=True)
+    if node_types is not None:
+        wanted = torch.tensor([graph.node_types.index(name) for name in node_types])
+        order = order[torch.isin(graph.node_type_of(order), wanted)]
+    order = order[:top]
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["rank", "node", "type", "id", "score", "label"])
+        writer.writerows(_suspect_rows(graph, scores, order))
+
+
+def _suspect_rows(graph: HeteroGraph, scores: Tensor, order: Tensor) -> Iterator[tuple]:
+    types = graph.node_type_of(order)
+    offsets = torch.tensor([graph.offset(name) for name in graph.node_types])
+    label = torch.full((graph.total,), 2)
+    if graph.labels is not None:
+        label[graph.labels[:, 0]] = graph.labels[:, 1]
+    names, words = np.array(graph.node_types), np.array(["0", "1", ""])
+    return zip(
+        range(1, len(order) + 1),
+        order.tolist(),
+        names[types.numpy()].tolist(),
+        (order - offsets[types]).tolist(),
+        map("{:.9g}".format, scores[order].tolist()),  # nine digits tell any two float32 apart
+        words[label[order].numpy()].tolist(),
+        strict=True,
+    )

@@ -1,0 +1,396 @@
+"""Training: stage 1 learns the graph's structure without labels, stage 2 learns fraud from a few.
+
+Every epoch draws from generators seeded by (seed, epoch) alone. So a run that was killed and
+resumed from its checkpoint meets the same random numbers as one that was not, and ends at the same
+bytes.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from gadkit import store
+from gadkit.graph import CSR, HeteroGraph, checksum
+from gadkit.metrics import roc_auc
+from gadkit.nn import GAE, HeteroGAT
+
+LEARNING_RATE = 1e-3
+SMOOTHNESS = 0.5  # weight of the smoothness term
+SMOOTHNESS_EDGES = 5_000  # sampled per relation and epoch for that term
+DROP_EDGE = 0.85
+CHECKPOINT_EVERY = 10  # epochs
+
+
+class Split(NamedTuple):
+    """Labelled nodes by purpose; each (n, 2) int64 rows [global id, 1 = anomaly], sorted by id."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+
+
+def split_labels(
+    labels: Tensor, *, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
+) -> Split:
+    """Split labelled nodes at random, with the same share of anomalies in each part.
+
+    Args:
+        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
+        fractions: of train, val and test; positive, summing to 1.
+        seed: of the draw.
+
+    Raises:
+        ValueError: the fractions do not sum to 1, or a class is too small to be in every part.
+    """
+    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ValueError(f"fractions must be positive and sum to 1, got {fractions}")
+    generator = torch.Generator().manual_seed(seed)
+    parts = ([], [], [])
+    for value in (0, 1):
+        of_class = labels[labels[:, 1] == value]
+        order = torch.randperm(len(of_class), generator=generator)
+        first, second = (round(len(order) * sum(fractions[:i])) for i in (1, 2))
+        for part, chosen in zip(parts, order.tensor_split((first, second)), strict=True):
+            if len(chosen) == 0:
+                raise ValueError(
+                    f"{len(of_class)} nodes labelled {value} are too few to split {fractions}; "
+                    "every part needs at least one of each class"
+                )
+            part.append(of_class[chosen])
+    return Split(*(torch.cat(part)[torch.cat(part)[:, 0].argsort()] for part in parts))
+
+
+def _generator(seed: int, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+
+
+def _sample_edges(csr: CSR, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    edges = torch.randint(csr.num_edges, (count,), generator=generator)
+    dst = torch.searchsorted(csr.indptr, edges, right=True) - 1
+    return csr.indices[edges].long(), dst
+
+
+def sample_pairs(
+    graph: HeteroGraph, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw edges, and as many pairs that are none but join nodes of the same two types.
+
+    Args:
+        graph: the graph; pairs are over its homogeneous view, by global id.
+        count: number of edges to draw; self-loops among them are left out.
+        generator: of the draw.
+
+    Returns:
+        src, dst, target: (num_pairs,) int64, int64 and float32, 1 for edges. A source for whom no
+        partner was found in a few tries gets no second pair.
+    """
+    csr = graph.homogeneous
+    src, dst = _sample_edges(csr, count, generator)
+    src, dst = src[src != dst], dst[src != dst]
+    node_type = graph.node_type_of(dst)
+    first = torch.tensor([graph.offset(name) for name in graph.node_types])[node_type]
+    size = torch.tensor([graph.num_nodes[name] for name in graph.node_types])[node_type]
+    partner = torch.empty_like(dst)
+    open_ = torch.arange(len(src))  # pairs still without a partner
+    for _ in range(4):
+        chance = torch.rand(len(open_), generator=generator, dtype=torch.float64)
+        partner[open_] = first[open_] + (chance * size[open_]).long()
+        open_ = open_[csr.contains(src[open_], partner[open_])]
+    found = torch.ones(len(src), dtype=torch.bool)
+    found[open_] = False
+    target = torch.cat([torch.ones(len(src)), torch.zeros(int(found.sum()))])
+    return torch.cat([src, src[found]]), torch.cat([dst, partner[found]]), target
+
+
+class Checkpoint:
+    """Where a training run stands, on disk.
+
+    Args:
+        path: the file, or None to keep nothing.
+        config: everything that decides the result; a file made under another config is ignored.
+        model: its weights are saved and restored.
+        optimizer: likewise.
+    """
+
+    def __init__(self, path: Path | str | None, config: dict, model, optimizer):
+        self.path = None if path is None else Path(path)
+        self.config, self.model, self.optimizer = config, model, optimizer
+        self.history: list[dict] = []
+        self.best: dict = {}
+
+    def restore(self) -> int:
+        """Take up a saved run; return the number of epochs it has done, 0 if there is none."""
+        if self.path is None or not self.path.exists():
+            return 0
+        state = store.load_checkpoint(self.path)
+        if state.get("config") != self.config:
+            return 0
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history, self.best = state["history"], state["best"]
+        return len(self.history)
+
+    def save(self) -> None:
+        """Write the run as it stands, atomically."""
+        if self.path is not None:
+            state = {
+                "config": self.config,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "history": self.history,
+                "best": self.best,
+            }
+            store.save_checkpoint(self.path, state)
+
+
+def _epochs(
+    checkpoint: Checkpoint, epochs: int, name: str, progress: bool
+) -> Iterator[tuple[int, dict]]:
+    """Yield (epoch, record to fill) for the epochs not done yet; show a bar, save now and then."""
+    from tqdm.auto import tqdm
+
+    done = checkpoint.restore()
+    with tqdm(total=epochs, initial=done, desc=name, unit="epoch", disable=not progress) as bar:
+        for epoch in range(done + 1, epochs + 1):
+            record = {"epoch": epoch}
+            yield epoch, record
+            checkpoint.history.append(record)
+            if epoch % CHECKPOINT_EVERY == 0 or epoch == epochs:
+                checkpoint.save()
+            shown = {key: f"{value:.4f}" for key, value in record.items() if key != "epoch"}
+            bar.set_postfix(shown, refresh=False)
+            bar.update()
+
+
+@dataclass
+class Pretrained:
+    """What `train_gae` found.
+
+    Attributes:
+        model: the autoencoder.
+        z: (total, out_dim) its embeddings.
+        history: one record per epoch.
+        best: the checkpoint of the model, "architecture" and "model"; see `load_gae`.
+    """
+
+    model: GAE
+    z: Tensor
+    history: list[dict]
+    best: dict
+
+
+def train_gae(
+    graph: HeteroGraph,
+    *,
+    hidden_dim: int = 128,
+    out_dim: int = 128,
+    epochs: int = 60,
+    lr: float = 1e-2,
+    num_pairs: int = 131_072,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    progress: bool = True,
+    callback: Callable[[dict], None] | None = None,
+) -> Pretrained:
+    """Train the graph autoencoder to tell edges from pairs that are none; no label is used.
+
+    Kipf and Welling, Variational Graph Auto-Encoders, 2016, the non-probabilistic model, with
+    sampled pairs in place of the full reconstruction.
+
+    Args:
+        graph: with features.
+        hidden_dim: width between the two propagations.
+        out_dim: width of the embeddings.
+        epochs: full-graph steps of Adam.
+        lr: learning rate.
+        num_pairs: edges drawn per epoch, and as many pairs that are none.
+        seed: of weights and pairs.
+        checkpoint: file to resume from and to save to every few epochs.
+        progress: whether to show a bar.
+        callback: called with each epoch's record {"epoch", "loss", "auc"}.
+
+    Raises:
+        ValueError: the graph has no features.
+    """
+    if graph.x is None:
+        raise ValueError(
+            "the graph has no features x; give it some, such as datasets.structural_features"
+        )
+    in_dims = {name: graph.x[name].shape[1] for name in graph.node_types}
+    architecture = {"in_dims": in_dims, "hidden_dim": hidden_dim, "out_dim": out_dim, "seed": seed}
+    model = GAE(**architecture)
+    for name, scale in model.scale.items():
+        scale.fit(graph.x[name])
+    x, csr = model.standardize(graph.x), graph.homogeneous
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    config = {
+        "architecture": architecture, "epochs": epochs, "lr": lr, "num_pairs": num_pairs,
+        "graph": graph.fingerprint,
+    }  # fmt: skip
+    run = Checkpoint(checkpoint, config, model, optimizer)
+    for epoch, record in _epochs(run, epochs, "graph autoencoder", progress):
+        src, dst, target = sample_pairs(graph, num_pairs, _generator(seed, epoch))
+        optimizer.zero_grad()
+        logits = model.decode(model.encode(csr, x), src, dst)
+        loss = binary_cross_entropy_with_logits(logits, target)
+        loss.backward()
+        optimizer.step()
+        record |= {"loss": loss.item(), "auc": roc_auc(target, logits.detach())}
+        if callback:
+            callback(record)
+    best = {"architecture": architecture, "model": model.state_dict()}
+    with torch.no_grad():
+        return Pretrained(model, model.encode(csr, x), run.history, best)
+
+
+@dataclass
+class Finetuned:
+    """What `finetune_gat` found: the model as it was in the epoch that validated best.
+
+    Attributes:
+        model: the network.
+        z: (total, hidden_dim) its embeddings.
+        scores: (total,) in [0, 1], the higher the more suspicious.
+        history: one record per epoch; "val_auc" only in the epochs that were validated.
+        best: the checkpoint of that epoch: "epoch", "val_auc", "architecture" and "model"; see
+            `load_gat`.
+    """
+
+    model: HeteroGAT
+    z: Tensor
+    scores: Tensor
+    history: list[dict]
+    best: dict
+
+
+def finetune_gat(
+    graph: HeteroGraph,
+    z: Tensor,
+    split: Split,
+    *,
+    hidden_dim: int = 128,
+    heads: int = 1,
+    residual: bool = False,
+    epochs: int = 100,
+    lr: float = LEARNING_RATE,
+    smoothness: float | dict[str, float] = SMOOTHNESS,
+    drop_edge: float = DROP_EDGE,
+    eval_every: int = 10,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    progress: bool = True,
+    callback: Callable[[dict], None] | None = None,
+) -> Finetuned:
+    """Train the heterogeneous GAT on the labelled nodes; the unlabelled take part as neighbors.
+
+    Loss: binary cross-entropy on the training labels, plus `smoothness` times the mean squared
+    difference of the scores at the ends of sampled edges, per relation. The second term assumes
+    that neighbors are alike, which fraudsters who hide among honest users contradict; give it per
+    relation or set it to 0.
+
+    Args:
+        graph: the graph.
+        z: (total, dim) input embeddings, such as those of `train_gae`.
+        split: labels to train on and to choose the best epoch by; `split.test` is not touched.
+        hidden_dim: width of both layers.
+        heads: attention heads per layer.
+        residual: whether nodes also see themselves directly.
+        epochs: full-graph steps of Adam.
+        lr: learning rate.
+        smoothness: weight of the smoothness term, for all relations or by relation name.
+        drop_edge: share of edges left out of every training step.
+        eval_every: epochs between validations, on all edges.
+        seed: of weights, dropped edges and sampled edges.
+        checkpoint: file to resume from and to save to every few epochs.
+        progress: whether to show a bar.
+        callback: called with each epoch's record {"epoch", "loss", and at validations "val_auc"}.
+
+    Raises:
+        ValueError: z does not fit the graph, or smoothness names no relation.
+    """
+    if z.dim() != 2 or len(z) != graph.total:
+        raise ValueError(f"z must have shape ({graph.total}, dim), got {tuple(z.shape)}")
+    weights = _per_relation(graph, smoothness)
+    architecture = {
+        "relations": list(weights), "in_dim": z.shape[1], "hidden_dim": hidden_dim, "heads": heads,
+        "residual": residual, "seed": seed,
+    }  # fmt: skip
+    model = HeteroGAT(**architecture)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    config = {
+        "architecture": architecture, "epochs": epochs, "lr": lr, "smoothness": weights,
+        "drop_edge": drop_edge, "eval_every": eval_every, "graph": graph.fingerprint,
+        "z": checksum(z), "split": [checksum(part) for part in split],
+    }  # fmt: skip
+    run = Checkpoint(checkpoint, config, model, optimizer)
+    target = split.train[:, 1].to(z.dtype)
+    for epoch, record in _epochs(run, epochs, "heterogeneous GAT", progress):
+        optimizer.zero_grad()
+        logits = model(graph, z, drop_edge=drop_edge, seed=seed * 1_000_003 + epoch)
+        loss = binary_cross_entropy_with_logits(logits[split.train[:, 0]], target)
+        loss = loss + _smoothness(graph, logits.sigmoid(), weights, _generator(seed, epoch))
+        loss.backward()
+        optimizer.step()
+        record["loss"] = loss.item()
+        if epoch % eval_every == 0 or epoch == epochs:
+            record["val_auc"] = _validate(model, graph, z, split.val)
+            if record["val_auc"] > run.best.get("val_auc", -1):
+                weights_now = {name: value.clone() for name, value in model.state_dict().items()}
+                run.best = {"model": weights_now, "architecture": architecture, **record}
+        if callback:
+            callback(record)
+    model.load_state_dict(run.best["model"])
+    with torch.no_grad():
+        embedding = model.embed(graph, z)
+        scores = model.classify(embedding).sigmoid()
+    return Finetuned(model, embedding, scores, run.history, run.best)
+
+
+def _per_relation(graph: HeteroGraph, smoothness: float | dict[str, float]) -> dict[str, float]:
+    relations = [name for _, name, _ in graph.edge_types]
+    if not isinstance(smoothness, dict):
+        return dict.fromkeys(relations, float(smoothness))
+    unknown = set(smoothness) - set(relations)
+    if unknown:
+        raise ValueError(f"smoothness names {sorted(unknown)}, but the relations are {relations}")
+    return {name: float(smoothness.get(name, 0.0)) for name in relations}
+
+
+def _smoothness(graph: HeteroGraph, scores: Tensor, weights: dict, generator: torch.Generator):
+    total = 0.0
+    for (src_type, name, dst_type), csr in graph.edges.items():
+        if weights[name] > 0:
+            src, dst = _sample_edges(csr, SMOOTHNESS_EDGES, generator)
+            difference = scores[src + graph.offset(src_type)] - scores[dst + graph.offset(dst_type)]
+            total = total + weights[name] * difference.square().mean()
+    return total
+
+
+@torch.no_grad()
+def _validate(model: HeteroGAT, graph: HeteroGraph, z: Tensor, labels: Tensor) -> float:
+    return roc_auc(labels[:, 1], model(graph, z)[labels[:, 0]])
+
+
+def load_gae(path: Path | str) -> GAE:
+    """Read the autoencoder of a checkpoint such as `Pretrained.best`."""
+    return _load(GAE, path)
+
+
+def load_gat(path: Path | str) -> HeteroGAT:
+    """Read the network of a checkpoint such as `Finetuned.best`."""
+    return _load(HeteroGAT, path)
+
+
+def _load(kind: type, path: Path | str):
+    state = store.load_checkpoint(path)
+    try:
+        model = kind(**state["architecture"])
+        model.load_state_dict(state["model"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} is no checkpoint of a {kind.__name__}: {error}") from error
+    return model

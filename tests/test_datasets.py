@@ -1,0 +1,384 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from gadkit import datasets, marketplace, store
+from gadkit.graph import CSR, HeteroGraph
+
+
+def csr_arrays(name: str, rows: list[list[int]], num_columns: int | None = None) -> dict:
+    """Lay out a relation, given as the columns of each row, the way published files do."""
+    arrays = {
+        f"{name}_row_ptr": np.cumsum([0, *map(len, rows)]),
+        f"{name}_col_idx": np.array(sum(rows, []), np.int32),
+    }
+    if num_columns is not None:
+        arrays[f"{name}_shape"] = np.array([len(rows), num_columns])
+    return arrays
+
+
+# Five reviews: 0, 1 and 2 are of one user (0-2 only through 1), 3 and 4 of another each;
+# 0 and 3 are of one product (same month), 1, 2 and 4 of another (2-4 same stars, 1-4 same month).
+RUR = [[1], [0, 2], [1], [], []]
+RTR = [[3], [4], [], [0], [1]]
+RSR = [[], [], [4], [], [2]]
+SPAM = np.array([1, 0, 0, 1, 0])
+USER, PRODUCT = [0, 0, 0, 1, 2], [0, 1, 1, 0, 1]
+
+
+def yelp_mat(path, **changes):
+    """Write the authors' layout: scipy matrices, dense label (1, n), sparse features."""
+    from scipy.io import savemat
+    from scipy.sparse import csc_matrix
+
+    content = {}
+    for name, rows in {"rur": RUR, "rtr": RTR, "rsr": RSR}.items():
+        dense = np.zeros((5, 5))
+        for row, columns in enumerate(rows):
+            dense[row, columns] = 1
+        content[f"net_{name}"] = csc_matrix(dense)
+    content["homo"] = sum(content.values())
+    content["features"] = csc_matrix(np.arange(10.0).reshape(5, 2))
+    content["label"] = SPAM[None]
+    savemat(path, {key: value for key, value in (content | changes).items() if value is not None})
+    return path
+
+
+def assert_is_yelp(graph: HeteroGraph, own_features: int):
+    assert graph.num_nodes == {"user": 3, "review": 5, "product": 2}
+    writes = graph.edges["user", "writes", "review"]
+    assert (writes.degrees() == 1).all()
+    assert writes.indices.tolist() == USER
+    rates = graph.edges["review", "rates", "product"]
+    assert rates.transpose().indices.tolist() == PRODUCT
+    assert graph.labels.tolist() == [[3, 1], [4, 0], [5, 0], [6, 1], [7, 0]]
+    assert graph.x["review"].shape == (5, own_features + 10)
+    assert graph.x["user"].shape == (3, 5)
+
+
+def test_yelpchi_mat(tmp_path):
+    graph = datasets.convert(yelp_mat(tmp_path / "YelpChi.mat"))
+    assert_is_yelp(graph, own_features=2)
+    assert graph.x["review"][:, :2].tolist() == np.arange(10.0).reshape(5, 2).tolist()
+
+
+def test_yelpchi_npz(tmp_path):
+    arrays = csr_arrays("rur", RUR) | csr_arrays("rtr", RTR) | csr_arrays("rsr", RSR)
+    np.savez(tmp_path / "relations.npz", **arrays, y=SPAM.astype(np.int8))
+    assert_is_yelp(datasets.convert(tmp_path / "relations.npz"), own_features=0)
+    ids = {"user_id": np.array([4, 4, 4, 7, 9]), "product_component": np.array([2, 5, 5, 2, 5])}
+    np.savez(tmp_path / "ids.npz", **ids, y=SPAM)
+    assert_is_yelp(datasets.convert(tmp_path / "ids.npz"), own_features=0)
+
+
+def test_other_mat_is_read_as_plain_relations(tmp_path):
+    nets = {"net_rur": None, "net_rtr": None}
+    graph = datasets.convert(yelp_mat(tmp_path / "Amazon.mat", **nets))
+    assert graph.edge_types == [("node", "rsr", "node")]
+    assert graph.x["node"].shape == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"net_rur": None, "net_rtr": None, "net_rsr": None},
+            r"bad.mat: no sparse matrix named net_<relation>; found \['features', 'homo', 'lab",
+        ),
+        ({"label": np.array([[1, 0, 0, 1]])}, r"bad.mat: array 'y' must be \(5,\), .* got \(4,\)"),
+        ({"label": np.array([[1, 0, 3, 1, 0]])}, r"array 'y' is 3 at node 2; labels are -1"),
+        ({"features": np.ones((4, 2))}, r"array 'x' must be \(5, dim\) numbers, got \(4, 2\)"),
+    ],
+)
+def test_bad_mat(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.convert(yelp_mat(tmp_path / "bad.mat", **changes))
+
+
+def test_mat_that_is_none(tmp_path):
+    path = yelp_mat(tmp_path / "YelpChi.mat")
+    path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(ValueError, match="YelpChi.mat: not a readable MATLAB 5 file, or cut off"):
+        datasets.convert(path)
+
+
+CARDS = """\
+Time,Source,Target,Amount,Location,Type,Labels
+0,S10,T1,3.0,L1,TP1,0
+1,S10,T1,0.0,L2,TP1,1
+1,S20,T2,8.0,L1,TP1,2
+9,S10,T1,7.0,L1,TP2,0
+"""
+
+
+def test_s_ffsd_csv_by_hand(tmp_path):
+    (tmp_path / "S-FFSD.csv").write_text(CARDS)
+    graph = datasets.convert(tmp_path / "S-FFSD.csv")
+    assert graph.num_nodes == {"transaction": 4, "source": 2, "target": 2, "location": 2, "type": 2}
+    assert [name for _, name, _ in graph.edge_types] == ["sends", "receives", "hosts", "classifies"]
+    assert graph.edges["source", "sends", "transaction"].indices.tolist() == [0, 0, 1, 0]
+    assert graph.edges["type", "classifies", "transaction"].indices.tolist() == [0, 0, 0, 1]
+    assert graph.labels.tolist() == [[0, 0], [1, 1], [3, 0]]
+    # log1p of amount; then per entity log1p of the time since its previous transaction, is-first
+    log = np.log1p
+    torch.testing.assert_close(
+        graph.x["transaction"][:, :3],
+        torch.tensor([[log(3), 0, 1], [0, log(1), 0], [log(8), 0, 1], [log(7), log(8), 0]]).float(),
+    )
+    amounts = log([3.0, 0.0, 7.0])
+    torch.testing.assert_close(
+        graph.x["source"][:, :4],
+        torch.tensor(
+            [[amounts.mean(), amounts.std(), log(7), 0], [log(8), 0, log(8), log(8)]]
+        ).float(),
+    )
+    assert graph.x["source"].shape == (2, 4 + 5)
+    assert graph.x["transaction"].shape == (4, 1 + 4 * 2 + 4 * 5)
+
+
+def test_s_ffsd_npz_gives_the_same_graph(tmp_path):
+    (tmp_path / "S-FFSD.csv").write_text(CARDS)
+    ids = {
+        "source": [0, 0, 1, 0],
+        "target": [0, 0, 1, 0],
+        "location": [0, 1, 0, 0],
+        "type": [0, 0, 0, 1],
+    }
+    np.savez(
+        tmp_path / "cards.npz",
+        x=np.array([[0, 3], [1, 0], [1, 8], [9, 7]], np.float32),
+        y=np.array([0, 1, -1, 0], np.int8),
+        **{name: np.array(values, np.int32) for name, values in ids.items()},
+    )
+    folders = [
+        datasets.prepare(tmp_path / name, root=tmp_path / "data")
+        for name in ("S-FFSD.csv", "cards.npz")
+    ]
+    assert len({(folder / store.GRAPH).read_bytes() for folder in folders}) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_time_since_previous_against_a_loop(seed):
+    generator = torch.Generator().manual_seed(seed)
+    entity = torch.randint(5, (60,), generator=generator)
+    time = torch.randint(20, (60,), generator=generator).double()  # unordered, with ties
+    csr = CSR.from_edges(torch.arange(60), entity, num_src=60, num_dst=5)
+    since, first = datasets._since_previous(csr, time)
+    last: dict[int, float] = {}
+    for i in sorted(range(60), key=lambda i: (time[i], i)):
+        who = int(entity[i])
+        assert first[i] == (who not in last)
+        assert since[i] == pytest.approx(np.log1p(float(time[i]) - last.get(who, float(time[i]))))
+        last[who] = float(time[i])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Amount", "Sum", r"S.csv: the columns are Time, Source, Target, Sum, .*`gadkit ingest`"),
+        ("1,S20,T2,8.0,L1,TP1,2", "1,S20,T2,8.0", "line 4 has 4 fields, the header 7"),
+        ("9,S10", "late,S10", "line 5: Time is 'late', not a number"),
+        ("TP1,2", "TP1,5", "array 'y' is 5.0 at node 2"),
+        ("8.0", "nan", r"x\['transaction'\] is nan at row 2, column 0"),
+        (CARDS[47:], "", "the transaction nodes have no edges"),
+        (CARDS, "", "the columns are ; S-FFSD.csv has Time"),
+    ],
+)
+def test_bad_csv(tmp_path, old, new, message):
+    (tmp_path / "S.csv").write_text(CARDS.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        datasets.convert(tmp_path / "S.csv")
+
+
+def test_plain_homogeneous(tmp_path):
+    arrays = csr_arrays("sale", [[1], [], [0]]) | csr_arrays("invest", [[], [], []])
+    arrays |= csr_arrays("homo", [[1], [], [0]])
+    np.savez(tmp_path / "firms.npz", **arrays, x=np.ones((3, 2)), y=np.array([-1, 1, 0]))
+    graph = datasets.convert(tmp_path / "firms.npz")
+    assert graph.edge_types == [("node", "sale", "node")]  # not the empty one, not the union
+    sale = graph.edges["node", "sale", "node"]
+    assert list(zip(sale.indices.tolist(), sale.dst().tolist(), strict=True)) == [(2, 0), (0, 1)]
+    assert graph.labels.tolist() == [[1, 1], [2, 0]]
+    assert graph.x["node"].shape == (3, 2 + 2 * 5)  # both directions of sale
+
+
+def test_plain_bipartite(tmp_path):
+    arrays = csr_arrays("user__rates__item", [[1], [0, 1], []], num_columns=2)
+    arrays |= csr_arrays("item__shop", [[0], [0]], num_columns=1)
+    arrays |= csr_arrays("x_item", [[2], [0]], num_columns=3)
+    arrays |= {"x_item_val": np.array([5, 7], np.float32)}
+    np.savez(tmp_path / "shop.npz", **arrays, x=np.ones((3, 1), np.int8))
+    graph = datasets.convert(tmp_path / "shop.npz")
+    assert graph.num_nodes == {"user": 3, "item": 2, "shop": 1}
+    assert graph.edge_types == [("user", "rates", "item"), ("item", "item__shop", "shop")]
+    assert graph.x["item"][:, :3].tolist() == [[0, 0, 5], [7, 0, 0]]
+    assert graph.x["user"][:, 0].tolist() == [1, 1, 1]
+    assert graph.labels is None
+
+
+SQUARE = csr_arrays("edge", [[1], [0]])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.ones((2, 2))}, r"plain.npz: no array <relation>_row_ptr; found x"),
+        (
+            {"edge_row_ptr": np.array([0, 1])},
+            r"array 'edge_col_idx' must be 1-D integers, got None",
+        ),
+        (csr_arrays("a__b", [[0]]), r"array 'a__b_shape' is missing"),
+        (
+            csr_arrays("a__b__c__d", [[0]], 1),
+            "relation 'a__b__c__d' must be named <relation>, <source>",
+        ),
+        (SQUARE | {"edge_shape": np.array([3, 2])}, "'edge_shape' says 3 rows, but .* has 2"),
+        (
+            SQUARE | {"edge_col_idx": np.array([1, 2])},
+            r"relation 'edge': indices has 1 entries outside",
+        ),
+        (
+            SQUARE | {"edge_row_ptr": np.array([0, 2, 1])},
+            r"relation 'edge': indptr decreases at row 1",
+        ),
+        (
+            SQUARE | csr_arrays("more", [[1]], 2),
+            r"relation 'more' has 1 nodes of type 'node', .* 2",
+        ),
+        (SQUARE | {"x": np.ones((2, 2), complex)}, r"array 'x' must be \(2, dim\) numbers"),
+        (SQUARE | {"x": np.array([[0], [np.inf]])}, r"x\['node'\] is inf at row 1, column 0"),
+        (SQUARE | {"y": np.array([-1, -1])}, "there are no labels"),
+        (csr_arrays("edge", [[], []]), "the node nodes have no edges"),
+        (
+            {"user_id": np.zeros(2), "product_component": np.zeros(2)},
+            "'user_id' must be .* integers",
+        ),
+    ],
+)
+def test_bad_plain(tmp_path, arrays, message):
+    np.savez(tmp_path / "plain.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        datasets.convert(tmp_path / "plain.npz")
+
+
+def test_structural_features_by_hand():
+    """0 -> 1, 0 -> 2, 1 -> 2, one way."""
+    csr = CSR.from_edges(torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]), num_src=3, num_dst=3)
+    x = datasets.structural_features(HeteroGraph({"n": 3}, {("n", "to", "n"): csr}))["n"]
+    a, b = np.log1p(1), np.log1p(2)  # node 0 sends 2, node 1 sends 1; node 1 receives 1, node 2 two
+    mean0, mean1 = (a + b) / 2, b  # in-degrees that nodes 0 and 1 look at
+    expected = [
+        [0, 0, 0, 0, 0],
+        [a, b, b, b, mean0],
+        [b, (a + b) / 2, b, a, (mean0 + mean1) / 2],
+    ]
+    torch.testing.assert_close(x[:, :5], torch.tensor(expected).float())
+    assert x.shape == (3, 10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_structural_features_against_dense(seed):
+    generator = torch.Generator().manual_seed(seed)
+    src, dst = (torch.randint(n, (30,), generator=generator) for n in (9, 7))
+    csr = CSR.from_edges(src, dst, num_src=9, num_dst=7)
+    graph = HeteroGraph({"a": 9, "b": 7}, {("a", "r", "b"): csr})
+    adjacency = torch.zeros(7, 9).index_put((dst, src), torch.ones(()), accumulate=True)
+    features = datasets.structural_features(graph)
+    for node_type, dense in {"b": adjacency, "a": adjacency.T}.items():
+        degree, back = dense.sum(1), dense.sum(0)
+        seen = [back.log1p().repeat_interleave(row.long()) for row in dense]
+        mean_back = dense.T @ degree.log1p() / back.clamp(min=1)
+        columns = [
+            degree.log1p(),
+            dense @ back.log1p() / degree.clamp(min=1),
+            torch.stack([s.max() if len(s) else torch.zeros(()) for s in seen]),
+            torch.stack([s.min() if len(s) else torch.zeros(()) for s in seen]),
+            dense @ mean_back / degree.clamp(min=1),
+        ]
+        torch.testing.assert_close(features[node_type], torch.stack(columns, dim=1))
+
+
+@pytest.fixture
+def plain_file(tmp_path):
+    path = tmp_path / "ring.npz"
+    np.savez(path, **csr_arrays("edge", [[1], [2], [0]]), y=np.array([0, 1, -1]))
+    return path
+
+
+def test_prepare_converts_once(tmp_path, plain_file, monkeypatch):
+    root = tmp_path / "data"
+    folder = datasets.prepare(plain_file, root=root)
+    assert folder == root / "ring"
+    assert json.loads((folder / "source.json").read_text())["file"] == "ring.npz"
+    assert store.load_graph(folder).total == 3
+    monkeypatch.setattr(datasets, "convert", None)  # not called again
+    assert datasets.prepare(str(plain_file), root=root) == folder
+    assert datasets.prepare(folder) == folder
+    assert datasets.prepare("ring", root=root) == folder
+
+
+def test_prepare_converts_a_changed_file_again(tmp_path, plain_file):
+    root = tmp_path / "data"
+    folder = datasets.prepare(plain_file, root=root)
+    (folder / store.GAT_CHECKPOINT).write_text("trained on the old graph")
+    np.savez(plain_file, **csr_arrays("edge", [[1], [0]]))
+    assert datasets.prepare(plain_file, root=root) == folder
+    assert store.load_graph(folder).total == 2
+    assert not (folder / store.GAT_CHECKPOINT).exists()
+    assert (root / "ring.old1" / store.GAT_CHECKPOINT).exists()
+    assert store.load_graph(root / "ring.old1").total == 3
+
+
+def test_prepare_finishes_an_interrupted_conversion(tmp_path, plain_file, monkeypatch):
+    root = tmp_path / "data"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "save_graph", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        datasets.prepare(plain_file, root=root)
+    assert store.load_graph(datasets.prepare(plain_file, root=root)).total == 3
+    assert [path.name for path in root.iterdir()] == ["ring"]
+
+
+def test_prepare_keeps_a_folder_that_is_not_its_own(tmp_path, plain_file):
+    folder = datasets.prepare(plain_file, root=tmp_path / "data")
+    (folder / "source.json").unlink()
+    with pytest.raises(ValueError, match="ring exists and was not converted from a file; rename"):
+        datasets.prepare(plain_file, root=tmp_path / "data")
+
+
+def test_conversion_gives_the_same_bytes_twice(tmp_path, plain_file):
+    folders = [datasets.prepare(plain_file, root=tmp_path / name) for name in ("a", "b")]
+    for name in (store.GRAPH, datasets.ORIGIN):
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
+
+
+@pytest.mark.parametrize("source", ["yelp", "nowhere.mat", "README.md", "empty"])
+def test_unknown_source(tmp_path, source, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("not a graph")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        ValueError,
+        match=rf"'{source}' is no dataset; expected small, demo, full .* node_counts.json or "
+        r"graph.npz, here or under data, or a file ending in .mat, .csv, .npz",
+    ):
+        datasets.prepare(source)
+
+
+def test_names_generate_a_marketplace_once(tmp_path, monkeypatch):
+    folder = datasets.prepare("small", root=tmp_path, progress=False)
+    assert store.load_graph(folder).num_nodes["user"] == marketplace.SIZES["small"][0]
+    monkeypatch.setattr(marketplace, "generate", None)
+    assert datasets.prepare("small", root=tmp_path) == folder
+
+
+def test_open_dataset_reads_the_environment(tmp_path, plain_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GADKIT_DATASET", str(plain_file))
+    folder = datasets.open_dataset()
+    assert folder.resolve() == (tmp_path / "data" / "ring").resolve()
+    shutil.move(folder, tmp_path / "data" / "demo")
+    monkeypatch.delenv("GADKIT_DATASET")
+    assert (tmp_path / datasets.open_dataset()).resolve() == tmp_path.resolve() / "data" / "demo"

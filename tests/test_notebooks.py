@@ -1,0 +1,161 @@
+"""The notebooks are short, stripped and numbered, define nothing, and run from first to last."""
+
+import copy
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from gadkit import datasets, report
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+NAMES = [
+    "01_explore_data",
+    "02_sanitize_csr",
+    "03_train_gae",
+    "04_finetune_gat",
+    "05_profile_kernels",
+    "06_evaluate_auc",
+]
+CELL_LINES, CODE_LINES, CELLS = 15, 150, 40
+FORBIDDEN = re.compile(r"^\s*((async def|def|class)\b|[!%])", flags=re.MULTILINE)
+STRIP = "run `make strip`"
+
+
+def cell_faults(cell, where):
+    """Return what is wrong with one cell."""
+    faults = [] if cell.get("id") else [f"{where} has no id"]
+    if set(cell.metadata) - {"tags"}:
+        faults.append(f"{where} has metadata other than tags: {STRIP}")
+    if cell.cell_type != "code":
+        return faults
+    if cell.outputs or cell.execution_count is not None:
+        faults.append(f"{where} has outputs: {STRIP}")
+    if len(cell.source.splitlines()) > CELL_LINES:
+        faults.append(f"{where} has more than {CELL_LINES} lines: move code to gadkit")
+    if found := FORBIDDEN.search(cell.source):
+        faults.append(f"{where} has {found.group().strip()!r}: move it to gadkit")
+    return faults
+
+
+def notebook_faults(notebook, name):
+    """Return what is wrong with a notebook; `name` is its file name without the suffix."""
+    cells = notebook.cells
+    faults = [f for i, cell in enumerate(cells, start=1) for f in cell_faults(cell, f"cell {i}")]
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    tags = [tag for cell in cells for tag in cell.metadata.get("tags", [])]
+    number = name[:2].lstrip("0")
+    if set(notebook.metadata) != {"kernelspec"}:
+        faults.append(f"metadata is not the kernelspec alone: {STRIP}")
+    if not re.match(rf"# {number}\. \S.*\n+[^#\s]", cells[0].source):
+        faults.append(f"the first cell is not '# {number}. Title' and the question under it")
+    if cells[1].cell_type != "code" or "parameters" not in cells[1].metadata.get("tags", []):
+        faults.append("the second cell is not code tagged parameters")
+    if cells[-1].cell_type != "markdown":
+        faults.append("the last cell does not say what was seen")
+    if len(cells) > CELLS:
+        faults.append(f"more than {CELLS} cells")
+    if sum(len(cell.source.splitlines()) for cell in code) > CODE_LINES:
+        faults.append(f"more than {CODE_LINES} lines of code")
+    if len(code) > 2 * (len(cells) - len(code)):
+        faults.append("less than one Markdown cell per two code cells")
+    for tag in ("key-figure", "summary"):
+        if tags.count(tag) != 1:
+            faults.append(f"{tags.count(tag)} cells are tagged {tag}")
+    return faults
+
+
+def good_notebook():
+    cells = [
+        new_markdown_cell("# 3. Train the autoencoder\n\nWhat does structure alone say?"),
+        new_code_cell("SEED = 0", metadata={"tags": ["parameters"]}),
+        new_code_cell("from gadkit import plot"),
+        new_markdown_cell("## Loss"),
+        new_code_cell("history = []"),
+        new_code_cell("fig, ax = plt.subplots()"),
+        new_code_cell("plot.loss(ax, history);", metadata={"tags": ["key-figure"]}),
+        new_code_cell("history[-1]", metadata={"tags": ["summary"]}),
+        new_markdown_cell("The loss falls to 0.4."),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def output(notebook):
+    notebook.cells[2].outputs = [new_output("stream", text="done")]
+
+
+def source(index, text):
+    return lambda notebook: notebook.cells[index].update(source=text)
+
+
+def tags(index, *names):
+    return lambda notebook: notebook.cells[index].metadata.update(tags=list(names))
+
+
+PLANTED = {
+    "cell 3 has outputs": output,
+    "cell 3 has outputs: run": lambda notebook: notebook.cells[2].update(execution_count=4),
+    "cell 4 has no id": lambda notebook: notebook.cells[3].pop("id"),
+    "cell 4 has metadata": lambda notebook: notebook.cells[3].metadata.update(scrolled=True),
+    "metadata is not": lambda notebook: notebook.metadata.update(language_info={"name": "python"}),
+    "first cell is not": source(0, "# Train the autoencoder\n\nWhat does structure alone say?"),
+    "first cell is not '# 3.": source(0, "# 2. Train the autoencoder\n\nWhat?"),
+    "first cell is not '# 3. Title' and the question": source(0, "# 3. Train\n\n## Loss"),
+    "second cell is not": tags(1),
+    "cell 3 has 'def'": source(2, "x = 1\ndef double(x):\n    return 2 * x"),
+    "cell 3 has 'class'": source(2, "class Model: pass"),
+    "cell 3 has '!'": source(2, "!pip install torch"),
+    "cell 3 has '%'": source(2, "%%writefile kernel.cu"),
+    "cell 3 has more than 15 lines": source(2, "x = 1\n" * 16),
+    "more than 150 lines": lambda notebook: notebook.cells.extend(
+        cell for _ in range(11) for cell in (new_code_cell("x\n" * 14), new_markdown_cell("x"))
+    ),
+    "more than 40 cells": lambda notebook: notebook.cells.extend([new_markdown_cell("x")] * 34),
+    "less than one Markdown cell": lambda notebook: notebook.cells.insert(3, new_code_cell("x")),
+    "0 cells are tagged key-figure": tags(6),
+    "2 cells are tagged summary": tags(6, "key-figure", "summary"),
+    "last cell": lambda notebook: notebook.cells.insert(3, notebook.cells.pop()),
+}
+
+
+def test_good_notebook_has_no_faults():
+    assert notebook_faults(good_notebook(), "03_train_gae") == []
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_planted_fault_is_found_and_no_other(fault):
+    notebook = copy.deepcopy(good_notebook())
+    PLANTED[fault](notebook)
+    (found,) = notebook_faults(notebook, "03_train_gae")
+    assert fault in found
+
+
+def test_notebooks_are_numbered_without_gaps():
+    assert [path.stem for path in NOTEBOOKS] == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_keeps_the_rules(name):
+    # Read as JSON first: nbformat.read would give missing ids out itself.
+    text = (Path(__file__).parents[1] / "notebooks" / f"{name}.ipynb").read_text()
+    notebook = nbformat.from_dict(nbformat.reader.parse_json(text))
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        cell.source = "".join(cell.source)
+    assert notebook_faults(notebook, name) == []
+
+
+def test_notebooks_run_headless_to_figures_and_numbers(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("GADKIT_")]:
+        monkeypatch.delenv(name)
+    dataset = datasets.prepare("small", root=tmp_path / "data", progress=False)
+    executed = report.run_notebooks(dataset, out=tmp_path / "build")
+    assert [path.stem for path in executed] == NAMES
+    page = report.write_index(tmp_path / "build", executed, dataset="small").read_text()
+    assert page.count('<div class="figure">') == len(NAMES)
+    assert page.count('aria-label="Numbers of') == len(NAMES)
+    assert 'id="suspects"' in page

@@ -1,0 +1,253 @@
+"""The notebooks are executed in order, again only when needed, and gathered into one page."""
+
+import base64
+import re
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from gadkit import report
+
+PNG = base64.b64encode(b"\x89PNG first").decode()
+KEY_PNG = base64.b64encode(b"\x89PNG key").decode()
+
+
+def write_notebook(path, *sources):
+    cells = [new_markdown_cell("# 1. Explore data\n\nWho buys what?", id="head")]
+    cells += [new_code_cell(source, id=f"cell{i}") for i, source in enumerate(sources)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=cells), path)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A dataset folder and two notebooks, of which the second reads what the first wrote."""
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "labels.npy").write_bytes(b"labels")
+    paths = "import os\nfrom pathlib import Path\ndata = Path(os.environ['GADKIT_DATASET'])"
+    write = "(data / 'scores.npy').write_text('0.5')"
+    suspects = "(Path(os.environ['GADKIT_OUT']) / 'suspects.csv').write_text('rank\\n1\\n');"
+    write_notebook(tmp_path / "notebooks" / "01_write.ipynb", paths, write)
+    write_notebook(
+        tmp_path / "notebooks" / "02_read.ipynb",
+        paths,
+        "print((data / 'scores.npy').read_text(), Path.cwd().name)",
+        suspects,
+    )
+    return tmp_path
+
+
+def run(workspace, **options):
+    """Run the notebooks of a workspace; returns the names of those that were kept as they were."""
+    kept = []
+    report.run_notebooks(
+        workspace / "demo",
+        notebooks=workspace / "notebooks",
+        out=workspace / "build",
+        log=lambda line: kept.append(re.search(r"\w+_\w+", line).group()),
+        **options,
+    )
+    return kept
+
+
+@pytest.fixture
+def without_kernel(monkeypatch):
+    """Let a notebook's execution be noted and write one result; nothing is executed."""
+    executed = []
+
+    def execute(notebook, folder, *, dataset, out, label):
+        executed.append(label.split()[-1])
+        (dataset / f"{executed[-1]}.npy").write_text(f"result {len(executed)}")
+
+    monkeypatch.setattr(report, "_execute", execute)
+    return executed
+
+
+def test_notebooks_run_in_order_and_find_their_folders(workspace):
+    assert run(workspace) == []
+    notebook = nbformat.read(workspace / "build/notebooks/02_read.ipynb", as_version=4)
+    assert notebook.cells[2].outputs[0].text == "0.5 notebooks\n"
+    assert (workspace / "build/suspects.csv").is_file()
+    assert "0.5 notebooks" in (workspace / "build/report/02_read.html").read_text()
+    executed = (workspace / "build/notebooks/02_read.ipynb").read_bytes()
+    assert run(workspace) == ["01_write", "02_read"]
+    assert run(workspace, force=True) == []
+    assert (workspace / "build/notebooks/02_read.ipynb").read_bytes() == executed
+
+
+def test_failing_cell_is_reported_and_earlier_results_stay(workspace):
+    failing = workspace / "notebooks" / "02_read.ipynb"
+    cells = ["1 + 1", "x = 3\nraise ValueError(f'edge {x} is outside')", "2 + 2"]
+    write_notebook(failing, *cells)
+    with pytest.raises(report.NotebookError) as error:
+        run(workspace)
+    message = str(error.value)
+    assert message.startswith("02_read, code cell 2 of 3 raised:\n\n    x = 3\n    raise Val")
+    assert "ValueError: edge 3 is outside" in message
+    assert "\x1b" not in message
+    partial = nbformat.read(workspace / "build/failed/02_read.ipynb", as_version=4)
+    assert [len(cell.outputs) for cell in partial.cells[1:]] == [1, 1, 0]
+    assert (workspace / "build/report/01_write.html").is_file()
+    assert not (workspace / "build/notebooks/02_read.ipynb").exists()
+    write_notebook(failing, "1 + 1")
+    assert run(workspace) == ["01_write"]
+    assert not (workspace / "build/failed/02_read.ipynb").exists()
+
+
+def test_kernel_that_dies_is_reported(workspace):
+    write_notebook(workspace / "notebooks/01_write.ipynb", "import os\nos.kill(os.getpid(), 9)")
+    with pytest.raises(report.NotebookError, match="code cell 1 of 1 ended its kernel"):
+        run(workspace)
+
+
+def change_dataset(workspace):
+    (workspace / "demo/labels.npy").write_bytes(b"others")
+
+
+def change_second_notebook(workspace):
+    write_notebook(workspace / "notebooks/02_read.ipynb", "3")
+
+
+def change_first_notebook(workspace):
+    write_notebook(workspace / "notebooks/01_write.ipynb", "3")
+
+
+def delete_first_result(workspace):
+    (workspace / "demo/01_write.npy").unlink()
+
+
+def delete_second_page(workspace):
+    (workspace / "build/report/02_read.html").unlink()
+
+
+def save_again_with_outputs(workspace):
+    """What JupyterLab does to a notebook that is run by hand and not edited."""
+    path = workspace / "notebooks/01_write.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].outputs = [new_output("stream", text="seen by hand")]
+    notebook.cells[1].execution_count = 7
+    notebook.metadata["language_info"] = {"name": "python"}
+    nbformat.write(notebook, path)
+    (workspace / "demo/labels.npy").touch()
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        (change_dataset, ["01_write", "02_read"]),
+        (change_first_notebook, ["01_write", "02_read"]),
+        (change_second_notebook, ["02_read"]),
+        (delete_first_result, ["01_write"]),
+        (delete_second_page, ["02_read"]),
+        (save_again_with_outputs, []),
+    ],
+)
+def test_only_what_a_change_reaches_is_executed_again(workspace, without_kernel, change, again):
+    run(workspace)
+    without_kernel.clear()
+    change(workspace)
+    run(workspace)
+    assert without_kernel == again
+    assert run(workspace) == ["01_write", "02_read"]
+
+
+def test_setting_and_package_count_as_changes(workspace, without_kernel, monkeypatch):
+    run(workspace)
+    monkeypatch.setenv("GADKIT_SCALE", "other")
+    assert run(workspace) == []
+    (workspace / "kernels").mkdir()
+    (workspace / "kernels" / "gat.cu").write_text("// changed")
+    monkeypatch.setattr(report, "ROOT", workspace)
+    assert run(workspace) == []
+
+
+def test_interrupted_run_is_not_taken_for_finished(workspace, without_kernel, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(report, "_as_html", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(workspace)
+    assert run(workspace) == []
+
+
+def test_missing_dataset_or_notebooks_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no dataset folder .*absent"):
+        report.run_notebooks(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match="holds no notebook"):
+        report.run_notebooks(tmp_path, notebooks=tmp_path)
+
+
+def executed_notebook(path, summary):
+    """Write a notebook as if executed: two figures, of which the second is the key figure."""
+    head = "# 3. Train <GAE>\n\nWhat does structure\nsay?\n\nMore."
+    cells = [new_markdown_cell(head), new_markdown_cell("## Loss\n\nIt falls.")]
+    for png, tags in ((PNG, []), (KEY_PNG, ["key-figure"])):
+        figure = new_output("display_data", {"image/png": png, "text/plain": "<Figure>"})
+        cells.append(new_code_cell("plot", outputs=[figure], metadata={"tags": tags}))
+    cells.append(new_code_cell("show", outputs=summary, metadata={"tags": ["summary"]}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+def index_of(tmp_path, *summary):
+    notebook = executed_notebook(tmp_path / "notebooks/03_train_gae.ipynb", list(summary))
+    return report.write_index(tmp_path, [notebook], dataset="a & b").read_text()
+
+
+def test_index_shows_title_question_figure_and_numbers(tmp_path):
+    table = "<table><tr><td class='numeric'>0.97</td></tr></table>"
+    data = {"text/html": table, "text/plain": "plain"}
+    page = index_of(tmp_path, new_output("display_data", data))
+    assert '<span class="number">3</span>Train &lt;GAE&gt;' in page
+    assert "What does structure say?" in page and "More." not in page
+    assert KEY_PNG in page and PNG not in page
+    assert '<td class="numeric">0.97</td>' in page and "plain" not in page
+    assert 'href="03_train_gae.html"' in page
+    assert "a &amp; b" in page
+    assert 'id="suspects"' not in page
+    assert page == index_of(tmp_path, new_output("display_data", data))
+
+
+def test_index_takes_markdown_and_text_for_numbers(tmp_path):
+    markdown = new_output("display_data", {"text/markdown": "| a |\n|--:|\n| 1 |\n\n**bold**"})
+    page = index_of(tmp_path, markdown, new_output("stream", text="AUC 0.97 <0.98\n"))
+    assert '<td class="numeric">1</td>' in page
+    assert "<strong>bold</strong>" in page
+    assert "<pre>AUC 0.97 &lt;0.98\n</pre>" in page
+
+
+def test_index_lets_no_script_through(tmp_path):
+    html = "<table onclick='x()'><tr><td><script>alert(1)</script><img src=x></td></tr></table>"
+    page = index_of(tmp_path, new_output("display_data", {"text/html": html}))
+    assert not re.search(r"<script|onclick|<img src=x", page)
+    (tmp_path / "suspects.csv").write_text("rank,why\n1,<script>alert(2)</script>\n")
+    page = index_of(tmp_path)
+    assert "&lt;script&gt;alert(2)" in page and "<script" not in page
+
+
+def test_index_makes_do_with_a_bare_notebook(tmp_path):
+    path = tmp_path / "01_bare.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("1")]), path)
+    page = report.write_index(tmp_path, [path], dataset="demo").read_text()
+    assert "01_bare</h2>" in page and "<img" not in page
+
+
+def test_index_lists_the_first_suspects(tmp_path):
+    rows = "".join(f"{i},u{i},0.9123456789,\n" for i in range(1, 31))
+    (tmp_path / "suspects.csv").write_text(f"rank,node_id,score,label\n{rows}")
+    page = index_of(tmp_path)
+    assert 'The first 20 of\n      <a href="../suspects.csv">suspects.csv</a>' in page
+    assert "<td>u20</td>" in page and "<td>u21</td>" not in page
+    assert '<td class="numeric">0.912346</td>' in page
+    assert '<th scope="col">node id</th>' in page
+
+
+def test_pages_fetch_nothing_and_figures_have_alt_texts(tmp_path):
+    index = index_of(tmp_path)
+    notebook = nbformat.read(tmp_path / "notebooks/03_train_gae.ipynb", as_version=4)
+    page = report._as_html(notebook, name="03_train_gae")
+    fetching = re.compile(r"""(src|href)=["'](https?:)?//|<script|@import|url\(["']?http""")
+    for html in (index, page):
+        assert not fetching.search(html)
+        assert all("alt=" in image for image in re.findall(r"<img[^>]*>", html))
+    assert page.count('alt="Figure: Loss"') == 2

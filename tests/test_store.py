@@ -1,0 +1,443 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from gadkit import store
+from gadkit.graph import CSR, HeteroGraph
+
+# Users 0 1 2, products 3 4, seller 5. Every row starts with the self-loop of its own global id,
+# which in epu and eps points to the wrong type; user 2 buys nothing, product 3 has no seller.
+NUM_NODES = {"user": 3, "product": 2, "seller": 1}
+RELATIONS = {
+    "epu": ([0, 3, 5, 6], [0, 3, 4, 1, 4, 2]),
+    "eps": ([0, 1, 3], [3, 4, 5]),
+    "euu": ([0, 2, 4, 5], [0, 1, 1, 0, 2]),
+}
+LABELS = torch.tensor([[0, 0], [2, 1], [5, 1]])
+
+
+def features() -> torch.Tensor:
+    return torch.arange(6 * 128, dtype=torch.float32).reshape(6, 128)
+
+
+def relations(dtype=torch.int32) -> dict:
+    return {
+        name: (torch.tensor(indptr), torch.tensor(indices, dtype=dtype))
+        for name, (indptr, indices) in RELATIONS.items()
+    }
+
+
+def write(folder, dtype=torch.int32):
+    store.write_raw(folder, NUM_NODES, relations(dtype), features(), LABELS)
+    return folder
+
+
+def small_graph() -> HeteroGraph:
+    """Two accounts and three payments, of other feature widths than a marketplace."""
+    edges = {
+        ("account", "pays", "payment"): CSR(torch.tensor([0, 1, 2, 3]), torch.tensor([0, 0, 1]), 2),
+        ("account", "knows", "account"): CSR(
+            torch.tensor([0, 1, 2]), torch.tensor([1, 0], dtype=torch.int32), 2
+        ),
+    }
+    x = {"account": torch.ones(2, 3), "payment": torch.arange(3.0)[:, None]}
+    labels = torch.tensor([[2, 1], [4, 0]])
+    return HeteroGraph({"account": 2, "payment": 3}, edges, x, labels)
+
+
+def assert_equal(one: HeteroGraph, other: HeteroGraph):
+    assert one.num_nodes == other.num_nodes
+    assert list(one.num_nodes) == list(other.num_nodes)
+    assert one.edge_types == other.edge_types
+    for edge_type, csr in one.edges.items():
+        assert torch.equal(csr.indptr, other.edges[edge_type].indptr)
+        assert torch.equal(csr.indices, other.edges[edge_type].indices)
+        assert csr.num_src == other.edges[edge_type].num_src
+    for part in ("x", "labels"):
+        assert (getattr(one, part) is None) == (getattr(other, part) is None)
+    if one.x is not None:
+        assert all(torch.equal(one.x[name], other.x[name]) for name in one.node_types)
+    if one.labels is not None:
+        assert torch.equal(one.labels, other.labels)
+
+
+def files(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_marketplace_by_hand(tmp_path):
+    graph, reports = store.read_raw(write(tmp_path)).sanitize()
+    assert graph.num_nodes == NUM_NODES
+    buys = graph.edges["user", "buys", "product"]
+    assert (buys.indptr.tolist(), buys.indices.tolist()) == ([0, 1, 3], [0, 0, 1])
+    sells = graph.edges["seller", "sells", "product"]
+    assert (sells.indptr.tolist(), sells.indices.tolist()) == ([0, 0, 1], [0])
+    co_buys = graph.edges["user", "co_buys", "user"]  # keeps its self-loops, which are users
+    assert (co_buys.indptr.tolist(), co_buys.indices.tolist()) == ([0, 2, 4, 5], [0, 1, 0, 1, 2])
+    assert torch.equal(graph.x["product"], features()[3:5])
+    assert torch.equal(graph.labels, LABELS)
+    assert [(r.relation, r.kept, r.dropped["self_loop"], r.rows_emptied) for r in reports] == [
+        ("buys", 3, 3, 1),
+        ("sells", 1, 2, 1),
+        ("co_buys", 5, 0, 0),
+    ]
+
+
+def test_int32_and_int64_files_give_equal_graphs(tmp_path):
+    narrow, wide = write(tmp_path / "32", torch.int32), write(tmp_path / "64", torch.int64)
+    size = (narrow / "epu_col_idx.bin").stat().st_size
+    assert (wide / "epu_col_idx.bin").stat().st_size == 2 * size
+    assert_equal(store.load_graph(narrow), store.load_graph(wide))
+
+
+def test_rows_come_out_sorted(tmp_path):
+    raw = relations()
+    raw["euu"][1][0:2] = raw["euu"][1][0:2].flip(0)
+    store.write_raw(tmp_path, NUM_NODES, raw, features(), LABELS)
+    graph = store.load_graph(tmp_path)
+    assert all(csr.is_sorted for csr in graph.edges.values())
+    assert_equal(graph, store.load_graph(write(tmp_path / "sorted")))
+
+
+def test_reading_never_writes(tmp_path):
+    before = files(write(tmp_path))
+    raw = store.read_raw(tmp_path)
+    raw.x.add_(1)
+    raw.relations["epu"][1].zero_()
+    assert files(tmp_path) == before
+
+
+def test_raw_files_are_the_same_bytes_twice(tmp_path):
+    assert files(write(tmp_path / "a")) == files(write(tmp_path / "b"))
+    assert sorted(files(tmp_path / "a")) == sorted(store.raw_files())
+
+
+def overwrite(name, array):
+    return lambda folder: np.asarray(array).tofile(folder / name)
+
+
+def cut(name, size):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:size])
+
+
+def counts(**changes):
+    content = {"users": 3, "products": 2, "sellers": 1, "total": 6} | changes
+    return lambda folder: (folder / store.COUNTS).write_text(json.dumps(content))
+
+
+def text(name, content):
+    return lambda folder: (folder / name).write_text(content)
+
+
+def labels(rows):
+    return lambda folder: np.save(folder / store.LABELS, np.array(rows))
+
+
+def bad_feature(folder):
+    x = features().numpy()
+    x[4, 7] = np.nan
+    x.tofile(folder / store.FEATURES)
+
+
+DAMAGE = {
+    "counts-total": (counts(total=7), r"node_counts.json: 'total' is 7, but .* add up to 6"),
+    "counts-negative": (counts(users=-3), r"node_counts.json: 'users' is -3"),
+    "counts-fraction": (counts(users=3.0), r"node_counts.json: expected an object with the whole"),
+    "counts-text": (text(store.COUNTS, "{3"), r"node_counts.json: Expecting property name"),
+    "counts-list": (text(store.COUNTS, "[]"), r"node_counts.json: expected an object"),
+    "no-nodes": (
+        counts(users=0, products=0, sellers=0, total=0),
+        r"node_counts.json: the graph has no nodes",
+    ),
+    "other-counts": (
+        counts(users=2, products=3),
+        r"epu_row_ptr.bin: has 32 bytes, but \(3,\) int64 takes 24",
+    ),
+    "row_ptr-cut": (cut("eps_row_ptr.bin", 20), r"eps_row_ptr.bin: has 20 bytes, but \(3,\) int64"),
+    "row_ptr-empty": (cut("eps_row_ptr.bin", 0), r"eps_row_ptr.bin: has 0 bytes"),
+    "row_ptr-start": (
+        overwrite("eps_row_ptr.bin", [1, 2, 3]),
+        r"eps_row_ptr.bin: row_ptr must start at 0, but row_ptr\[0\] is 1",
+    ),
+    "row_ptr-decreases": (
+        overwrite("epu_row_ptr.bin", [0, 5, 3, 6]),
+        r"epu_row_ptr.bin: row_ptr decreases at row 1: 5 is followed by 3",
+    ),
+    "row_ptr-negative-end": (
+        overwrite("eps_row_ptr.bin", [0, 1, -3]),
+        r"eps_row_ptr.bin: row_ptr decreases at row 1: 1 is followed by -3",
+    ),
+    "col_idx-cut": (
+        cut("epu_col_idx.bin", 20),
+        r"epu_col_idx.bin has 20 bytes; .* ends at 6 .* 24 bytes as int32 or 48 as int64",
+    ),
+    "col_idx-odd": (cut("euu_col_idx.bin", 7), r"euu_col_idx.bin has 7 bytes"),
+    "col_idx-past-total": (
+        overwrite("eps_col_idx.bin", np.array([3, 6, 5], np.int32)),
+        r"eps_col_idx.bin: sells col_idx has 1 ids outside \[0, 6\); first at entry 1: 6",
+    ),
+    "col_idx-negative": (
+        overwrite("euu_col_idx.bin", np.array([0, 1, -1, 0, -2])),
+        r"euu_col_idx.bin: co_buys col_idx has 2 ids outside \[0, 6\); first at entry 2: -1",
+    ),
+    "nothing-left": (
+        overwrite("eps_col_idx.bin", np.array([3, 4, 0], np.int32)),
+        r"eps_col_idx.bin: no edge between a product and a seller is left after sanitizing; "
+        r"dropped \{'self_loop': 2, 'wrong_type': 1\}",
+    ),
+    "features-cut": (
+        cut(store.FEATURES, 3000),
+        r"X_combined.memmap: has 3000 bytes, but \(6, 128\) float32 takes 3072",
+    ),
+    "features-nan": (bad_feature, r"X_combined.memmap: x is nan at row 4, column 7"),
+    "labels-value": (labels([[0, 0], [1, 2]]), r"labels.npy: labels row 1 is \[1, 2\]: a value"),
+    "labels-id": (labels([[0, 0], [6, 1]]), r"labels.npy: labels row 1 is \[6, 1\]: a node id"),
+    "labels-twice": (labels([[1, 0], [1, 1]]), r"labels.npy: node 1 is labelled more than once"),
+    "labels-one-class": (labels([[1, 0], [2, 0]]), r"labels.npy: all 2 labels are 0"),
+    "labels-none": (labels(np.zeros((0, 2), np.int64)), r"labels.npy.*there are no labels"),
+    "labels-shape": (labels([0, 1]), r"labels.npy: labels must be \(num_labels, 2\) int64"),
+    "labels-pickled": (labels([[0, None], [1, 1]]), r"labels.npy is no .npy array of numbers"),
+    "labels-cut": (cut(store.LABELS, 140), r"labels.npy is no .npy array .* or is cut off"),
+    "labels-empty": (cut(store.LABELS, 0), r"labels.npy is no .npy array"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_marketplace(tmp_path, damage):
+    apply, message = DAMAGE[damage]
+    apply(write(tmp_path))
+    with pytest.raises(ValueError, match=message):
+        store.load_graph(tmp_path)
+
+
+@pytest.mark.parametrize("name", store.raw_files())
+def test_missing_file(tmp_path, name):
+    (write(tmp_path) / name).unlink()
+    with pytest.raises(
+        FileNotFoundError, match=rf"{name}.* is missing; a marketplace folder holds"
+    ):
+        store.read_raw(tmp_path)
+
+
+def test_a_type_without_edges(tmp_path):
+    """No sellers: the relation that would reach them is empty."""
+    raw = relations() | {"eps": (torch.tensor([0, 1, 2]), torch.tensor([3, 4]))}
+    store.write_raw(tmp_path, NUM_NODES | {"seller": 0}, raw, features()[:5], LABELS[:2])
+    with pytest.raises(ValueError, match="no edge between a product and a seller is left"):
+        store.load_graph(tmp_path)
+
+
+def test_unknown_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"neither node_counts.json .* nor graph.npz"):
+        store.load_graph(tmp_path)
+    assert not store.is_dataset(tmp_path)
+    assert not store.is_dataset(tmp_path / "nowhere")
+
+
+def test_killed_write_is_not_taken_for_a_dataset(tmp_path):
+    write(tmp_path)
+    with pytest.raises(ValueError, match="could not convert"):  # half of the files are there
+        store.write_raw(tmp_path, NUM_NODES, relations(), "no features", LABELS)
+    assert not store.is_dataset(tmp_path)
+
+
+def test_graph_round_trip(tmp_path):
+    graph = small_graph()
+    store.save_graph(tmp_path, graph)
+    assert_equal(store.load_graph(tmp_path), graph)
+
+
+def test_graph_without_features_and_labels(tmp_path):
+    graph = small_graph()
+    bare = HeteroGraph(graph.num_nodes, graph.edges)
+    store.save_graph(tmp_path, bare)
+    assert_equal(store.load_graph(tmp_path), bare)
+
+
+def test_graph_is_the_same_bytes_twice(tmp_path):
+    for name in ("a", "b"):
+        store.save_graph(tmp_path / name, small_graph())
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+BAD_ARRAYS = {
+    "missing-types": ({"node_types": None}, r"graph.npz: array 'node_types' is missing; found"),
+    "missing-indices": (
+        {"account__pays__payment_indices": None},
+        r"graph.npz: array 'account__pays__payment_indices' is missing",
+    ),
+    "decreasing": (
+        {"account__pays__payment_indptr": np.array([0, 2, 1, 3])},
+        r"graph.npz, account__pays__payment: indptr decreases at row 1",
+    ),
+    "id": (
+        {"account__knows__account_indices": np.array([0, 7])},
+        r"graph.npz, account__knows__account: indices has 1 entries .* first at edge 1: 7",
+    ),
+    "rows": (
+        {"account__knows__account_indptr": np.array([0, 2])},
+        r"graph.npz: relation \('account', 'knows', 'account'\) is 1 x 2",
+    ),
+    "counts": ({"num_nodes": np.array([2])}, r"graph.npz: node_types .* as many counts"),
+    "float-counts": ({"num_nodes": np.array([2.0, 3])}, r"array 'num_nodes' must have 1 axes"),
+    "types": (
+        {"node_types": np.array(["acc", "payment"])},
+        r"graph.npz: relation account__pays__payment starts at a node type that is not in",
+    ),
+    "nan": (
+        {"x_payment": np.array([[0], [np.nan], [1]], np.float32)},
+        r"graph.npz: x\['payment'\] is nan at row 1, column 0",
+    ),
+    "one-x": ({"x_payment": None}, r"graph.npz: x\['payment'\] must have shape"),
+    "double-x": (
+        {"x_payment": np.zeros((3, 1))},
+        r"array 'x_payment' must have 2 axes of kind 'f4'",
+    ),
+    "labels": ({"labels": np.array([[0, 0], [5, 1]])}, r"graph.npz: labels row 1 is \[5, 1\]"),
+    "pickled": ({"labels": np.array([None])}, r"graph.npz: array 'labels' cannot be read: Object"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_bad_arrays_in_graph(tmp_path, case):
+    changes, message = BAD_ARRAYS[case]
+    store.save_graph(tmp_path, small_graph())
+    arrays = store.read_npz(tmp_path / store.GRAPH) | changes
+    arrays = {name: array for name, array in arrays.items() if array is not None}
+    np.savez(tmp_path / store.GRAPH, **arrays)
+    with pytest.raises(ValueError, match=message):
+        store.load_graph(tmp_path)
+
+
+def test_truncated_and_foreign_graph_files(tmp_path):
+    store.save_graph(tmp_path, small_graph())
+    path = tmp_path / store.GRAPH
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content[:-40])
+    with pytest.raises(ValueError, match="graph.npz: no .npz file, or cut off"):
+        store.load_graph(tmp_path)
+    content[content.find(b"p\0\0\0a") + 4] ^= 1  # a bit flips in the node types
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="graph.npz: array 'node_types' cannot be read: Bad CRC"):
+        store.load_graph(tmp_path)
+
+
+def test_atomic_path_replaces(tmp_path):
+    path = tmp_path / "deep" / "scores.csv"
+    with store.atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".csv"
+        temporary.write_text("new")
+        assert not path.exists()
+    assert files(path.parent) == {"scores.csv": b"new"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_atomic_path_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "scores.csv"
+    path.write_text("old")
+    with pytest.raises(error), store.atomic_path(path) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert files(tmp_path) == {"scores.csv": b"old"}
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (4,), (0, 2)])
+def test_array_round_trip(tmp_path, shape):
+    array = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    for folder in ("a", "b"):
+        store.save_array(tmp_path / folder, store.GAT_SCORES, array.requires_grad_())
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    loaded = store.load_array(tmp_path / "a", store.GAT_SCORES, rows=shape[0])
+    assert torch.equal(loaded, array)
+    loaded += 1
+    assert torch.equal(store.load_array(tmp_path / "a", store.GAT_SCORES), array)
+
+
+def test_array_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Z_stage2.npy is missing; run the step"):
+        store.load_array(tmp_path, store.GAT_EMBEDDINGS)
+    store.save_array(tmp_path, store.GAT_EMBEDDINGS, np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="Z_stage2.npy has 3 rows, but the graph has 4 nodes"):
+        store.load_array(tmp_path, store.GAT_EMBEDDINGS, rows=4)
+    cut(store.GAT_EMBEDDINGS, 150)(tmp_path)
+    with pytest.raises(ValueError, match="Z_stage2.npy is no .npy array of numbers, or is cut off"):
+        store.load_array(tmp_path, store.GAT_EMBEDDINGS)
+
+
+def state() -> dict:
+    weight = torch.arange(6.0).reshape(2, 3)
+    return {"model": {"weight": weight}, "epoch": 7, "history": [{"loss": 0.5}], "seed": None}
+
+
+def test_checkpoint_round_trip(tmp_path):
+    store.save_checkpoint(tmp_path / "one.pt", state())
+    loaded = store.load_checkpoint(tmp_path / "one.pt")
+    assert torch.equal(loaded.pop("model")["weight"], state()["model"]["weight"])
+    assert loaded == {"epoch": 7, "history": [{"loss": 0.5}], "seed": None}
+    store.save_checkpoint(tmp_path / "another_name.pt", state())
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "another_name.pt").read_bytes()
+
+
+def test_damaged_and_foreign_checkpoints(tmp_path):
+    path = tmp_path / store.GAT_CHECKPOINT
+    store.save_checkpoint(path, state())
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[content.index(torch.arange(6.0).numpy().tobytes()) + 5] ^= 1
+    foreign = [b"", b"hello", content[:100], content[:-30], pickle.dumps(print), pickle.dumps({1})]
+    for other in [flipped, *foreign]:
+        path.write_bytes(other)
+        with pytest.raises(
+            ValueError, match="gat_stage2_best.pt is damaged, cut off or no checkpoint"
+        ):
+            store.load_checkpoint(path)
+    torch.save([1], path)
+    with pytest.raises(ValueError, match="holds a list, not a checkpoint; delete it"):
+        store.load_checkpoint(path)
+    with pytest.raises(FileNotFoundError):
+        store.load_checkpoint(tmp_path / "none.pt")
+
+
+SUSPECTS = """\
+rank,node,type,id,score,label
+1,2,payment,0,0.899999976,1
+2,0,account,0,0.5,
+3,3,payment,1,0.5,
+4,4,payment,2,0.25,0
+5,1,account,1,0,
+"""
+
+
+def test_suspects_by_hand(tmp_path):
+    scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 0.25])
+    for name in ("a.csv", "b.csv"):
+        store.write_suspects(tmp_path / name, small_graph(), scores)
+        assert (tmp_path / name).read_text() == SUSPECTS
+
+
+def test_suspects_of_one_type_without_labels(tmp_path):
+    graph = small_graph()
+    graph = HeteroGraph(graph.num_nodes, graph.edges)
+    store.write_suspects(
+        tmp_path / "s.csv", graph, torch.arange(5) / 4, node_types=["payment"], top=2
+    )
+    assert (tmp_path / "s.csv").read_text().splitlines()[1:] == [
+        "1,4,payment,2,1,",
+        "2,3,payment,1,0.75,",
+    ]
+
+
+def test_suspects_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"scores must be \(5,\) without NaN, got \(3,\)"):
+        store.write_suspects(tmp_path / "s.csv", small_graph(), torch.zeros(3))
+    with pytest.raises(ValueError, match="with 1 NaN"):
+        store.write_suspects(
+            tmp_path / "s.csv", small_graph(), torch.tensor([0, float("nan"), 0, 0, 0])
+        )
+    with pytest.raises(ValueError, match=r"node types \['shop'\] are not in"):
+        store.write_suspects(tmp_path / "s.csv", small_graph(), torch.zeros(5), node_types=["shop"])
+    assert files(tmp_path) == {}
