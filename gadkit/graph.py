@@ -445,7 +445,7 @@ class HeteroGraph:
     def node_type_of(self, ids: Tensor) -> Tensor:
         """Return the position in `node_types` of each global id, int64 of the same shape."""
         ends = torch.tensor(list(self.num_nodes.values()), device=ids.device).cumsum(0)
-        return torch.searchsorted(ends, ids, right=True)
+        return torch.searchsorted(ends, ids.contiguous(), right=True)
 
     @cached_property
     def streams(self) -> list[Stream]:

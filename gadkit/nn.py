@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from gadkit.graph import CSR, HeteroGraph
+from gadkit.graph import CSR, EdgeType, HeteroGraph
 from gadkit.ops import attention, edge_dot, gat_aggregate, spmm
 
 NEGATIVE_SLOPE = 0.2  # of the LeakyReLU (Velickovic et al., ICLR 2018, section 3.3)
@@ -52,8 +52,10 @@ class Standardize(nn.Module):
 class GAE(nn.Module):
     """Graph autoencoder (Kipf and Welling, 2016) over the nodes of all types, seen as one graph.
 
-    Two propagations D^-1/2 A D^-1/2 with a ReLU between; every node type has its own input weights,
-    because its features mean something else. An edge's logit is the dot product of its ends.
+    Two propagations D^-1/2 A D^-1/2 with an ELU between (a ReLU leaves only positive numbers, whose
+    dot products tell edges from other pairs much later); every node type has its own input weights,
+    because its features mean something else. An edge's logit is the dot product of its ends plus a
+    bias.
 
     Args:
         in_dims: number of features of each node type, in global order.
@@ -72,6 +74,7 @@ class GAE(nn.Module):
             {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()}
         )
         self.weight_out = glorot(hidden_dim, out_dim, generator=generator)
+        self.bias = nn.Parameter(torch.zeros(1))
 
     def standardize(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the features of every type as the encoder wants them."""
@@ -89,12 +92,12 @@ class GAE(nn.Module):
         """
         scale = csr.degrees().to(self.weight_out.dtype).rsqrt()
         h = torch.cat([x[name] @ weight for name, weight in self.weight_in.items()])
-        h = spmm(csr, h, scale_dst=scale, scale_src=scale).relu()
+        h = nn.functional.elu(spmm(csr, h, scale_dst=scale, scale_src=scale))
         return spmm(csr, h @ self.weight_out, scale_dst=scale, scale_src=scale)
 
     def decode(self, z: Tensor, src: Tensor, dst: Tensor) -> Tensor:
         """Return the logit of an edge between each pair, (num_pairs,)."""
-        return edge_dot(z, z, src, dst)
+        return edge_dot(z, z, src, dst) + self.bias
 
 
 class GATLayer(nn.Module):
@@ -201,11 +204,14 @@ class HeteroGAT(nn.Module):
 
     Args:
         relations: names of the relations, as in the graph.
-        in_dim: width of the input embeddings.
+        in_dim: width of the input embeddings z.
         hidden_dim: width of both layers.
+        feature_dims: number of features of each node type, if nodes also enter with their features:
+            z knows who is connected, but need not remember how a node itself behaves. Then every
+            type has its own input weights. None feeds z to the first layer as it is.
         heads: attention heads per layer.
-        residual: whether a node also sees itself directly; without it only through its neighbors
-            and self-loops.
+        residual: whether a node also sees itself directly; without it, it only sees neighbors and
+            its self-loop where it has one.
         seed: of the initial weights.
     """
 
@@ -215,45 +221,80 @@ class HeteroGAT(nn.Module):
         in_dim: int = 128,
         hidden_dim: int = 128,
         *,
+        feature_dims: dict[str, int] | None = None,
         heads: int = 1,
         residual: bool = False,
         seed: int = 0,
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
+        in_dims = {name: in_dim + dim for name, dim in (feature_dims or {}).items()}
+        self.scale = nn.ModuleDict({name: Standardize(dim) for name, dim in in_dims.items()})
+        self.weight_in = nn.ParameterDict(
+            {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()}
+        )
         options = {"heads": heads, "residual": residual, "generator": generator}
+        first_dim = hidden_dim if feature_dims else in_dim
         self.layers = nn.ModuleList(
-            [GATLayer(relations, dim, hidden_dim, **options) for dim in (in_dim, hidden_dim)]
+            [GATLayer(relations, dim, hidden_dim, **options) for dim in (first_dim, hidden_dim)]
         )
         self.head = glorot(hidden_dim, 1, generator=generator)
         self.bias = nn.Parameter(torch.zeros(1))
 
+    def inputs(self, graph: HeteroGraph, z: Tensor, *, fit: bool = False) -> dict[str, Tensor]:
+        """Return what enters the network, (num_nodes, width) per node type.
+
+        Args:
+            graph: the graph, with features if the network takes them.
+            z: (total, in_dim) embeddings.
+            fit: whether to take the statistics that scale the inputs from these.
+        """
+        inputs = {name: z[graph.span(name)] for name in graph.node_types}
+        for name, scale in self.scale.items():
+            both = torch.cat([inputs[name], graph.x[name]], 1)
+            inputs[name] = (scale.fit(both) if fit else scale)(both)
+        return inputs
+
     def embed(
-        self, graph: HeteroGraph, z: Tensor, *, drop_edge: float = 0.0, seed: int = 0
+        self,
+        graph: HeteroGraph,
+        inputs: dict[str, Tensor],
+        *,
+        drop_edge: float = 0.0,
+        seed: int = 0,
     ) -> Tensor:
-        """Return the embeddings after both layers, (total, hidden_dim), from z, (total, in_dim)."""
-        h = {name: z[graph.span(name)] for name in graph.node_types}
+        """Return the embeddings after both layers, (total, hidden_dim)."""
+        h = self._project(inputs)
         for number, layer in enumerate(self.layers):
             h = layer(graph, h, drop_edge=drop_edge, seed=seed * len(self.layers) + number)
-        return torch.cat(list(h.values()))
+        return torch.cat([h[name] for name in graph.node_types])
+
+    def _project(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        weights = self.weight_in
+        return {name: x @ weights[name] if name in weights else x for name, x in inputs.items()}
 
     def forward(
-        self, graph: HeteroGraph, z: Tensor, *, drop_edge: float = 0.0, seed: int = 0
+        self,
+        graph: HeteroGraph,
+        inputs: dict[str, Tensor],
+        *,
+        drop_edge: float = 0.0,
+        seed: int = 0,
     ) -> Tensor:
         """Return the anomaly logit of every node, (total,)."""
-        return self.classify(self.embed(graph, z, drop_edge=drop_edge, seed=seed))
+        return self.classify(self.embed(graph, inputs, drop_edge=drop_edge, seed=seed))
 
     def classify(self, embedding: Tensor) -> Tensor:
         """Return the logits of embeddings from `embed`."""
         return (embedding @ self.head).squeeze(1) + self.bias
 
     @torch.no_grad()
-    def attention(self, graph: HeteroGraph, z: Tensor) -> dict[tuple[str, str, str], Tensor]:
+    def attention(self, graph: HeteroGraph, inputs: dict[str, Tensor]) -> dict[EdgeType, Tensor]:
         """Return alpha of the first layer, (num_edges, heads) per edge type."""
-        layer, alpha = self.layers[0], {}
+        layer, h, alpha = self.layers[0], self._project(inputs), {}
         for relation, edge_type, csr in graph.streams:
             src, _, dst = edge_type
-            score_dst, _ = layer.attention_scores(relation, z[graph.span(dst)])
-            _, score_src = layer.attention_scores(relation, z[graph.span(src)])
+            score_dst, _ = layer.attention_scores(relation, h[dst])
+            _, score_src = layer.attention_scores(relation, h[src])
             alpha[edge_type] = attention(csr, score_src, score_dst, negative_slope=NEGATIVE_SLOPE)
         return alpha

@@ -276,6 +276,7 @@ def finetune_gat(
     hidden_dim: int = 128,
     heads: int = 1,
     residual: bool = False,
+    features: bool = False,
     epochs: int = 100,
     lr: float = LEARNING_RATE,
     smoothness: float | dict[str, float] = SMOOTHNESS,
@@ -300,6 +301,7 @@ def finetune_gat(
         hidden_dim: width of both layers.
         heads: attention heads per layer.
         residual: whether nodes also see themselves directly.
+        features: whether nodes enter with their features beside z.
         epochs: full-graph steps of Adam.
         lr: learning rate.
         smoothness: weight of the smoothness term, for all relations or by relation name.
@@ -316,11 +318,18 @@ def finetune_gat(
     if z.dim() != 2 or len(z) != graph.total:
         raise ValueError(f"z must have shape ({graph.total}, dim), got {tuple(z.shape)}")
     weights = _per_relation(graph, smoothness)
+    feature_dims = {name: graph.x[name].shape[1] for name in graph.node_types} if features else None
     architecture = {
-        "relations": list(weights), "in_dim": z.shape[1], "hidden_dim": hidden_dim, "heads": heads,
-        "residual": residual, "seed": seed,
-    }  # fmt: skip
+        "relations": list(weights),
+        "in_dim": z.shape[1],
+        "hidden_dim": hidden_dim,
+        "feature_dims": feature_dims,
+        "heads": heads,
+        "residual": residual,
+        "seed": seed,
+    }
     model = HeteroGAT(**architecture)
+    inputs = model.inputs(graph, z, fit=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     config = {
         "architecture": architecture, "epochs": epochs, "lr": lr, "smoothness": weights,
@@ -331,14 +340,14 @@ def finetune_gat(
     target = split.train[:, 1].to(z.dtype)
     for epoch, record in _epochs(run, epochs, "heterogeneous GAT", progress):
         optimizer.zero_grad()
-        logits = model(graph, z, drop_edge=drop_edge, seed=seed * 1_000_003 + epoch)
+        logits = model(graph, inputs, drop_edge=drop_edge, seed=seed * 1_000_003 + epoch)
         loss = binary_cross_entropy_with_logits(logits[split.train[:, 0]], target)
         loss = loss + _smoothness(graph, logits.sigmoid(), weights, _generator(seed, epoch))
         loss.backward()
         optimizer.step()
         record["loss"] = loss.item()
         if epoch % eval_every == 0 or epoch == epochs:
-            record["val_auc"] = _validate(model, graph, z, split.val)
+            record["val_auc"] = _validate(model, graph, inputs, split.val)
             if record["val_auc"] > run.best.get("val_auc", -1):
                 weights_now = {name: value.clone() for name, value in model.state_dict().items()}
                 run.best = {"model": weights_now, "architecture": architecture, **record}
@@ -346,7 +355,7 @@ def finetune_gat(
             callback(record)
     model.load_state_dict(run.best["model"])
     with torch.no_grad():
-        embedding = model.embed(graph, z)
+        embedding = model.embed(graph, inputs)
         scores = model.classify(embedding).sigmoid()
     return Finetuned(model, embedding, scores, run.history, run.best)
 
@@ -372,8 +381,8 @@ def _smoothness(graph: HeteroGraph, scores: Tensor, weights: dict, generator: to
 
 
 @torch.no_grad()
-def _validate(model: HeteroGAT, graph: HeteroGraph, z: Tensor, labels: Tensor) -> float:
-    return roc_auc(labels[:, 1], model(graph, z)[labels[:, 0]])
+def _validate(model: HeteroGAT, graph: HeteroGraph, inputs: dict, labels: Tensor) -> float:
+    return roc_auc(labels[:, 1], model(graph, inputs)[labels[:, 0]])
 
 
 def load_gae(path: Path | str) -> GAE:

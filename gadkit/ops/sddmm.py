@@ -42,6 +42,12 @@ def edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
             "src and dst must be 1-D of equal length, "
             f"got {tuple(src.shape)} and {tuple(dst.shape)}"
         )
+    for name, ids in (("src", src), ("dst", dst)):
+        if ids.device != z_src.device:
+            raise ValueError(
+                f"{name} is on {ids.device}, but the features are on {z_src.device}; "
+                f"move it with .to({str(z_src.device)!r})"
+            )
     return _edge_dot(z_src, z_dst, src, dst)
 
 

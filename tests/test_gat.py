@@ -1,0 +1,409 @@
+"""gat_aggregate: by hand, then a dense softmax, then plain torch, then the kernel; each against the
+one before."""
+
+import math
+
+import pytest
+import torch
+from torch.library import opcheck
+
+from gadkit.graph import CHUNK, CSR
+from gadkit.ops import _cpu, attention, edge_dot, gat_aggregate, gat_aggregate_reference, spmm
+from gadkit.ops.gat import _gat_aggregate, _gat_aggregate_backward, _key, keep_mask
+
+# Heads and dim: below a vector, whole and broken vectors, two overlapping tiles.
+SHAPES = [(1, 1), (1, 33), (1, 128), (4, 20), (4, 300)]
+BOTH = [gat_aggregate_reference, gat_aggregate]
+
+
+def three_nodes() -> CSR:
+    """0 -> 1, 0 -> 2, 1 -> 2."""
+    return CSR.from_edges(torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]), num_src=3, num_dst=3)
+
+
+@pytest.fixture
+def inputs(randn):
+    """inputs(csr, heads, dim, dtype=float32): h, score_src and score_dst that want gradients."""
+
+    def draw(csr, heads, dim, dtype=torch.float32):
+        h = randn(csr.num_src, heads, dim, seed=1)
+        score_src = randn(csr.num_src, heads, seed=2)
+        score_dst = randn(csr.num_dst, heads, seed=3)
+        return [x.to(dtype).requires_grad_() for x in (h, score_src, score_dst)]
+
+    return draw
+
+
+def gradients(out, g, inputs) -> tuple[torch.Tensor, ...]:
+    return torch.autograd.grad(out, inputs, g)
+
+
+@pytest.mark.parametrize("aggregate", BOTH)
+def test_by_hand(aggregate):
+    log3 = math.log(3)
+    h = torch.tensor([[10.0], [20.0], [99.0]], dtype=torch.float64)
+    score_src = torch.tensor([-3 * log3, 0.0, 7.0], dtype=torch.float64)
+    score_dst = torch.tensor([7.0, 5.0, log3], dtype=torch.float64)
+    inputs = [x.requires_grad_() for x in (h, score_src, score_dst)]
+    out = aggregate(three_nodes(), *inputs, negative_slope=0.5)
+    # Into node 2: logits -2 log 3 times 0.5, and log 3; weights 1/3 : 3, so alpha 0.1 and 0.9.
+    assert out.squeeze().tolist() == pytest.approx([0, 10, 19])
+    d_h, d_src, d_dst = gradients(out, torch.tensor([[5.0], [1.0], [1.0]]).double(), inputs)
+    assert d_h.squeeze().tolist() == pytest.approx([1.1, 0.9, 0])
+    # alpha (h - out): 0.1 (10 - 19) through the slope 0.5, and 0.9 (20 - 19).
+    assert d_src.tolist() == pytest.approx([-0.45, 0.9, 0])
+    assert d_dst.tolist() == pytest.approx([0, 0, 0.45])
+
+
+def dense_attention(counts, score_src, score_dst, slope) -> torch.Tensor:
+    """Softmax over the rows of a matrix of edge counts, (heads, num_dst, num_src)."""
+    logits = score_dst.T[:, :, None] + score_src.T[:, None, :]
+    logits = torch.where(logits > 0, logits, slope * logits) + counts.log()
+    return logits.softmax(2).nan_to_num(0.0)  # a row without edges is 0 / 0
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+@pytest.mark.parametrize("slope", [0.0, 0.2, 1.0])
+def test_reference_is_the_dense_softmax(drop_edge, slope, mixed, counts, inputs, close):
+    h, score_src, score_dst = inputs(mixed, 4, 20, torch.float64)
+    keep = keep_mask(mixed, drop_edge, 3).double()
+    coins = torch.zeros_like(counts(mixed)).index_put(
+        (mixed.dst(), mixed.indices.long()), keep
+    )  # repeated edges share a coin, so it does not matter which is written last
+    alpha = dense_attention(counts(mixed) * coins, score_src, score_dst, slope)
+    expected = torch.einsum("hij,jhd->ihd", alpha, h)
+    out = gat_aggregate_reference(
+        mixed, h, score_src, score_dst, negative_slope=slope, drop_edge=drop_edge, seed=3
+    )
+    close(out, expected)
+
+
+def assert_agrees(csr, inputs, g, close, **options):
+    """Compare the kernel with the float64 reference, forward and backward.
+
+    Sums of a gradient grow with a row; they are compared per edge.
+    """
+    wide = [x.detach().double().requires_grad_() for x in inputs]
+    out = gat_aggregate(csr, *inputs, **options)
+    expected = gat_aggregate_reference(csr, *wide, **options)
+    close(out, expected)
+    per_edge = 1 / csr.transpose().degrees().clamp(min=1)[:, None]
+    d_h, d_src, d_dst = gradients(out, g, inputs)
+    e_h, e_src, e_dst = gradients(expected, g.double(), wide)
+    close(d_h * per_edge[..., None], e_h * per_edge[..., None])
+    terms = math.sqrt(g.shape[-1])  # of the dot products inside
+    close(d_src * per_edge / terms, e_src * per_edge / terms)
+    close(d_dst / terms, e_dst / terms)
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+@pytest.mark.parametrize("heads, dim", SHAPES)
+def test_kernel_agrees_in_float32(heads, dim, drop_edge, mixed, inputs, randn, close):
+    g = randn(mixed.num_dst, heads, dim)
+    assert_agrees(mixed, inputs(mixed, heads, dim), g, close, drop_edge=drop_edge, seed=5)
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+@pytest.mark.parametrize("slope", [0.0, 0.2, 1.0])
+def test_kernel_agrees_in_float64(slope, drop_edge, mixed, inputs, randn, close):
+    g = randn(mixed.num_dst, 4, 20, dtype=torch.float64)
+    drawn = inputs(mixed, 4, 20, torch.float64)
+    options = {"negative_slope": slope, "drop_edge": drop_edge, "seed": 5}
+    assert_agrees(mixed, drawn, g, close, **options)
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+def test_several_tasks_agree(drop_edge, large, inputs, randn, close):
+    assert len(large.plan.task_ptr) > 3
+    g = randn(large.num_dst, 1, 33)
+    assert_agrees(large, inputs(large, 1, 33), g, close, drop_edge=drop_edge, seed=6)
+
+
+def test_one_head_may_go_without_its_axis(mixed, inputs):
+    h, score_src, score_dst = inputs(mixed, 1, 33)
+    whole = gat_aggregate(mixed, h, score_src, score_dst)
+    flat = gat_aggregate(mixed, h[:, 0], score_src[:, 0], score_dst[:, 0])
+    assert torch.equal(whole[:, 0], flat)
+    by_hand = attention(mixed, score_src[:, 0], score_dst[:, 0])
+    assert torch.equal(by_hand, attention(mixed, score_src, score_dst)[:, 0])
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+def test_int64_indices_change_nothing(drop_edge, mixed, mixed64, inputs, randn):
+    g, drawn = randn(mixed.num_dst, 1, 33), inputs(mixed, 1, 33)
+    outs = [gat_aggregate(csr, *drawn, drop_edge=drop_edge) for csr in (mixed, mixed64)]
+    assert torch.equal(*outs)
+    for narrow, wide in zip(*[gradients(out, g, drawn) for out in outs], strict=True):
+        assert torch.equal(narrow, wide)
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+def test_order_of_edges_does_not_matter(drop_edge, mixed, shuffled, inputs, randn, close):
+    g, drawn = randn(mixed.num_dst, 4, 20, dtype=torch.float64), inputs(mixed, 4, 20, torch.float64)
+    outs = [
+        gat_aggregate(csr, *drawn, drop_edge=drop_edge, seed=1) for csr in (mixed, shuffled(mixed))
+    ]
+    close(*outs)
+    for first, second in zip(*[gradients(out, g, drawn) for out in outs], strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+def test_alpha_sums_to_one(drop_edge, mixed, inputs, close):
+    h, score_src, score_dst = inputs(mixed, 4, 20)
+    keep = keep_mask(mixed, drop_edge, 0)
+    kept = torch.zeros(mixed.num_dst).index_add(0, mixed.dst(), keep.float()) > 0
+    assert kept.any() and not kept.all()
+    expected = kept[:, None].float().expand(-1, 4)
+    alpha = attention(mixed, score_src, score_dst, keep=keep)
+    close(torch.zeros(mixed.num_dst, 4).index_add(0, mixed.dst(), alpha), expected)
+    out = gat_aggregate(mixed, torch.ones_like(h), score_src, score_dst, drop_edge=drop_edge)
+    close(out, expected[..., None].expand_as(out))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4, -1e4])
+def test_huge_logits_stay_finite_and_right(shift, mixed, inputs, randn, close):
+    """Times 1,000 the softmax is nearly a maximum; shifted, exp overflows unless it is centered."""
+    h, score_src, score_dst = inputs(mixed, 4, 20)
+    with torch.no_grad():
+        score_src.mul_(1_000)
+        score_dst.mul_(1_000).add_(shift)
+    out = gat_aggregate(mixed, h, score_src, score_dst)
+    d_inputs = gradients(out, randn(mixed.num_dst, 4, 20), (h, score_src, score_dst))
+    assert all(x.isfinite().all() for x in (out, *d_inputs))
+    # The logits themselves are rounded to 1e-3 here, so the reference rounds them the same way.
+    assert (out - gat_aggregate_reference(mixed, h, score_src, score_dst)).abs().max() < 0.02
+
+
+def test_empty_graphs(empties):
+    for csr in empties:
+        for drop_edge in (0.0, 0.85):
+            h = torch.ones(csr.num_src, 4, 20, requires_grad=True)
+            score_src = torch.ones(csr.num_src, 4, requires_grad=True)
+            score_dst = torch.ones(csr.num_dst, 4, requires_grad=True)
+            out = gat_aggregate(csr, h, score_src, score_dst, drop_edge=drop_edge)
+            assert out.shape == (csr.num_dst, 4, 20) and not out.any()
+            for d in gradients(out, torch.ones_like(out), (h, score_src, score_dst)):
+                assert not d.any()
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+@pytest.mark.parametrize("heads, dim", [(1, 33), (4, 300)])
+def test_training_and_inference_give_the_same_bits(heads, dim, drop_edge, mixed, inputs):
+    drawn = inputs(mixed, heads, dim)
+    training = gat_aggregate(mixed, *drawn, drop_edge=drop_edge)
+    with torch.no_grad():
+        inference = gat_aggregate(mixed, *drawn, drop_edge=drop_edge)
+    assert training.requires_grad and not inference.requires_grad
+    assert torch.equal(training, inference)
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+def test_bits_do_not_depend_on_the_threads(drop_edge, mixed, large, inputs, randn, with_threads):
+    for csr in (mixed, large):
+        drawn, g = inputs(csr, 1, 33), randn(csr.num_dst, 1, 33)
+
+        def step(csr=csr, drawn=drawn, g=g):
+            out = gat_aggregate(csr, *drawn, drop_edge=drop_edge, seed=9)
+            return [out, *gradients(out, g, drawn)]
+
+        one, two, again = (with_threads(threads, step) for threads in (1, 2, 2))
+        for a, b, c in zip(one, two, again, strict=True):
+            assert torch.equal(a, b)
+            assert torch.equal(b, c)
+
+
+def split_mix(state: int) -> int:
+    """SplitMix64 as published: the next number after `state`."""
+    mask = (1 << 64) - 1
+    z = (state + 0x9E3779B97F4A7C15) & mask
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
+    return z ^ (z >> 31)
+
+
+def test_coins_by_hand(mixed, inputs):
+    assert _key(0) == split_mix(0) == 0xE220A8397B1DCDAF  # the first number of the published stream
+    for seed in (0, 1, 2**62, -1):
+        key = split_mix(seed & (1 << 64) - 1)
+        expected = []
+        for src, dst in zip(mixed.indices.tolist(), mixed.dst().tolist(), strict=True):
+            edge = (src << 32 | dst) ^ key
+            bits = split_mix(edge - 0x9E3779B97F4A7C15) >> 32
+            expected.append(bits >= 0.85 * 2**32)
+        assert keep_mask(mixed, 0.85, seed).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", [0, 1, -1])
+def test_kernel_tosses_the_same_coins(seed, mixed, counts, inputs):
+    """With one-hot sources the output is alpha, and the gradient of h says what was kept."""
+    _, score_src, score_dst = inputs(mixed, 1, 1)
+    h = torch.eye(mixed.num_src)[:, None].requires_grad_()
+    out = gat_aggregate(mixed, h, score_src, score_dst, drop_edge=0.85, seed=seed)
+    keep = keep_mask(mixed, 0.85, seed)
+    kept = counts(mixed).zero_().index_put((mixed.dst(), mixed.indices.long()), keep.double())
+    assert torch.equal(out[:, 0] > 0, kept > 0)
+
+    to = torch.eye(mixed.num_dst, mixed.num_src)[:, None]  # d_h[j, i] is then alpha_ij
+    (d_h,) = gradients(out, to, [h])
+    assert torch.equal(d_h[:, 0, : mixed.num_dst] > 0, kept.T > 0)
+
+
+def test_coins_are_fair_and_independent(large):
+    """All within 5 standard deviations of a binomial."""
+
+    def near(coins: torch.Tensor, expected: float) -> bool:
+        deviation = math.sqrt(expected * (1 - expected) / len(coins))
+        return abs(float(coins.double().mean()) - expected) < 5 * deviation
+
+    edges = torch.stack([large.dst(), large.indices.long()])
+    distinct = torch.cat([torch.ones(1).bool(), (edges.diff() != 0).any(0)])  # repeats share a coin
+    for drop_edge in (0.1, 0.5, 0.85, 0.99):
+        first, second = (keep_mask(large, drop_edge, seed)[distinct] for seed in (0, 1))
+        kept = 1 - drop_edge
+        assert near(first, kept)
+        assert near(first & second, kept**2)  # of one edge under two seeds
+        assert near(first[1:] & first[:-1], kept**2)  # of neighbors
+    assert keep_mask(large, 0.0, 0).all()
+    fewer, more = keep_mask(large, 0.9, 0), keep_mask(large, 0.5, 0)
+    assert (more | ~fewer).all()  # one coin, so what survives a high rate survives a low one
+
+
+def test_a_direction_has_its_own_coins():
+    square = CSR.from_edges(
+        torch.arange(40).repeat(40), torch.arange(40).repeat_interleave(40), num_src=40, num_dst=40
+    )
+    keep = keep_mask(square, 0.5, 0).view(40, 40)
+    off_diagonal = ~torch.eye(40, dtype=torch.bool)
+    same = float((keep == keep.T)[off_diagonal].double().mean())
+    assert abs(same - 0.5) < 0.1
+
+
+def test_the_seed_decides(mixed, inputs):
+    drawn = inputs(mixed, 1, 33)
+    out, same, other = (gat_aggregate(mixed, *drawn, drop_edge=0.5, seed=s) for s in (1, 1, 2))
+    assert torch.equal(out, same)
+    assert not torch.equal(out, other)
+
+
+def test_a_row_may_lose_every_edge(inputs, randn, close):
+    """Also chunks of a long row, and all of them."""
+    src = torch.zeros(3 * CHUNK, dtype=torch.int64)
+    src[: CHUNK + 10] = 1
+    csr = CSR.from_edges(src, torch.zeros_like(src), num_src=2, num_dst=1)
+    seen = set()
+    for seed in range(8):
+        keep = keep_mask(csr, 0.5, seed)
+        seen.add((bool(keep[-1]), bool(keep[0])))
+        g = randn(1, 4, 20, dtype=torch.float64)
+        drawn = inputs(csr, 4, 20, torch.float64)
+        assert_agrees(csr, drawn, g, close, drop_edge=0.5, seed=seed)
+    assert len(seen) == 4
+
+
+def test_a_gradient_for_some_inputs_only(mixed, inputs, randn):
+    drawn, g = inputs(mixed, 1, 33), randn(mixed.num_dst, 1, 33)
+    every = gradients(gat_aggregate(mixed, *drawn), g, drawn)
+    for wanted in range(3):
+        some = [x.detach().requires_grad_(i == wanted) for i, x in enumerate(drawn)]
+        (gradient,) = gradients(gat_aggregate(mixed, *some), g, [some[wanted]])
+        assert torch.equal(gradient, every[wanted])
+
+
+def test_a_broadcast_gradient(mixed, inputs):
+    """sum() hands back one number with strides of zero."""
+    drawn = inputs(mixed, 1, 33)
+    out = gat_aggregate(mixed, *drawn)
+    summed = torch.autograd.grad(out.sum(), drawn, retain_graph=True)
+    for a, b in zip(summed, gradients(out, torch.ones_like(out), drawn), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.5])
+def test_gradcheck(drop_edge, mixed, inputs):
+    drawn = inputs(mixed, 1, 1, torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda *x: gat_aggregate(mixed, *x, drop_edge=drop_edge, seed=2), drawn
+    )
+
+
+def test_opcheck(mixed, inputs, randn):
+    drawn, scalars = inputs(mixed, 4, 20), (0.2, 0.85, 1)
+    csr, csr_t = _cpu.pack(mixed), _cpu.pack(mixed.transpose())
+    opcheck(_gat_aggregate, (csr, csr_t, *drawn, *scalars))
+    detached = [x.detach() for x in drawn]
+    opcheck(_gat_aggregate, (csr, [], *detached, *scalars))
+    outputs = [x.detach() for x in _gat_aggregate(csr, csr_t, *drawn, *scalars)]
+    g = randn(mixed.num_dst, 4, 20)
+    opcheck(_gat_aggregate_backward, (csr_t, g, *detached, *outputs, *scalars))
+
+
+def test_all_operations_compile_into_one_graph(mixed, inputs, randn):
+    """Tracing, fakes and autograd; "inductor" would add half a minute of C++ that is not ours."""
+    h, score_src, score_dst = inputs(mixed, 1, 33)
+    mixed.prepare()
+    src, dst = mixed.indices.long(), mixed.dst()
+
+    def model(h, score_src, score_dst):
+        z = gat_aggregate(mixed, h, score_src, score_dst, drop_edge=0.85, seed=4)[:, 0]
+        z = z + spmm(mixed, h[:, 0]).tanh()
+        return edge_dot(z, h[:, 0], dst, src)
+
+    def step(function):
+        out = function(h, score_src, score_dst)
+        return [out, *gradients(out, randn(mixed.num_edges), (h, score_src, score_dst))]
+
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for a, b in zip(step(model), step(compiled), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_touches_no_memory_behind_its_inputs(mixed, fenced, inputs, randn, in_child):
+    csr = CSR(mixed.indptr, fenced(mixed.indices), mixed.num_src)
+    csr.__dict__["_transpose"] = CSR(
+        mixed.transpose().indptr, fenced(mixed.transpose().indices), mixed.num_dst
+    )
+    for heads, dim in ((1, 33), (4, 300)):
+        drawn = [fenced(x.detach()).requires_grad_() for x in inputs(mixed, heads, dim)]
+        g = fenced(randn(mixed.num_dst, heads, dim))
+
+        def step(drawn=drawn, g=g):
+            for drop_edge in (0.0, 0.85):
+                gradients(gat_aggregate(csr, *drawn, drop_edge=drop_edge), g, drawn)
+
+        in_child(step)
+
+
+GOOD = {"h": (3, 2), "score_src": (3,), "score_dst": (3,)}
+
+
+@pytest.mark.parametrize(
+    "wrong, error, message",
+    [
+        ({"h": torch.ones(3, 2).half()}, TypeError, "h must be float32 or float64"),
+        ({"h": torch.ones(4, 2)}, ValueError, r"h must have shape \(3, any\), got \(4, 2\)"),
+        ({"h": torch.ones(3)}, ValueError, r"h must have shape \(3, any\), got \(3,\)"),
+        ({"h": torch.ones(3, 1, 1, 2)}, ValueError, r"h must have shape \(3, 1, any\), got"),
+        ({"h": torch.ones(3, 0)}, ValueError, "h has no columns"),
+        ({"h": torch.ones(2, 3).T}, ValueError, "h is not contiguous"),
+        ({"h": torch.ones(3, 2, device="meta")}, ValueError, "h is on meta"),
+        ({"score_src": torch.ones(3).double()}, TypeError, "score_src is torch.float64"),
+        ({"score_src": torch.ones(2)}, ValueError, r"score_src must have shape \(3\), got"),
+        ({"score_src": torch.ones(3, 1)}, ValueError, r"score_src must have shape \(3\), got"),
+        ({"h": torch.ones(3, 2, 2)}, ValueError, r"score_src must have shape \(3, 2\), got"),
+        ({"score_src": torch.ones(6)[::2]}, ValueError, "score_src is not contiguous"),
+        ({"score_dst": torch.ones(3).double()}, TypeError, "score_dst is torch.float64"),
+        ({"score_dst": torch.ones(4)}, ValueError, r"score_dst must have shape \(3\), got"),
+        ({"score_dst": torch.ones(6)[::2]}, ValueError, "score_dst is not contiguous"),
+        ({"score_dst": torch.ones(3, device="meta")}, ValueError, "score_dst is on meta"),
+        ({"drop_edge": 1.0}, ValueError, r"drop_edge must be in \[0, 1\), got 1.0"),
+        ({"drop_edge": -0.1}, ValueError, r"drop_edge must be in \[0, 1\), got -0.1"),
+        ({"drop_edge": math.nan}, ValueError, r"drop_edge must be in \[0, 1\), got nan"),
+        ({"negative_slope": -0.1}, ValueError, r"negative_slope must be in \[0, 1\], got -0.1"),
+        ({"negative_slope": 1.1}, ValueError, r"negative_slope must be in \[0, 1\], got 1.1"),
+    ],
+)
+def test_wrong_input(wrong, error, message):
+    good = {name: torch.ones(shape) for name, shape in GOOD.items()}
+    with pytest.raises(error, match=message):
+        gat_aggregate(three_nodes(), **good | wrong)
