@@ -28,6 +28,8 @@ from gadkit.graph import CSR, EdgeType, HeteroGraph
 
 Arrays = dict[str, np.ndarray]
 
+DATA = Path(__file__).resolve().parents[1] / "data"  # of the repository, wherever a notebook runs
+
 _YELPCHI = (
     {"user_id", "product_component"},
     {"rur_row_ptr", "rtr_row_ptr", "rsr_row_ptr"},
@@ -45,7 +47,7 @@ def open_dataset() -> Path:
     return prepare(os.environ.get("GADKIT_DATASET", "demo"))
 
 
-def prepare(source: str | Path, *, root: Path | str = Path("data"), progress: bool = True) -> Path:
+def prepare(source: str | Path, *, root: Path | str = DATA, progress: bool = True) -> Path:
     """Make a dataset ready for `store.load_graph`; what is there already is not made again.
 
     Args:
@@ -468,3 +470,11 @@ def _segment(value: Tensor, csr: CSR, reduce: np.ufunc) -> Tensor:
             reduce.reduceat(value.numpy(), csr.indptr[:-1][filled].numpy())
         )
     return out
+
+
+def planted_names(folder: Path | str) -> list[str] | None:
+    """Return what each node of a generated marketplace really is, by global id; None elsewhere."""
+    if not (Path(folder) / marketplace.PLANTED).is_file():
+        return None
+    planted = marketplace.load_planted(folder)
+    return [planted.kind_names[kind] for kind in planted.kind]

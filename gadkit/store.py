@@ -12,7 +12,7 @@ import os
 import pickle
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,16 @@ GRAPH = "graph.npz"
 GAE_EMBEDDINGS = "Z_embeddings_stage1.npy"
 GAT_EMBEDDINGS = "Z_stage2.npy"
 GAT_SCORES = "anomaly_scores_stage2.npy"
+GAE_CHECKPOINT = "gae_stage1.pt"
 GAT_CHECKPOINT = "gat_stage2_best.pt"
+GAE_RUN, GAT_RUN = "gae_stage1_run.pt", "gat_stage2_run.pt"  # where a training stands
+MADE_BY = {
+    GAE_EMBEDDINGS: "03_train_gae",
+    GAE_CHECKPOINT: "03_train_gae",
+    GAT_EMBEDDINGS: "04_finetune_gat",
+    GAT_SCORES: "04_finetune_gat",
+    GAT_CHECKPOINT: "04_finetune_gat",
+}
 
 FEATURE_DIM = 128  # columns of X_combined.memmap, which has no header to say so
 NODE_TYPES = {"users": "user", "products": "product", "sellers": "seller"}  # in global order
@@ -310,14 +319,27 @@ def load_graph(folder: Path | str) -> HeteroGraph:
         ValueError: what it holds is damaged; the message names the file, the array and the first
             bad position.
     """
+    return load_with_reports(folder)[0]
+
+
+def load_with_reports(folder: Path | str) -> tuple[HeteroGraph, list[SanitizeReport]]:
+    """Read the graph as `load_graph`, and what the sanitizer did to each relation.
+
+    `graph.npz` is written sanitized, and refused where it is not: its relations come out whole.
+    """
     folder = Path(folder)
     if (folder / COUNTS).is_file():
-        return read_raw(folder).sanitize()[0]
+        return read_raw(folder).sanitize()
     if (folder / GRAPH).is_file():
-        return _read_graph(folder / GRAPH)
+        graph = _read_graph(folder / GRAPH)
+        whole = {"self_loop": 0, "wrong_type": 0}
+        return graph, [
+            SanitizeReport(name, csr.num_dst, csr.num_edges, dict(whole))
+            for (_, name, _), csr in graph.edges.items()
+        ]
     raise FileNotFoundError(
         f"{folder} holds no graph: neither {COUNTS} (the marketplace layout) nor {GRAPH} is there; "
-        "make one with gadkit.datasets.prepare('demo'), or from your events with `gadkit ingest`"
+        "make a demo with gadkit.datasets.prepare('demo')"
     )
 
 
@@ -444,13 +466,19 @@ def load_array(folder: Path | str, name: str, *, rows: int | None = None) -> Ten
     """
     path = Path(folder) / name
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; run the step that makes it first")
+        raise _missing(path)
     array = _load_npy(path)
     if rows is not None and len(array) != rows:
         raise ValueError(
             f"{path} has {len(array)} rows, but the graph has {rows} nodes; make it again"
         )
     return array
+
+
+def _missing(path: Path) -> FileNotFoundError:
+    maker = MADE_BY.get(path.name)
+    step = f"notebook {maker}.ipynb, or `gadkit run`," if maker else "the step that makes it"
+    return FileNotFoundError(f"{path} is missing; run {step} first")
 
 
 def _load_npy(path: Path) -> Tensor:
@@ -475,6 +503,9 @@ def load_checkpoint(path: Path | str) -> dict:
         FileNotFoundError: there is none.
         ValueError: the file is damaged, cut off, or no checkpoint.
     """
+    path = Path(path)
+    if not path.is_file():
+        raise _missing(path)
     with open(path, "rb") as file:
         try:
             damaged = zipfile.ZipFile(file).testzip()  # torch does not look at the checksums
@@ -500,11 +531,13 @@ def write_suspects(
     *,
     node_types: list[str] | None = None,
     top: int | None = None,
+    planted: Sequence[str] | None = None,
 ) -> None:
     """Write the ranked list of suspects as CSV.
 
     The columns are rank, node (global id), type, id within the type, score and label, which is
     empty where unknown. The highest score comes first, equal scores in the order of node ids.
+    A generated marketplace can have one more column: what was planted.
 
     Args:
         path: file to write.
@@ -512,6 +545,7 @@ def write_suspects(
         scores: (total,) float; anomaly score of every node, by global id.
         node_types: list these types only; all by default.
         top: list this many only; all by default.
+        planted: name of what each node really is, by global id, if that is known.
 
     Raises:
         ValueError: there is not one score per node, a score is NaN, or a type is not in the graph.
@@ -532,8 +566,14 @@ def write_suspects(
     order = order[:top]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["rank", "node", "type", "id", "score", "label"])
-        writer.writerows(_suspect_rows(graph, scores, order))
+        header = ["rank", "node", "type", "id", "score", "label"]
+        rows = _suspect_rows(graph, scores, order)
+        if planted is None:
+            writer.writerow(header)
+            writer.writerows(rows)
+        else:
+            writer.writerow([*header, "planted"])
+            writer.writerows((*row, planted[row[1]]) for row in rows)
 
 
 def _suspect_rows(graph: HeteroGraph, scores: Tensor, order: Tensor) -> Iterator[tuple]:

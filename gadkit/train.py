@@ -385,6 +385,35 @@ def _validate(model: HeteroGAT, graph: HeteroGraph, inputs: dict, labels: Tensor
     return roc_auc(labels[:, 1], model(graph, inputs)[labels[:, 0]])
 
 
+@torch.no_grad()
+def score(graph: HeteroGraph, models: Path | str) -> Tensor:
+    """Score every node of a graph with the two trained stages; the graph may be one never seen.
+
+    Args:
+        graph: with the node types, relations and features that the models were trained on.
+        models: folder holding `store.GAE_CHECKPOINT` and `store.GAT_CHECKPOINT`.
+
+    Returns:
+        (total,) scores in [0, 1], the higher the more suspicious.
+
+    Raises:
+        FileNotFoundError: the folder lacks a checkpoint.
+        ValueError: the graph has other types, relations or numbers of features than the models.
+    """
+    gae = load_gae(Path(models) / store.GAE_CHECKPOINT)
+    gat = load_gat(Path(models) / store.GAT_CHECKPOINT)
+    wanted = {name: scale.mean.numel() for name, scale in gae.scale.items()}
+    got = {name: graph.x[name].shape[1] for name in graph.node_types} if graph.x else {}
+    relations = [name for _, name, _ in graph.edge_types]
+    if got != wanted or relations != list(gat.layers[0].weight):
+        raise ValueError(
+            f"the models in {models} were trained on features {wanted} and relations "
+            f"{list(gat.layers[0].weight)}, but the graph has {got} and {relations}"
+        )
+    z = gae.encode(graph.homogeneous, gae.standardize(graph.x))
+    return gat(graph, gat.inputs(graph, z)).sigmoid()
+
+
 def load_gae(path: Path | str) -> GAE:
     """Read the autoencoder of a checkpoint such as `Pretrained.best`."""
     return _load(GAE, path)

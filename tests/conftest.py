@@ -12,8 +12,8 @@ from gadkit.graph import CHUNK, CSR
 
 NUM_SRC = 128
 HUB = 1  # a source with edges to many destinations: a long row of the transpose
-# Around a warp and around a vector; a row of three chunks; first and last row empty.
-DEGREES = (0, 1, 31, 32, 33, 200, 2 * CHUNK + 5, *[55] * 40, 0)
+# Around a vector and around a chunk; a row of three chunks; first and last row empty.
+DEGREES = (0, 1, 31, 32, 33, 200, CHUNK, CHUNK + 1, 2 * CHUNK + 5, *[55] * 40, 0)
 
 
 def _mixed(dtype: torch.dtype) -> CSR:
@@ -121,10 +121,18 @@ def with_threads():
 
 @pytest.fixture(scope="session")
 def in_child():
-    """in_child(function): call it in a forked process, which must end well within a minute."""
+    """in_child(function, threads=1): call it in a forked process, which must end within a minute.
 
-    def fork(function) -> None:
-        child = multiprocessing.get_context("fork").Process(target=function)
+    More than one thread is for gadkit's own: OpenMP, which torch uses for larger tensors, hangs in
+    a child whose parent has used it.
+    """
+
+    def fork(function, threads=1) -> None:
+        def start():
+            torch.set_num_threads(threads)
+            function()
+
+        child = multiprocessing.get_context("fork").Process(target=start)
         child.start()
         child.join(60)
         if child.is_alive():

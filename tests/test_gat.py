@@ -3,12 +3,15 @@ one before."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from numba import njit
 from torch.library import opcheck
 
 from gadkit.graph import CHUNK, CSR
 from gadkit.ops import _cpu, attention, edge_dot, gat_aggregate, gat_aggregate_reference, spmm
+from gadkit.ops._lanes import exp
 from gadkit.ops.gat import _gat_aggregate, _gat_aggregate_backward, _key, keep_mask
 
 # Heads and dim: below a vector, whole and broken vectors, two overlapping tiles.
@@ -173,6 +176,29 @@ def test_huge_logits_stay_finite_and_right(shift, mixed, inputs, randn, close):
     assert all(x.isfinite().all() for x in (out, *d_inputs))
     # The logits themselves are rounded to 1e-3 here, so the reference rounds them the same way.
     assert (out - gat_aggregate_reference(mixed, h, score_src, score_dst)).abs().max() < 0.02
+
+
+def test_a_logit_of_zero_takes_the_slope(mixed, inputs, randn, close):
+    """As torch has it; attention vectors that start at zero make every logit such a one."""
+    g, (h, score_src, score_dst) = randn(mixed.num_dst, 1, 33), inputs(mixed, 1, 33)
+    with torch.no_grad():
+        score_src.zero_()
+        score_dst.zero_()
+    assert_agrees(mixed, (h, score_src, score_dst), g, close)
+
+
+def test_exp_is_right_to_two_roundings():
+    @njit
+    def exp_all(x, y):
+        for i in range(len(x)):
+            y[i] = exp(x[i])
+
+    x = np.linspace(-86.9, 0, 100_001).astype(np.float32)
+    y = np.empty_like(x)
+    exp_all(x, y)
+    np.testing.assert_allclose(y, np.exp(x.astype(np.float64)), rtol=2.4e-7)
+    exp_all(np.float32([0, -87, -88, -1e4, -3e38]), y[:5])
+    assert y[0] == 1 and (y[1:5] >= 0).all() and (y[1:5] < 2e-38).all()
 
 
 def test_empty_graphs(empties):

@@ -157,10 +157,10 @@ def test_a_forked_child_computes_too(large, randn, with_threads, in_child):
     expected = with_threads(2, lambda: spmm(large, x))
 
     def compute():
-        # NumPy compares: torch's own threads (OpenMP) do hang in a child, with or without gadkit.
+        # Compared by NumPy: torch's own threads (OpenMP) hang here, with or without gadkit.
         assert (spmm(large, x).numpy() == expected.numpy()).all()
 
-    in_child(compute)
+    in_child(compute, threads=2)
 
 
 def test_touches_no_memory_behind_its_inputs(mixed, fenced, randn, in_child):

@@ -1,0 +1,76 @@
+"""The command `gadkit`: run the notebooks on a dataset, or score a graph with trained models."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gadkit import __version__, datasets, store, train
+from gadkit.graph import HeteroGraph
+
+DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit status, 1 after an error that the user can mend."""
+    from gadkit.report import NotebookError
+
+    args = _parser().parse_args(argv)
+    try:
+        args.command(args)
+    except (ValueError, TypeError, OSError, NotebookError) as error:
+        print(f"gadkit: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("gadkit: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gadkit", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"gadkit {__version__}")
+    commands = parser.add_subparsers(required=True)
+
+    run = commands.add_parser("run", help="execute the notebooks, write report and suspects")
+    run.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
+    run.add_argument("--out", type=Path, default=Path("build"), help="default: build")
+    run.add_argument("--force", action="store_true", help="execute even what is up to date")
+    run.set_defaults(command=_run)
+
+    score = commands.add_parser("score", help="rank the nodes of a dataset with trained models")
+    score.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
+    score.add_argument("--models", type=Path, help="folder trained in (default: the dataset's own)")
+    score.add_argument(
+        "--out", type=Path, default=Path("suspects.csv"), help="default: suspects.csv"
+    )
+    score.add_argument("--top", type=int, help="list this many only")
+    score.set_defaults(command=_score)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> None:
+    from gadkit import report
+
+    folder = datasets.prepare(args.dataset)
+    executed = report.run_notebooks(folder, out=args.out, force=args.force)
+    graph = store.load_graph(folder)
+    scores = store.load_array(folder, store.GAT_SCORES, rows=graph.total)
+    _write_suspects(args.out / "suspects.csv", folder, graph, scores)
+    print(f"report    {report.write_index(args.out, executed, dataset=folder.name)}")
+
+
+def _score(args: argparse.Namespace) -> None:
+    folder = datasets.prepare(args.dataset)
+    graph = store.load_graph(folder)
+    scores = train.score(graph, args.models or folder)
+    _write_suspects(args.out, folder, graph, scores, top=args.top)
+
+
+def _write_suspects(path: Path, folder: Path, graph: HeteroGraph, scores, **options) -> None:
+    """List the node types that have labels: the models were taught nothing about the others."""
+    labelled = None
+    if graph.labels is not None:
+        labelled = [graph.node_types[i] for i in graph.node_type_of(graph.labels[:, 0]).unique()]
+    planted = datasets.planted_names(folder)
+    store.write_suspects(path, graph, scores, node_types=labelled, planted=planted, **options)
+    print(f"suspects  {path}")
