@@ -168,8 +168,8 @@ def _read_csv(path: Path) -> Arrays:
         header, *table = [*csv.reader(file)] or [[]]
     if not set(_CSV_COLUMNS) <= set(header):
         raise ValueError(
-            f"the columns are {', '.join(header)}; S-FFSD.csv has {', '.join(_CSV_COLUMNS)}; "
-            "your own table of events is for `gadkit ingest`"
+            f"the columns are {', '.join(header)}; S-FFSD.csv has {', '.join(_CSV_COLUMNS)}, "
+            "and no other table is understood"
         )
     for line, row in enumerate(table, start=2):
         if len(row) != len(header):

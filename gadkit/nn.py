@@ -23,6 +23,21 @@ def glorot(*shape: int, generator: torch.Generator) -> nn.Parameter:
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(*shape), generator=generator))
 
 
+def by_name(kind: type, items: dict):
+    """Return the `nn.ModuleDict` or `nn.ParameterDict` of node types or relations.
+
+    Raises:
+        ValueError: torch cannot keep weights under one of the names.
+    """
+    try:
+        return kind(items)
+    except KeyError as error:  # of a name with a dot, or one that is an attribute of torch's class
+        raise ValueError(
+            f"one of {list(items)} cannot name weights ({error.args[0]}); "
+            "rename that node type or relation"
+        ) from error
+
+
 class Standardize(nn.Module):
     """Scale features to mean 0 and deviation 1, with the statistics of the data it was fitted on.
 
@@ -45,8 +60,9 @@ class Standardize(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return standardized features, (num_nodes, dim)."""
-        return ((x - self.mean) / self.deviation).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+        """Return standardized features, (num_nodes, dim), in the dtype of the weights."""
+        scaled = ((x - self.mean) / self.deviation).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+        return scaled.to(self.mean.dtype)
 
 
 class GAE(nn.Module):
@@ -69,9 +85,12 @@ class GAE(nn.Module):
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.scale = nn.ModuleDict({name: Standardize(dim) for name, dim in in_dims.items()})
-        self.weight_in = nn.ParameterDict(
-            {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()}
+        self.scale = by_name(
+            nn.ModuleDict, {name: Standardize(dim) for name, dim in in_dims.items()}
+        )
+        self.weight_in = by_name(
+            nn.ParameterDict,
+            {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()},
         )
         self.weight_out = glorot(hidden_dim, out_dim, generator=generator)
         self.bias = nn.Parameter(torch.zeros(1))
@@ -129,16 +148,16 @@ class GATLayer(nn.Module):
         generator: torch.Generator,
     ):
         super().__init__()
-        if out_dim % heads:
-            raise ValueError(
-                f"heads must divide out_dim, but {out_dim} % {heads} is {out_dim % heads}"
-            )
+        if heads < 1 or out_dim % heads:
+            raise ValueError(f"heads must divide out_dim, got {heads} heads for {out_dim}")
         relations, dim = list(relations), out_dim // heads
-        self.weight = nn.ParameterDict(
-            {name: glorot(in_dim, out_dim, generator=generator) for name in relations}
+        self.weight = by_name(
+            nn.ParameterDict,
+            {name: glorot(in_dim, out_dim, generator=generator) for name in relations},
         )
-        self.attn = nn.ParameterDict(
-            {name: glorot(2 * dim, heads, generator=generator) for name in relations}
+        self.attn = by_name(
+            nn.ParameterDict,
+            {name: glorot(2 * dim, heads, generator=generator) for name in relations},
         )
         self.residual = glorot(in_dim, out_dim, generator=generator) if residual else None
 
@@ -229,9 +248,12 @@ class HeteroGAT(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         in_dims = {name: in_dim + dim for name, dim in (feature_dims or {}).items()}
-        self.scale = nn.ModuleDict({name: Standardize(dim) for name, dim in in_dims.items()})
-        self.weight_in = nn.ParameterDict(
-            {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()}
+        self.scale = by_name(
+            nn.ModuleDict, {name: Standardize(dim) for name, dim in in_dims.items()}
+        )
+        self.weight_in = by_name(
+            nn.ParameterDict,
+            {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()},
         )
         options = {"heads": heads, "residual": residual, "generator": generator}
         first_dim = hidden_dim if feature_dims else in_dim
@@ -249,6 +271,7 @@ class HeteroGAT(nn.Module):
             z: (total, in_dim) embeddings.
             fit: whether to take the statistics that scale the inputs from these.
         """
+        z = z.to(self.head.dtype)
         inputs = {name: z[graph.span(name)] for name in graph.node_types}
         for name, scale in self.scale.items():
             both = torch.cat([inputs[name], graph.x[name]], 1)

@@ -5,6 +5,7 @@ resumed from its checkpoint meets the same random numbers as one that was not, a
 bytes.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gadkit import store
-from gadkit.graph import CSR, HeteroGraph, checksum
+from gadkit.graph import CSR, HeteroGraph, check_finite, checksum
 from gadkit.metrics import roc_auc
 from gadkit.nn import GAE, HeteroGAT
 
@@ -45,8 +46,11 @@ def split_labels(
         seed: of the draw.
 
     Raises:
-        ValueError: the fractions do not sum to 1, or a class is too small to be in every part.
+        ValueError: there are no labels, the fractions do not sum to 1, or a class is too small to
+            be in every part.
     """
+    if labels is None:
+        raise ValueError("the graph has no labels; stage 2 needs some nodes known as 0 and as 1")
     if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
         raise ValueError(f"fractions must be positive and sum to 1, got {fractions}")
     generator = torch.Generator().manual_seed(seed)
@@ -88,6 +92,9 @@ def sample_pairs(
     Returns:
         src, dst, target: (num_pairs,) int64, int64 and float32, 1 for edges. A source for whom no
         partner was found in a few tries gets no second pair.
+
+    Raises:
+        ValueError: only self-loops were drawn, or no partner was found for any source.
     """
     csr = graph.homogeneous
     src, dst = _sample_edges(csr, count, generator)
@@ -103,6 +110,11 @@ def sample_pairs(
         open_ = open_[csr.contains(src[open_], partner[open_])]
     found = torch.ones(len(src), dtype=torch.bool)
     found[open_] = False
+    if not found.any():
+        raise ValueError(
+            f"{count} draws gave {len(src)} edges and not one pair that is none; draw more, "
+            "unless the graph has self-loops alone or joins every pair of nodes"
+        )
     target = torch.cat([torch.ones(len(src)), torch.zeros(int(found.sum()))])
     return torch.cat([src, src[found]]), torch.cat([dst, partner[found]]), target
 
@@ -145,7 +157,22 @@ class Checkpoint:
                 "history": self.history,
                 "best": self.best,
             }
-            store.save_checkpoint(self.path, state)
+            store.save_checkpoint(self.path, _canonical(state))
+
+
+def _canonical(value):
+    """Copy nested dicts, lists and tuples, with equal strings made one object.
+
+    A pickle refers back to an object it has met, so its bytes would tell a string that was loaded
+    from one that was not, and a resumed run from an uninterrupted one.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_canonical, value))
+    return value
 
 
 def _epochs(
@@ -217,11 +244,7 @@ def train_gae(
     Raises:
         ValueError: the graph has no features.
     """
-    if graph.x is None:
-        raise ValueError(
-            "the graph has no features x; give it some, such as datasets.structural_features"
-        )
-    in_dims = {name: graph.x[name].shape[1] for name in graph.node_types}
+    in_dims = _feature_dims(graph)
     architecture = {"in_dims": in_dims, "hidden_dim": hidden_dim, "out_dim": out_dim, "seed": seed}
     model = GAE(**architecture)
     for name, scale in model.scale.items():
@@ -246,6 +269,14 @@ def train_gae(
     best = {"architecture": architecture, "model": model.state_dict()}
     with torch.no_grad():
         return Pretrained(model, model.encode(csr, x), run.history, best)
+
+
+def _feature_dims(graph: HeteroGraph) -> dict[str, int]:
+    if graph.x is None:
+        raise ValueError(
+            "the graph has no features x; give it some, such as datasets.structural_features"
+        )
+    return {name: graph.x[name].shape[1] for name in graph.node_types}
 
 
 @dataclass
@@ -313,17 +344,20 @@ def finetune_gat(
         callback: called with each epoch's record {"epoch", "loss", and at validations "val_auc"}.
 
     Raises:
-        ValueError: z does not fit the graph, or smoothness names no relation.
+        ValueError: z does not fit the graph or is not finite, smoothness is negative or names no
+            relation, features are wanted but there are none, or epochs or eval_every is below 1.
     """
+    if epochs < 1 or eval_every < 1:
+        raise ValueError(f"epochs and eval_every must be at least 1, got {epochs} and {eval_every}")
     if z.dim() != 2 or len(z) != graph.total:
         raise ValueError(f"z must have shape ({graph.total}, dim), got {tuple(z.shape)}")
+    check_finite(z, "z")
     weights = _per_relation(graph, smoothness)
-    feature_dims = {name: graph.x[name].shape[1] for name in graph.node_types} if features else None
     architecture = {
         "relations": list(weights),
         "in_dim": z.shape[1],
         "hidden_dim": hidden_dim,
-        "feature_dims": feature_dims,
+        "feature_dims": _feature_dims(graph) if features else None,
         "heads": heads,
         "residual": residual,
         "seed": seed,
@@ -337,7 +371,7 @@ def finetune_gat(
         "z": checksum(z), "split": [checksum(part) for part in split],
     }  # fmt: skip
     run = Checkpoint(checkpoint, config, model, optimizer)
-    target = split.train[:, 1].to(z.dtype)
+    target = split.train[:, 1].to(model.head.dtype)
     for epoch, record in _epochs(run, epochs, "heterogeneous GAT", progress):
         optimizer.zero_grad()
         logits = model(graph, inputs, drop_edge=drop_edge, seed=seed * 1_000_003 + epoch)
@@ -363,10 +397,12 @@ def finetune_gat(
 def _per_relation(graph: HeteroGraph, smoothness: float | dict[str, float]) -> dict[str, float]:
     relations = [name for _, name, _ in graph.edge_types]
     if not isinstance(smoothness, dict):
-        return dict.fromkeys(relations, float(smoothness))
+        smoothness = dict.fromkeys(relations, smoothness)
     unknown = set(smoothness) - set(relations)
     if unknown:
         raise ValueError(f"smoothness names {sorted(unknown)}, but the relations are {relations}")
+    if not all(weight >= 0 for weight in smoothness.values()):
+        raise ValueError(f"smoothness must not be negative, got {smoothness}")
     return {name: float(smoothness.get(name, 0.0)) for name in relations}
 
 
@@ -405,7 +441,7 @@ def score(graph: HeteroGraph, models: Path | str) -> Tensor:
     wanted = {name: scale.mean.numel() for name, scale in gae.scale.items()}
     got = {name: graph.x[name].shape[1] for name in graph.node_types} if graph.x else {}
     relations = [name for _, name, _ in graph.edge_types]
-    if got != wanted or relations != list(gat.layers[0].weight):
+    if list(got.items()) != list(wanted.items()) or relations != list(gat.layers[0].weight):
         raise ValueError(
             f"the models in {models} were trained on features {wanted} and relations "
             f"{list(gat.layers[0].weight)}, but the graph has {got} and {relations}"

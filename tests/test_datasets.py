@@ -178,7 +178,7 @@ def test_time_since_previous_against_a_loop(seed):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("Amount", "Sum", r"S.csv: the columns are Time, Source, Target, Sum, .*`gadkit ingest`"),
+        ("Amount", "Sum", r"S.csv: the columns are Time, Source, Target, Sum, .*no other table"),
         ("1,S20,T2,8.0,L1,TP1,2", "1,S20,T2,8.0", "line 4 has 4 fields, the header 7"),
         ("9,S10", "late,S10", "line 5: Time is 'late', not a number"),
         ("TP1,2", "TP1,5", "array 'y' is 5.0 at node 2"),

@@ -205,11 +205,12 @@ def _gat_aggregate(
 
 def _merge(packed, out, lse, a_pos, c, keep: bool):
     """Combine the normalized results of a row's chunks, weighted by their softmax mass."""
-    lengths = packed.chunk_ptr.diff()
+    # Not repeat_interleave: it wakes all of torch's threads even for two numbers.
+    owner = torch.searchsorted(packed.long_row, packed.chunk_row)
     top = torch.segment_reduce(lse, "max", offsets=packed.chunk_ptr, axis=0)
-    mass = (lse - top.repeat_interleave(lengths, 0)).exp()
+    mass = (lse - top[owner]).exp()
     total = packed.sum_chunks(mass)
-    share = mass / total.repeat_interleave(lengths, 0)
+    share = mass / total[owner]
     merged = packed.sum_chunks(share[..., None] * out)
     if not keep:
         return merged, top + total.log(), c
