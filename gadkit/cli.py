@@ -55,7 +55,8 @@ def _run(args: argparse.Namespace) -> None:
     executed = report.run_notebooks(folder, out=args.out, force=args.force)
     graph = store.load_graph(folder)
     scores = store.load_array(folder, store.GAT_SCORES, rows=graph.total)
-    _write_suspects(args.out / "suspects.csv", folder, graph, scores)
+    seen = store.load_checkpoint(folder / store.GAT_CHECKPOINT)["learned_from"]
+    _write_suspects(args.out / "suspects.csv", folder, graph, scores, learned_from=seen)
     print(f"report    {report.write_index(args.out, executed, dataset=folder.name)}")
 
 

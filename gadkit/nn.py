@@ -4,6 +4,7 @@ Modules hold weights and say how numbers flow; loops, losses and files are elsew
 depends on `.train()` or `.eval()`: what training does differently (dropping edges) is an argument.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 
 import torch
@@ -24,13 +25,13 @@ def glorot(*shape: int, generator: torch.Generator) -> nn.Parameter:
 
 
 def by_name(kind: type, items: dict):
-    """Return the `nn.ModuleDict` or `nn.ParameterDict` of node types or relations.
+    """Return the `nn.ModuleDict` or `nn.ParameterDict` of node types or relations, in their order.
 
     Raises:
         ValueError: torch cannot keep weights under one of the names.
     """
     try:
-        return kind(items)
+        return kind(OrderedDict(items))  # torch sorts the names of a plain dict of parameters
     except KeyError as error:  # of a name with a dot, or one that is an attribute of torch's class
         raise ValueError(
             f"one of {list(items)} cannot name weights ({error.args[0]}); "

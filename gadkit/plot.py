@@ -460,7 +460,7 @@ def attention_distribution(
         xscale="log" if log else "linear",
         ylim=(0, 1.02),
     )
-    _legend_above(ax, columns=2)
+    _legend_above(ax, columns=1)
     return ax
 
 

@@ -360,17 +360,26 @@ def _numbers(outputs: Sequence[dict]) -> str:
 
 
 def _read_suspects(path: Path) -> dict:
-    """Return the first suspects as text, in columns of numbers and others."""
+    """Return the first suspects as text, in columns of numbers and others.
+
+    Cases that the model has learned from are passed over: nobody need look at them.
+    """
     if not path.is_file():
-        return {"columns": [], "rows": [], "href": ""}
+        return {"columns": [], "rows": [], "href": "", "filtered": False}
     with path.open(newline="", encoding="utf-8") as file:
-        names, *rows = itertools.islice(csv.reader(file), SUSPECTS_SHOWN + 1)
+        names, *first = itertools.islice(csv.reader(file), SUSPECTS_SHOWN + 1)
+        at = names.index(store.LEARNED) if store.LEARNED in names else None
+        if at is not None:
+            rest = (row for row in itertools.chain(first, csv.reader(file)) if row[at] != "1")
+            first = [*itertools.islice(rest, SUSPECTS_SHOWN)]
+    keep = [i for i in range(len(names)) if i != at]
+    names, rows = [names[i] for i in keep], [[row[i] for i in keep] for row in first]
     columns = [
         {"name": name.replace("_", " "), "numeric": all(_is_number(row[i]) for row in rows)}
         for i, name in enumerate(names)
     ]
     rows = [[_shorten(value) for value in row] for row in rows]
-    return {"columns": columns, "rows": rows, "href": f"../{path.name}"}
+    return {"columns": columns, "rows": rows, "href": f"../{path.name}", "filtered": at is not None}
 
 
 def _is_number(text: str) -> bool:

@@ -35,6 +35,7 @@ from gadkit.graph import (
 
 COUNTS, FEATURES, LABELS = "node_counts.json", "X_combined.memmap", "labels.npy"
 GRAPH = "graph.npz"
+LEARNED = "learned_from"  # column of the list of suspects
 GAE_EMBEDDINGS = "Z_embeddings_stage1.npy"
 GAT_EMBEDDINGS = "Z_stage2.npy"
 GAT_SCORES = "anomaly_scores_stage2.npy"
@@ -531,13 +532,16 @@ def write_suspects(
     *,
     node_types: list[str] | None = None,
     top: int | None = None,
+    learned_from: Tensor | None = None,
     planted: Sequence[str] | None = None,
 ) -> None:
     """Write the ranked list of suspects as CSV.
 
     The columns are rank, node (global id), type, id within the type, score and label, which is
     empty where unknown. The highest score comes first, equal scores in the order of node ids.
-    A generated marketplace can have one more column: what was planted.
+    Two more columns are written where known: learned_from, 1 for the nodes whose labels trained the
+    model or chose its epoch (their rank says nothing about the model), and planted, what a node of
+    a generated marketplace really is.
 
     Args:
         path: file to write.
@@ -545,7 +549,8 @@ def write_suspects(
         scores: (total,) float; anomaly score of every node, by global id.
         node_types: list these types only; all by default.
         top: list this many only; all by default.
-        planted: name of what each node really is, by global id, if that is known.
+        learned_from: (n,) int64 global ids of the nodes whose labels the model has seen.
+        planted: name of what each node really is, by global id.
 
     Raises:
         ValueError: there is not one score per node, a score is NaN, or a type is not in the graph.
@@ -567,13 +572,15 @@ def write_suspects(
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         header = ["rank", "node", "type", "id", "score", "label"]
-        rows = _suspect_rows(graph, scores, order)
-        if planted is None:
-            writer.writerow(header)
-            writer.writerows(rows)
-        else:
-            writer.writerow([*header, "planted"])
-            writer.writerows((*row, planted[row[1]]) for row in rows)
+        columns = [*zip(*_suspect_rows(graph, scores, order), strict=True)] or [()] * len(header)
+        if learned_from is not None:
+            header.append(LEARNED)
+            columns.append(torch.isin(order, learned_from).int().tolist())
+        if planted is not None:
+            header.append("planted")
+            columns.append([planted[node] for node in order.tolist()])
+        writer.writerow(header)
+        writer.writerows(zip(*columns, strict=True))
 
 
 def _suspect_rows(graph: HeteroGraph, scores: Tensor, order: Tensor) -> Iterator[tuple]:

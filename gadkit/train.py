@@ -288,7 +288,8 @@ class Finetuned:
         z: (total, hidden_dim) its embeddings.
         scores: (total,) in [0, 1], the higher the more suspicious.
         history: one record per epoch; "val_auc" only in the epochs that were validated.
-        best: the checkpoint of that epoch: "epoch", "val_auc", "architecture" and "model"; see
+        best: the checkpoint of that epoch: "epoch", "val_auc", "architecture", "model" and
+            "learned_from", the ids of the nodes whose labels it has seen; see
             `load_gat`.
     """
 
@@ -384,7 +385,12 @@ def finetune_gat(
             record["val_auc"] = _validate(model, graph, inputs, split.val)
             if record["val_auc"] > run.best.get("val_auc", -1):
                 weights_now = {name: value.clone() for name, value in model.state_dict().items()}
-                run.best = {"model": weights_now, "architecture": architecture, **record}
+                run.best = {
+                    "model": weights_now,
+                    "architecture": architecture,
+                    "learned_from": torch.cat([split.train[:, 0], split.val[:, 0]]),
+                    **record,
+                }
         if callback:
             callback(record)
     model.load_state_dict(run.best["model"])

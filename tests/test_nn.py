@@ -1,0 +1,309 @@
+"""The models against dense matrices written from the formulas, in float64."""
+
+import pytest
+import torch
+from torch.nn.functional import elu, leaky_relu
+
+from gadkit.graph import CSR, HeteroGraph
+from gadkit.nn import GAE, MAX_DEVIATIONS, GATLayer, HeteroGAT, Standardize
+
+BUYS, SELLS = ("user", "buys", "product"), ("seller", "sells", "product")
+FOLLOWS, CO_BUYS = ("user", "follows", "user"), ("user", "co_buys", "user")
+NUM_NODES = {"user": 7, "product": 5, "seller": 2}
+WIDTHS = {"user": 3, "product": 4, "seller": 1}
+PAIRS = {  # (source, destination); user 6 has no product, nobody follows user 0
+    BUYS: [(0, 0), (0, 1), (1, 1), (2, 1), (2, 4), (3, 2), (4, 0), (4, 3), (5, 4), (5, 1)],
+    SELLS: [(0, 0), (0, 1), (0, 2), (1, 2), (1, 3), (1, 4)],
+    FOLLOWS: [(0, 1), (0, 2), (1, 2), (2, 1), (3, 3), (5, 4), (4, 6), (1, 6)],
+    CO_BUYS: [(0, 1), (1, 0), (1, 2), (2, 1), (3, 3), (6, 0), (0, 6)],
+}
+
+
+def graph_of(*edge_types) -> HeteroGraph:
+    """The relations of `PAIRS` asked for, with features of another width per type."""
+    types = [name for name in NUM_NODES if any(name in (s, d) for s, _, d in edge_types)]
+    edges = {}
+    for src_type, name, dst_type in edge_types:
+        src, dst = torch.tensor(PAIRS[src_type, name, dst_type]).unbind(1)
+        sizes = {"num_src": NUM_NODES[src_type], "num_dst": NUM_NODES[dst_type]}
+        edges[src_type, name, dst_type] = CSR.from_edges(src, dst, **sizes)
+    generator = torch.Generator().manual_seed(5)
+    x = {name: torch.randn(NUM_NODES[name], WIDTHS[name], generator=generator) for name in types}
+    return HeteroGraph({name: NUM_NODES[name] for name in types}, edges, x)
+
+
+def dense_of(csr: CSR) -> torch.Tensor:
+    """(num_dst, num_src) float64 of zeros and ones."""
+    matrix = torch.zeros(csr.num_dst, csr.num_src, dtype=torch.float64)
+    matrix[csr.dst(), csr.indices.long()] = 1
+    return matrix
+
+
+def dense_network(graph: HeteroGraph) -> torch.Tensor:
+    """All relations both ways and self-loops, (total, total)."""
+    matrix = torch.eye(graph.total, dtype=torch.float64)
+    for (src, _, dst), csr in graph.edges.items():
+        matrix[graph.span(dst), graph.span(src)] += dense_of(csr)
+        matrix[graph.span(src), graph.span(dst)] += dense_of(csr).T
+    return matrix.clamp(max=1)
+
+
+def dense_attention(adjacency, wh_dst, wh_src, attn) -> torch.Tensor:
+    """One head of Velickovic et al. (ICLR 2018), eq. 3; a row without edges is zero."""
+    num_dst, num_src = adjacency.shape
+    i, j = torch.meshgrid(torch.arange(num_dst), torch.arange(num_src), indexing="ij")
+    logits = leaky_relu(torch.cat([wh_dst[i], wh_src[j]], 2) @ attn, 0.2)
+    return logits.masked_fill(adjacency == 0, -torch.inf).softmax(1).nan_to_num(0.0)
+
+
+def dense_stream(adjacency, layer, relation, h_src, h_dst) -> torch.Tensor:
+    weight, attn = layer.weight[relation], layer.attn[relation]
+    outs = []
+    for head in range(attn.shape[1]):
+        of_head = weight[:, head * len(attn) // 2 : (head + 1) * len(attn) // 2]
+        alpha = dense_attention(adjacency, h_dst @ of_head, h_src @ of_head, attn[:, head])
+        outs.append(alpha @ (h_src @ of_head))
+    return torch.cat(outs, 1)
+
+
+def dense_layer(layer, graph, h) -> dict[str, torch.Tensor]:
+    received = {name: [] for name in graph.node_types}
+    for (src, name, dst), csr in graph.edges.items():
+        adjacency = dense_of(csr)
+        received[dst].append(dense_stream(adjacency, layer, name, h[src], h[dst]))
+        if src != dst or not torch.equal(adjacency, adjacency.T):
+            received[src].append(dense_stream(adjacency.T, layer, name, h[dst], h[src]))
+    out = {}
+    for name, streams in received.items():
+        out[name] = torch.stack(streams).mean(0)
+        if layer.residual is not None:
+            out[name] = out[name] + h[name] @ layer.residual
+        out[name] = elu(out[name])
+    return out
+
+
+def layer_of(graph, in_dim=6, out_dim=4, **options) -> GATLayer:
+    generator = torch.Generator().manual_seed(0)
+    relations = [name for _, name, _ in graph.edge_types]
+    return GATLayer(relations, in_dim, out_dim, generator=generator, **options).double()
+
+
+@pytest.fixture
+def hidden(randn):
+    """hidden(graph, dim=6): (num_nodes, dim) float64 of every type."""
+
+    def draw(graph, dim=6):
+        return {
+            name: randn(count, dim, dtype=torch.float64, seed=count)
+            for name, count in graph.num_nodes.items()
+        }
+
+    return draw
+
+
+def assert_close(actual: dict, expected: dict) -> None:
+    assert list(actual) == list(expected)
+    for name in actual:
+        torch.testing.assert_close(actual[name], expected[name], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("edge_types", [(BUYS,), (FOLLOWS,), (BUYS, SELLS, CO_BUYS)])
+def test_encoder_is_two_normalized_propagations(edge_types):
+    graph = graph_of(*edge_types)
+    model = GAE({name: WIDTHS[name] for name in graph.node_types}, 6, 4).double()
+    x = {name: value.double() for name, value in graph.x.items()}
+    adjacency = dense_network(graph)
+    scale = torch.diag(adjacency.sum(1) ** -0.5)
+    propagation = scale @ adjacency @ scale
+    h = elu(propagation @ torch.cat([x[name] @ model.weight_in[name] for name in x]))
+    expected = propagation @ h @ model.weight_out
+    torch.testing.assert_close(model.encode(graph.homogeneous, x), expected)
+
+
+def test_types_and_relations_keep_their_order():
+    model = GAE({"user": 3, "product": 4, "a": 1})
+    assert list(model.weight_in) == list(model.scale) == ["user", "product", "a"]
+    assert list(HeteroGAT(["sells", "buys"]).layers[1].weight) == ["sells", "buys"]
+
+
+def test_decoder_is_a_dot_product_and_a_bias(randn):
+    model = GAE({"node": 3}, 6, 4).double()
+    torch.nn.init.constant_(model.bias, 0.25)
+    z = randn(9, 4, dtype=torch.float64)
+    src, dst = torch.tensor([0, 8, 3]), torch.tensor([1, 8, 5])
+    expected = (z @ z.T)[src, dst] + 0.25
+    torch.testing.assert_close(model.decode(z, src, dst), expected)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("edge_types", [(BUYS, FOLLOWS), (BUYS, CO_BUYS), (SELLS,)])
+def test_layer_is_a_dense_softmax(hidden, edge_types, heads, residual):
+    graph = graph_of(*edge_types)
+    layer, h = layer_of(graph, heads=heads, residual=residual), hidden(graph)
+    assert_close(layer(graph, h), dense_layer(layer, graph, h))
+
+
+def test_network_is_two_layers_and_a_head(hidden):
+    graph = graph_of(BUYS, SELLS, FOLLOWS)
+    model = HeteroGAT(["buys", "sells", "follows"], 6, 4, heads=2).double()
+    torch.nn.init.constant_(model.bias, 0.5)
+    h = inputs = hidden(graph)
+    for layer in model.layers:
+        h = dense_layer(layer, graph, h)
+    embedding = torch.cat([h[name] for name in graph.node_types])
+    torch.testing.assert_close(model.embed(graph, inputs), embedding)
+    expected = embedding @ model.head.flatten() + 0.5
+    torch.testing.assert_close(model(graph, inputs), expected)
+    torch.testing.assert_close(model.classify(embedding), expected)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_folded_scores_are_dot_products_with_projections(hidden, heads):
+    graph = graph_of(BUYS, FOLLOWS)
+    layer, h = layer_of(graph, heads=heads), hidden(graph)["user"]
+    score_dst, score_src = layer.attention_scores("follows", h)
+    projected = (h @ layer.weight["follows"]).view(len(h), heads, -1)
+    a_dst, a_src = layer.attn["follows"].T.tensor_split(2, 1)
+    torch.testing.assert_close(score_dst, (projected * a_dst).sum(2))
+    torch.testing.assert_close(score_src, (projected * a_src).sum(2))
+
+
+def test_a_relation_shares_its_weights_with_its_reverse(hidden):
+    graph = graph_of(BUYS, SELLS)
+    layer, h = layer_of(graph), hidden(graph)
+    assert set(layer.weight) == set(layer.attn) == {"buys", "sells"}
+    before = layer(graph, h)
+    with torch.no_grad():
+        layer.weight["buys"].mul_(2)
+    after = layer(graph, h)
+    changed = {name for name in h if not torch.equal(before[name], after[name])}
+    assert changed == {"user", "product"}  # buys reaches products, rev_buys users
+
+
+def test_a_symmetric_relation_comes_once(hidden):
+    assert [stream.edge_type for stream in graph_of(CO_BUYS).streams] == [CO_BUYS]
+    assert len(graph_of(FOLLOWS).streams) == 2
+    graph = graph_of(BUYS, CO_BUYS)
+    model = HeteroGAT(["buys", "co_buys"], 6, 4).double()
+    assert list(model.attention(graph, hidden(graph))) == [
+        BUYS,
+        ("product", "rev_buys", "user"),
+        CO_BUYS,
+    ]
+
+
+def test_a_node_without_neighbors_sees_itself_only_through_the_residual(hidden):
+    graph = graph_of(BUYS)
+    h = hidden(graph)
+    assert torch.equal(layer_of(graph)(graph, h)["user"][6], torch.zeros(4, dtype=torch.float64))
+    layer = layer_of(graph, residual=True)
+    torch.testing.assert_close(layer(graph, h)["user"][6], elu(h["user"][6] @ layer.residual))
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.5])
+def test_gradients_reach_every_parameter_of_the_network(randn, drop_edge):
+    graph = graph_of(BUYS, SELLS, FOLLOWS)
+    model = HeteroGAT(
+        ["buys", "sells", "follows"], 6, 8, feature_dims=WIDTHS, heads=2, residual=True
+    )
+    logits = model(graph, model.inputs(graph, randn(14, 6), fit=True), drop_edge=drop_edge, seed=1)
+    (logits * randn(14, seed=3)).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_gradients_reach_every_parameter_of_the_autoencoder():
+    graph = graph_of(BUYS, SELLS, CO_BUYS)
+    model = GAE(WIDTHS, 6, 4)
+    z = model.encode(graph.homogeneous, graph.x)
+    model.decode(z, torch.tensor([0, 3, 13]), torch.tensor([8, 9, 11])).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_sums_to_one_per_row_and_is_that_of_the_first_layer(hidden, heads):
+    graph = graph_of(BUYS, FOLLOWS)
+    model, h = HeteroGAT(["buys", "follows"], 6, 4, heads=heads).double(), hidden(graph)
+    alpha = model.attention(graph, h)
+    for relation, edge_type, csr in graph.streams:
+        src, _, dst = edge_type
+        assert alpha[edge_type].shape == (csr.num_edges, heads)
+        mass = alpha[edge_type].new_zeros(csr.num_dst, heads)
+        mass.index_add_(0, csr.dst(), alpha[edge_type])
+        has_edges = (csr.degrees() > 0).double()[:, None].expand_as(mass)
+        torch.testing.assert_close(mass, has_edges)
+        weight, attn = model.layers[0].weight[relation], model.layers[0].attn[relation]
+        first = slice(0, 4 // heads)
+        dense = dense_attention(
+            dense_of(csr), h[dst] @ weight[:, first], h[src] @ weight[:, first], attn[:, 0]
+        )
+        torch.testing.assert_close(alpha[edge_type][:, 0], dense[csr.dst(), csr.indices.long()])
+
+
+def test_dropped_edges_depend_on_the_seed_alone(hidden):
+    graph = graph_of(BUYS, FOLLOWS)
+    model, h = HeteroGAT(["buys", "follows"], 6, 4).double(), hidden(graph)
+    one, again, other = (model(graph, h, drop_edge=0.5, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert not torch.equal(one, model(graph, h))
+    assert torch.equal(model.train()(graph, h), model.eval()(graph, h))
+
+
+def test_weights_depend_on_the_seed_alone():
+    def weights(seed):
+        gae, gat = GAE(WIDTHS, 6, 4, seed=seed), HeteroGAT(["buys"], 6, 4, seed=seed)
+        return torch.cat([p.flatten() for model in (gae, gat) for p in model.parameters()])
+
+    before = torch.get_rng_state()
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_standardized_features(randn):
+    x = randn(500, 4) * torch.tensor([1.0, 1e-3, 1e4, 0]) + torch.tensor([0.0, 5, -1e5, 7])
+    x[3, 0] = 1e6  # an outlier
+    scale = Standardize(4).fit(x)
+    out = scale(x)
+    torch.testing.assert_close(out[:, 1:3].mean(0), torch.zeros(2), rtol=0, atol=1e-3)
+    torch.testing.assert_close(out[:, 1:3].std(0), torch.ones(2), rtol=0, atol=0.02)
+    assert out[3, 0] == MAX_DEVIATIONS
+    assert not out[:, 3].any()  # a constant tells nothing
+    assert torch.equal(scale(x[:10]), out[:10])  # the statistics are those of the fit
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64])
+def test_features_of_any_dtype_become_that_of_the_weights(randn, dtype):
+    x = (10 * randn(50, 3)).to(dtype)
+    out = Standardize(3).fit(x)(x)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, Standardize(3).fit(x.float())(x.float()))
+
+
+def test_features_enter_beside_the_embedding(randn):
+    graph, z = graph_of(BUYS, SELLS), randn(14, 6)
+    model = HeteroGAT(["buys", "sells"], 6, 4, feature_dims=WIDTHS)
+    inputs = model.inputs(graph, z, fit=True)
+    for name in graph.node_types:
+        both = torch.cat([z[graph.span(name)], graph.x[name]], 1)
+        torch.testing.assert_close(inputs[name], Standardize(both.shape[1]).fit(both)(both))
+    again = model.inputs(graph, z + 1)  # scaled as before, so it is shifted
+    assert (again["user"][:, :6] > inputs["user"][:, :6]).all()
+    plain = HeteroGAT(["buys", "sells"], 6, 4).inputs(graph, z.double())
+    assert torch.equal(torch.cat(list(plain.values())), z)
+
+
+@pytest.mark.parametrize("heads", [0, 3])
+def test_heads_that_do_not_divide(heads):
+    with pytest.raises(ValueError, match=f"must divide out_dim, got {heads} heads for 4"):
+        HeteroGAT(["buys"], 6, 4, heads=heads)
+
+
+@pytest.mark.parametrize("name", ["items", "a.b"])
+def test_names_that_torch_reserves(name):
+    with pytest.raises(ValueError, match=f"'{name}'.* cannot name weights .* rename"):
+        GAE({"user": 3, name: 3})
+    with pytest.raises(ValueError, match=f"'{name}'.* cannot name weights .* rename"):
+        HeteroGAT([name])

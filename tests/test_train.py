@@ -1,0 +1,555 @@
+"""Training: what is learned, that seeds decide all of it, and that a killed run ends at the same
+bytes."""
+
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gadkit import marketplace, store, train
+from gadkit.graph import CSR, HeteroGraph
+from gadkit.metrics import roc_auc
+from gadkit.train import finetune_gat, sample_pairs, split_labels, train_gae
+
+BUYS, FOLLOWS = ("user", "buys", "product"), ("user", "follows", "user")
+GAE_OPTIONS = {"hidden_dim": 16, "out_dim": 16, "num_pairs": 1_500, "progress": False}
+GAT_OPTIONS = {"hidden_dim": 16, "lr": 1e-2, "drop_edge": 0.5, "progress": False}
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory) -> HeteroGraph:
+    """A generated marketplace: 600 users, 200 products, 20 sellers."""
+    folder = tmp_path_factory.mktemp("data") / "market"
+    sizes = {"num_users": 600, "num_products": 200, "num_sellers": 20}
+    marketplace.generate(folder, **sizes, base_rate=0.1, label_rate=1.0, progress=False)
+    return store.load_graph(folder)
+
+
+def planted_graph(seed: int = 0) -> HeteroGraph:
+    """150 users buy 4 of 60 products each; 30 anomalous ones mostly among the first 8 products."""
+    generator = torch.Generator().manual_seed(seed)
+    src = torch.arange(150).repeat_interleave(4)
+    dst = torch.randint(60, (600,), generator=generator)
+    biased = (src < 30) & (torch.rand(600, generator=generator) < 0.75)
+    dst[biased] = torch.randint(8, (int(biased.sum()),), generator=generator)
+    edges = {BUYS: CSR.from_edges(src, dst, num_src=150, num_dst=60)}
+    x = {name: torch.randn(n, 16, generator=generator) for name, n in SIZES.items()}
+    ids = torch.arange(150)
+    return HeteroGraph(SIZES, edges, x, torch.stack([ids, (ids < 30).long()], 1))
+
+
+SIZES = {"user": 150, "product": 60}
+
+
+@pytest.fixture(scope="session")
+def planted() -> HeteroGraph:
+    return planted_graph()
+
+
+@pytest.fixture(scope="session")
+def split(planted) -> train.Split:
+    return split_labels(planted.labels)
+
+
+@pytest.fixture(scope="session")
+def z(planted) -> torch.Tensor:
+    return torch.cat(list(planted.x.values()))
+
+
+@pytest.fixture(scope="session")
+def finetuned(planted, z, split) -> train.Finetuned:
+    return finetune_gat(planted, z, split, epochs=40, **GAT_OPTIONS)
+
+
+def labels_of(num_normal: int, num_anomalies: int) -> torch.Tensor:
+    values = torch.cat([torch.zeros(num_normal), torch.ones(num_anomalies)]).long()
+    return torch.stack([torch.arange(len(values)) * 3 + 1, values], 1).flip(0)
+
+
+def test_split_sizes_and_strata():
+    labels = labels_of(200, 50)
+    parts = split_labels(labels)
+    assert [len(part) for part in parts] == [150, 50, 50]
+    assert [int(part[:, 1].sum()) for part in parts] == [30, 10, 10]
+    together = torch.cat(parts)
+    assert torch.equal(together[together[:, 0].argsort()], labels[labels[:, 0].argsort()])
+    for part in parts:
+        assert (part[:, 0].diff() > 0).all()
+
+
+def test_split_depends_on_the_seed_alone():
+    labels = labels_of(200, 50)
+    one, again, other = (split_labels(labels, seed=seed) for seed in (1, 1, 2))
+    assert all(map(torch.equal, one, again))
+    assert not torch.equal(one.test, other.test)
+
+
+def test_split_fractions():
+    parts = split_labels(labels_of(10, 10), fractions=(0.2, 0.3, 0.5))
+    assert [len(part) for part in parts] == [4, 6, 10]
+    for wrong in ((0.6, 0.2, 0.1), (0.8, 0.2, 0.0), (1.2, -0.4, 0.2)):
+        with pytest.raises(ValueError, match="fractions must be positive and sum to 1, got"):
+            split_labels(labels_of(10, 10), fractions=wrong)
+
+
+def test_split_of_too_few():
+    assert [len(part) for part in split_labels(labels_of(4, 4))] == [4, 2, 2]
+    with pytest.raises(ValueError, match="3 nodes labelled 1 are too few to split"):
+        split_labels(labels_of(100, 3))
+    with pytest.raises(ValueError, match="0 nodes labelled 0 are too few to split"):
+        split_labels(labels_of(0, 20))
+    with pytest.raises(ValueError, match="the graph has no labels"):
+        split_labels(None)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_sampled_pairs(market):
+    src, dst, target = sample_pairs(market, 3_000, generator(0))
+    csr = market.homogeneous
+    assert torch.equal(csr.contains(src, dst), target.bool())
+    assert (src != dst).all()
+    positive, negative = target == 1, target == 0
+    assert 0.9 < negative.sum() / positive.sum() <= 1
+    # The other pairs follow the edges, source by source, and end at the same type.
+    of_type = market.node_type_of(src) * 3 + market.node_type_of(dst)
+    counts = torch.stack([of_type[mask].bincount(minlength=9) for mask in (positive, negative)])
+    assert torch.equal(counts[0] > 0, counts[1] > 0)
+    assert (counts[0] >= counts[1]).all()
+    assert set(src[negative].tolist()) <= set(src[positive].tolist())
+
+
+def test_sampled_pairs_depend_on_the_generator_alone(market):
+    one, again, other = (sample_pairs(market, 500, generator(seed)) for seed in (1, 1, 2))
+    assert all(map(torch.equal, one, again))
+    assert not torch.equal(one[0], other[0])
+
+
+def test_no_pairs_to_sample():
+    every = torch.cartesian_prod(torch.arange(3), torch.arange(4))
+    loops = torch.arange(4)
+    complete = CSR.from_edges(*every.T, num_src=3, num_dst=4)
+    graphs = [
+        HeteroGraph({"user": 3, "product": 4}, {BUYS: complete}),
+        HeteroGraph({"user": 4}, {FOLLOWS: CSR.from_edges(loops, loops, num_src=4, num_dst=4)}),
+    ]
+    for graph in graphs:
+        with pytest.raises(ValueError, match="50 draws gave .* not one pair that is none"):
+            sample_pairs(graph, 50, generator(0))
+
+
+def test_autoencoder_learns_the_links(market):
+    result = train_gae(market, epochs=30, **GAE_OPTIONS)
+    first, last = result.history[0], result.history[-1]
+    assert [record["epoch"] for record in result.history] == list(range(1, 31))
+    assert last["loss"] < first["loss"] - 0.1
+    assert last["auc"] > first["auc"] + 0.1
+    assert result.z.shape == (market.total, 16) and not result.z.requires_grad
+    src, dst, target = sample_pairs(market, 1_500, generator(99))  # pairs it was not trained on
+    assert roc_auc(target, result.model.decode(result.z, src, dst).detach()) > 0.8
+
+
+def test_autoencoder_depends_on_the_seed_alone(planted):
+    one, again, other = (
+        train_gae(planted, epochs=3, seed=seed, **GAE_OPTIONS) for seed in (1, 1, 2)
+    )
+    assert_identical(one, again)
+    assert not torch.equal(one.z, other.z)
+
+
+def test_autoencoder_without_features(planted):
+    with pytest.raises(ValueError, match="the graph has no features x; give it some"):
+        train_gae(HeteroGraph(planted.num_nodes, planted.edges), epochs=1)
+
+
+def test_autoencoder_untrained(planted):
+    result = train_gae(planted, epochs=0, **GAE_OPTIONS)
+    assert result.history == [] and result.z.shape == (planted.total, 16)
+
+
+def test_network_learns_a_planted_signal(finetuned, planted, split):
+    ids, y_true = split.test.unbind(1)
+    assert roc_auc(y_true, finetuned.scores[ids]) > 0.8
+    assert finetuned.history[-1]["loss"] < finetuned.history[0]["loss"]
+    assert finetuned.z.shape == (planted.total, 16) and finetuned.scores.shape == (planted.total,)
+    assert ((finetuned.scores >= 0) & (finetuned.scores <= 1)).all()
+
+
+def test_best_epoch_is_the_first_to_validate_best(planted, z, split):
+    result = finetune_gat(planted, z, split, epochs=10, eval_every=2, **GAT_OPTIONS)
+    validated = {r["epoch"]: r["val_auc"] for r in result.history if "val_auc" in r}
+    assert list(validated) == [2, 4, 6, 8, 10]
+    assert result.best["epoch"] == max(validated, key=validated.get)
+    assert result.best["val_auc"] == max(validated.values())
+    ids, y_true = split.val.unbind(1)
+    assert roc_auc(y_true, result.scores[ids]) == pytest.approx(result.best["val_auc"])
+    assert len({str(r) for r in result.history}) == 10
+
+
+def test_the_best_epoch_is_kept_when_later_ones_are_worse(planted, z, split):
+    flipped = split.val * torch.tensor([1, -1]) + torch.tensor([0, 1])  # so learning makes it worse
+    wrong = split._replace(val=flipped)
+    options = GAT_OPTIONS | {"epochs": 20, "eval_every": 1}
+    result = finetune_gat(planted, z, wrong, **options)
+    best = result.best["epoch"]
+    assert best < 20
+    calls = []
+    finetune_gat(planted, z, wrong, **options, callback=calls.append)
+    assert calls == result.history
+    assert calls[best - 1]["val_auc"] == max(record["val_auc"] for record in calls)
+
+
+def test_test_labels_never_reach_the_scores(finetuned, planted, z, split):
+    flip = torch.tensor([[1, -1]]), torch.tensor([[0, 1]])
+    labels = planted.labels.clone()
+    row = torch.isin(labels[:, 0], split.test[:, 0])
+    labels[row] = labels[row] * flip[0] + flip[1]
+    graph = HeteroGraph(planted.num_nodes, planted.edges, planted.x, labels)
+    other = split._replace(test=split.test * flip[0] + flip[1])
+    assert not torch.equal(other.test, split.test)
+    assert_identical(finetuned, finetune_gat(graph, z, other, epochs=40, **GAT_OPTIONS))
+
+
+def test_network_depends_on_the_seed_alone(planted, z, split):
+    options = GAT_OPTIONS | {"epochs": 3, "heads": 2, "residual": True, "features": True}
+    state = torch.get_rng_state()
+    one, again, other = (finetune_gat(planted, z, split, seed=s, **options) for s in (1, 1, 2))
+    assert_identical(one, again)
+    assert not torch.equal(one.scores, other.scores)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def roughness(graph: HeteroGraph, scores: torch.Tensor) -> torch.Tensor:
+    src, dst = graph.edges[BUYS].indices.long(), graph.edges[BUYS].dst() + graph.offset("product")
+    return (scores[src] - scores[dst]).square().mean()
+
+
+def test_smoothness_makes_neighbors_alike(planted, z, split):
+    def run(smoothness):
+        options = GAT_OPTIONS | {"epochs": 10, "smoothness": smoothness}
+        return finetune_gat(planted, z, split, **options)
+
+    none, some, strong = run(0.0), run({"buys": 5.0}), run(50)
+    assert_identical(none, run({}))
+    assert_identical(some, run(5.0))
+    assert roughness(planted, strong.scores) < 0.5 * roughness(planted, none.scores)
+
+
+def test_smoothness_of_one_relation_among_several(market):
+    sampled = market.homogeneous.degrees()[: market.total].float()
+    z, split = sampled[:, None].repeat(1, 16) / 10, split_labels(market.labels)
+    options = GAT_OPTIONS | {"epochs": 1}
+    losses = [
+        finetune_gat(market, z, split, smoothness=weights, **options).history[0]["loss"]
+        for weights in ({}, {"buys": 2.0}, {"sells": 2.0}, {"buys": 2.0, "sells": 2.0})
+    ]
+    none, buys, sells, _ = losses
+    assert none < min(buys, sells) and buys != sells
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"smoothness": {"sells": 0.1}},
+            r"smoothness names \['sells'\], but the relations are \['buys'\]",
+        ),
+        ({"smoothness": -0.5}, "smoothness must not be negative, got {'buys': -0.5}"),
+        ({"smoothness": {"buys": float("nan")}}, "smoothness must not be negative, got .*nan"),
+        ({"drop_edge": 1.0}, r"drop_edge must be in \[0, 1\), got 1.0"),
+        ({"heads": 3}, "heads must divide out_dim, got 3 heads for 16"),
+        ({"epochs": 0}, "epochs and eval_every must be at least 1, got 0 and 10"),
+        ({"eval_every": 0}, "epochs and eval_every must be at least 1, got 1 and 0"),
+    ],
+)
+def test_wrong_options(planted, z, split, options, message):
+    with pytest.raises(ValueError, match=message):
+        finetune_gat(planted, z, split, **(GAT_OPTIONS | {"epochs": 1} | options))
+
+
+def test_wrong_inputs(planted, z, split):
+    with pytest.raises(ValueError, match=r"z must have shape \(210, dim\), got \(209, 16\)"):
+        finetune_gat(planted, z[1:], split)
+    with pytest.raises(ValueError, match=r"z must have shape \(210, dim\), got \(210,\)"):
+        finetune_gat(planted, z[:, 0], split)
+    bad = z.clone()
+    bad[7, 3] = float("nan")
+    with pytest.raises(ValueError, match="z is nan at row 7, column 3"):
+        finetune_gat(planted, bad, split)
+    bare = HeteroGraph(planted.num_nodes, planted.edges)
+    with pytest.raises(ValueError, match="the graph has no features x; give it some"):
+        finetune_gat(bare, z, split, features=True)
+    result = finetune_gat(bare, z, split, epochs=1, **GAT_OPTIONS)  # z is enough without
+    assert result.scores.isfinite().all()
+
+
+def test_one_validation_at_the_end(planted, z, split):
+    result = finetune_gat(planted, z, split, epochs=3, eval_every=10, **GAT_OPTIONS)
+    assert ["val_auc" in record for record in result.history] == [False, False, True]
+    assert result.best["epoch"] == 3
+
+
+def test_double_precision_inputs_give_the_same(planted, z, split):
+    wide = HeteroGraph(
+        planted.num_nodes, planted.edges, {name: x.double() for name, x in planted.x.items()}
+    )
+    gae = [train_gae(graph, epochs=2, **GAE_OPTIONS).z for graph in (wide, planted)]
+    torch.testing.assert_close(*gae)
+    for features in (False, True):
+        options = GAT_OPTIONS | {"epochs": 2, "features": features}
+        one = finetune_gat(wide, z.double(), split, **options)
+        two = finetune_gat(planted, z, split, **options)
+        assert one.scores.dtype == torch.float32
+        torch.testing.assert_close(one.scores, two.scores)
+
+
+def test_widths_per_type_and_labels_on_two_types(planted, z):
+    x = {"user": planted.x["user"][:, :5], "product": planted.x["product"][:, :2]}
+    promoted = torch.stack([torch.arange(150, 210), (torch.arange(60) < 8).long()], 1)
+    labels = torch.cat([planted.labels, promoted])
+    graph = HeteroGraph(planted.num_nodes, planted.edges, x, labels)
+    assert train_gae(graph, epochs=2, **GAE_OPTIONS).z.isfinite().all()
+    split = split_labels(labels)
+    assert {int(t) for part in split for t in graph.node_type_of(part[:, 0])} == {0, 1}
+    result = finetune_gat(graph, z, split, features=True, epochs=2, **GAT_OPTIONS)
+    assert result.scores.isfinite().all()
+
+
+def test_one_relation_within_one_type(planted):
+    src, dst = generator_pairs(80, 300)
+    for both in (False, True):  # as it is, with its reverse as another stream, and symmetric
+        ends = (torch.cat([src, dst]), torch.cat([dst, src])) if both else (src, dst)
+        edges = {FOLLOWS: CSR.from_edges(*ends, num_src=80, num_dst=80)}
+        graph = HeteroGraph(
+            {"user": 80}, edges, {"user": planted.x["user"][:80]}, planted.labels[:80]
+        )
+        assert len(graph.streams) == 2 - both
+        z = train_gae(graph, epochs=2, **GAE_OPTIONS).z
+        result = finetune_gat(graph, z, split_labels(graph.labels), epochs=2, **GAT_OPTIONS)
+        assert result.scores.isfinite().all()
+
+
+def generator_pairs(num_nodes: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return tuple(torch.randint(num_nodes, (2, count), generator=generator(4)))
+
+
+class Killed(Exception):
+    """What an impatient user's interrupt raises from the callback."""
+
+
+def kill_at(epoch: int):
+    def callback(record):
+        if record["epoch"] == epoch:
+            raise Killed
+
+    return callback
+
+
+def not_called(record):
+    pytest.fail(f"trained epoch {record['epoch']} again")
+
+
+def gae_run(graph, path=None, **options):
+    return train_gae(graph, epochs=20, checkpoint=path, **(GAE_OPTIONS | options))
+
+
+def gat_run(graph, path=None, **options):
+    z, split = torch.cat(list(graph.x.values())), split_labels(graph.labels)
+    options = GAT_OPTIONS | {"heads": 2, "features": True, "eval_every": 3} | options
+    return finetune_gat(graph, z, split, epochs=20, checkpoint=path, **options)
+
+
+BOTH = pytest.mark.parametrize("run", [gae_run, gat_run])
+
+
+def assert_identical(one, two) -> None:
+    """Same weights, embeddings, scores, history and best checkpoint, bit by bit."""
+    weights = one.model.state_dict(), two.model.state_dict()
+    assert list(weights[0]) == list(weights[1])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert torch.equal(one.z, two.z)
+    assert one.history == two.history
+    assert one.best.keys() == two.best.keys()
+    for name, value in one.best["model"].items():
+        assert torch.equal(value, two.best["model"][name])
+    if hasattr(one, "scores"):
+        assert torch.equal(one.scores, two.scores)
+        assert one.best["epoch"] == two.best["epoch"]
+
+
+@BOTH
+@pytest.mark.parametrize("epoch", [3, 10, 13, 20])
+def test_interrupted_runs_end_at_the_same_bytes(planted, tmp_path, run, epoch):
+    whole = run(planted, tmp_path / "whole.pt")
+    broken = tmp_path / "broken.pt"
+    with pytest.raises(Killed):
+        run(planted, broken, callback=kill_at(epoch))
+    done = len(store.load_checkpoint(broken)["history"]) if broken.exists() else 0
+    assert done == (0 if epoch <= 10 else 10)
+    calls = []
+    resumed = run(planted, broken, callback=calls.append)
+    assert [record["epoch"] for record in calls] == list(range(done + 1, 21))
+    assert_identical(resumed, whole)
+    assert broken.read_bytes() == (tmp_path / "whole.pt").read_bytes()
+    assert_identical(run(planted), whole)  # and no checkpoint, no difference
+
+
+@BOTH
+def test_a_finished_run_is_not_trained_again(planted, tmp_path, run):
+    whole = run(planted, tmp_path / "run.pt")
+    before = (tmp_path / "run.pt").read_bytes()
+    assert_identical(run(planted, tmp_path / "run.pt", callback=not_called), whole)
+    assert (tmp_path / "run.pt").read_bytes() == before
+
+
+@BOTH
+def test_a_checkpoint_of_another_run_is_ignored(planted, tmp_path, run):
+    path = tmp_path / "run.pt"
+    run(planted, path)
+    for graph, options in ((planted, {"seed": 1}), (planted_graph(1), {}), (planted, {"lr": 2e-3})):
+        calls = []
+        result = run(graph, path, callback=calls.append, **options)
+        assert len(calls) == 20
+        assert_identical(result, run(graph, **options))
+
+
+def test_a_checkpoint_of_other_labels_is_ignored(planted, z, split, tmp_path):
+    options = GAT_OPTIONS | {"epochs": 2, "checkpoint": tmp_path / "run.pt"}
+    finetune_gat(planted, z, split, **options)
+    for other in (split_labels(planted.labels, seed=1), split):
+        calls = []
+        finetune_gat(planted, z, other, **options, callback=calls.append)
+        assert len(calls) == 2
+
+
+@BOTH
+def test_a_damaged_checkpoint_is_refused(planted, tmp_path, run):
+    path = tmp_path / "run.pt"
+    run(planted, path)
+    path.write_bytes(path.read_bytes()[:-1_000])
+    with pytest.raises(
+        ValueError, match="run.pt is damaged, cut off or no checkpoint; delete it to start again"
+    ):
+        run(planted, path)
+
+
+def pipeline(folder: str, *pause: str) -> None:
+    """Train both stages on the graph beside `folder`, saving everything; called in processes."""
+    folder = Path(folder)
+    graph = store.load_graph(folder.parent)
+
+    def callback(record):
+        time.sleep(float(pause[0]) if pause else 0)
+
+    options = {"callback": callback}
+    pretrained = train_gae(
+        graph, epochs=30, checkpoint=folder / "gae_run.pt", **GAE_OPTIONS, **options
+    )
+    store.save_array(folder, store.GAE_EMBEDDINGS, pretrained.z)
+    store.save_checkpoint(folder / store.GAE_CHECKPOINT, pretrained.best)
+    z, split = store.load_array(folder, store.GAE_EMBEDDINGS), split_labels(graph.labels)
+    result = finetune_gat(
+        graph, z, split, epochs=30, checkpoint=folder / "gat_run.pt", **GAT_OPTIONS, **options
+    )
+    store.save_array(folder, store.GAT_EMBEDDINGS, result.z)
+    store.save_array(folder, store.GAT_SCORES, result.scores)
+    store.save_checkpoint(folder / store.GAT_CHECKPOINT, result.best)
+
+
+def start(folder: Path, pause: float) -> subprocess.Popen:
+    code = "import sys, test_train; test_train.pipeline(*sys.argv[1:])"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, folder, str(pause)], cwd=Path(__file__).parent
+    )
+
+
+def kill_when(process: subprocess.Popen, path: Path) -> None:
+    """Kill a process, with no chance to tidy up, as soon as a file is there."""
+    deadline = time.monotonic() + 60
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -9  # killed, not ended by itself
+    assert path.exists()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".")  # what a kill in the middle of a write left behind
+    }
+
+
+def test_killed_processes_end_at_the_same_files(planted, tmp_path):
+    store.save_graph(tmp_path, planted)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    pipeline(whole)
+    for name in ("gae_run.pt", "gat_run.pt"):
+        kill_when(start(killed, 0.1), killed / name)
+        assert len(store.load_checkpoint(killed / name)["history"]) in (10, 20)
+    assert start(killed, 0).wait(60) == 0
+    assert digests(killed) == digests(whole)
+    assert len(digests(whole)) == 7
+
+
+@pytest.fixture(scope="session")
+def models(planted, tmp_path_factory) -> tuple[Path, torch.Tensor, train.Finetuned]:
+    """A folder with both trained models, the embeddings and the result they came from."""
+    folder = tmp_path_factory.mktemp("models")
+    pretrained = train_gae(planted, epochs=5, **GAE_OPTIONS)
+    options = GAT_OPTIONS | {"features": True, "residual": True, "epochs": 5}
+    result = finetune_gat(planted, pretrained.z, split_labels(planted.labels), **options)
+    store.save_checkpoint(folder / store.GAE_CHECKPOINT, pretrained.best)
+    store.save_checkpoint(folder / store.GAT_CHECKPOINT, result.best)
+    return folder, pretrained.z, result
+
+
+@torch.no_grad()
+def test_loaded_models_give_the_same(planted, models):
+    folder, z, result = models
+    gae = train.load_gae(folder / store.GAE_CHECKPOINT)
+    assert torch.equal(gae.encode(planted.homogeneous, gae.standardize(planted.x)), z)
+    gat = train.load_gat(folder / store.GAT_CHECKPOINT)
+    assert torch.equal(gat(planted, gat.inputs(planted, z)).sigmoid(), result.scores)
+    assert torch.equal(train.score(planted, folder), result.scores)
+
+
+def test_wrong_model_files(planted, models, tmp_path):
+    folder, *_ = models
+    gae_run(planted, tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="is no checkpoint of a GAE"):
+        train.load_gae(folder / store.GAT_CHECKPOINT)
+    with pytest.raises(ValueError, match="is no checkpoint of a HeteroGAT"):
+        train.load_gat(folder / store.GAE_CHECKPOINT)
+    with pytest.raises(ValueError, match="run.pt is no checkpoint of a GAE: 'architecture'"):
+        train.load_gae(tmp_path / "run.pt")
+    with pytest.raises(FileNotFoundError, match="is missing; run notebook 04_finetune_gat"):
+        train.load_gat(tmp_path / store.GAT_CHECKPOINT)
+
+
+def test_scores_of_another_graph(market, models):
+    folder, *_ = models
+    unseen = planted_graph(1)
+    scores = train.score(unseen, folder)
+    assert scores.shape == (unseen.total,) and scores.isfinite().all()
+    turned = {name: unseen.num_nodes[name] for name in ("product", "user")}
+    bare = HeteroGraph(unseen.num_nodes, unseen.edges)
+    for graph in (market, bare, HeteroGraph(turned, unseen.edges, unseen.x)):
+        with pytest.raises(ValueError, match="were trained on features .* but the graph has"):
+            train.score(graph, folder)
+
+
+def test_scores_of_a_marketplace(market, tmp_path):
+    pretrained = train_gae(market, epochs=1, **GAE_OPTIONS)
+    split = split_labels(market.labels)
+    result = finetune_gat(market, pretrained.z, split, epochs=1, **GAT_OPTIONS)
+    store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
+    store.save_checkpoint(tmp_path / store.GAT_CHECKPOINT, result.best)
+    assert torch.equal(train.score(market, tmp_path), result.scores)
