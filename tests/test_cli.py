@@ -1,0 +1,96 @@
+"""The command line: scoring with trained models, and errors that a user can mend."""
+
+import csv
+
+import pytest
+import torch
+
+from gadkit import cli, store, train
+from gadkit.graph import CSR, HeteroGraph
+
+
+def make_graph(num_users: int, seed: int) -> HeteroGraph:
+    """Make a labelled graph of users and products with three and two features."""
+    generator = torch.Generator().manual_seed(seed)
+    src = torch.randint(num_users, (6 * num_users,), generator=generator)
+    dst = torch.randint(20, (6 * num_users,), generator=generator)
+    buys = CSR.from_edges(src, dst, num_src=num_users, num_dst=20)
+    x = {
+        "user": torch.randn(num_users, 3, generator=generator),
+        "product": torch.randn(20, 2, generator=generator),
+    }
+    labels = torch.stack([torch.arange(num_users), (x["user"][:, 0] > 0.5).long()], 1)
+    num_nodes = {"user": num_users, "product": 20}
+    return HeteroGraph(num_nodes, {("user", "buys", "product"): buys}, x, labels)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a dataset folder with both models, trained for a moment, and the scores they gave."""
+    folder = tmp_path_factory.mktemp("trained")
+    graph = make_graph(60, seed=0)
+    store.save_graph(folder, graph)
+    options = {"epochs": 3, "progress": False}
+    pretrained = train.train_gae(graph, hidden_dim=8, out_dim=8, **options)
+    tuned = train.finetune_gat(
+        graph,
+        pretrained.z,
+        train.split_labels(graph.labels),
+        hidden_dim=8,
+        features=True,
+        residual=True,
+        **options,
+    )
+    store.save_checkpoint(folder / store.GAE_CHECKPOINT, pretrained.best)
+    store.save_checkpoint(folder / store.GAT_CHECKPOINT, tuned.best)
+    return folder, tuned.scores
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return [*csv.DictReader(file)]
+
+
+def test_score_gives_the_scores_of_training(trained, tmp_path, capsys):
+    folder, scores = trained
+    assert cli.main(["score", str(folder), "--out", str(tmp_path / "s.csv")]) == 0
+    assert str(tmp_path / "s.csv") in capsys.readouterr().out
+    rows = read(tmp_path / "s.csv")
+    assert [row["type"] for row in rows] == ["user"] * 60  # products have no labels
+    assert [int(row["rank"]) for row in rows] == [*range(1, 61)]
+    found = torch.tensor([float(row["score"]) for row in rows])
+    assert torch.equal(found, found.sort(descending=True).values)
+    expected = scores[[int(row["node"]) for row in rows]]
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_score_ranks_a_graph_never_seen(trained, tmp_path):
+    store.save_graph(tmp_path / "new", make_graph(45, seed=1))
+    out = tmp_path / "s.csv"
+    arguments = ["score", str(tmp_path / "new"), "--models", str(trained[0]), "--out", str(out)]
+    assert cli.main([*arguments, "--top", "7"]) == 0
+    assert len(read(out)) == 7
+
+
+def test_score_refuses_a_graph_of_another_kind(trained, tmp_path, capsys):
+    graph = make_graph(30, seed=2)
+    graph.x["user"] = graph.x["user"][:, :2].contiguous()
+    store.save_graph(tmp_path / "other", graph)
+    status = cli.main(["score", str(tmp_path / "other"), "--models", str(trained[0])])
+    assert status == 1
+    message = capsys.readouterr().err
+    assert "were trained on features {'user': 3, 'product': 2}" in message
+    assert "the graph has {'user': 2, 'product': 2}" in message
+
+
+def test_score_without_models_names_the_notebook(tmp_path, capsys):
+    store.save_graph(tmp_path, make_graph(30, seed=2))
+    assert cli.main(["score", str(tmp_path)]) == 1
+    assert "gae_stage1.pt is missing; run notebook 03_train_gae.ipynb" in capsys.readouterr().err
+
+
+def test_unknown_dataset_is_an_error_and_no_traceback(tmp_path, capsys):
+    assert cli.main(["run", str(tmp_path / "nowhere")]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("gadkit: ") and "nowhere" in captured.err
+    assert "Traceback" not in captured.err
