@@ -14,9 +14,7 @@ from gadkit.graph import CSR, EdgeType, HeteroGraph
 from gadkit.ops import attention, edge_dot, gat_aggregate, spmm
 
 NEGATIVE_SLOPE = 0.2  # of the LeakyReLU (Velickovic et al., ICLR 2018, section 3.3)
-MAX_DEVIATIONS = (
-    5.0  # a standardized feature is clipped here: one outlier must not drown its neighbors
-)
+MAX_DEVIATIONS = 5.0  # where standardized features are clipped, lest an outlier drown its neighbors
 
 
 def glorot(*shape: int, generator: torch.Generator) -> nn.Parameter:

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pickle
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -492,9 +493,24 @@ def _load_npy(path: Path) -> Tensor:
 def save_checkpoint(path: Path | str, state: dict) -> None:
     """Write nested dicts and lists of tensors, numbers, strings; same content, same bytes."""
     buffer = io.BytesIO()  # torch.save to a path would write the file's name into the archive
-    torch.save(state, buffer)
+    torch.save(_canonical(state), buffer)
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def _canonical(value):
+    """Copy nested dicts, lists and tuples, with equal strings made one object.
+
+    A pickle refers back to an object it has met, so its bytes would tell a string that was loaded
+    from one that was not, and a resumed run from an uninterrupted one.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_canonical, value))
+    return value
 
 
 def load_checkpoint(path: Path | str) -> dict:

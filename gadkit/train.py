@@ -5,7 +5,6 @@ resumed from its checkpoint meets the same random numbers as one that was not, a
 bytes.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,22 +156,7 @@ class Checkpoint:
                 "history": self.history,
                 "best": self.best,
             }
-            store.save_checkpoint(self.path, _canonical(state))
-
-
-def _canonical(value):
-    """Copy nested dicts, lists and tuples, with equal strings made one object.
-
-    A pickle refers back to an object it has met, so its bytes would tell a string that was loaded
-    from one that was not, and a resumed run from an uninterrupted one.
-    """
-    if isinstance(value, str):
-        return sys.intern(value)
-    if isinstance(value, dict):
-        return {_canonical(key): _canonical(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(_canonical, value))
-    return value
+            store.save_checkpoint(self.path, state)
 
 
 def _epochs(
