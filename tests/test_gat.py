@@ -179,11 +179,11 @@ def test_huge_logits_stay_finite_and_right(shift, mixed, inputs, randn, close):
 
 
 def test_a_logit_of_zero_takes_the_slope(mixed, inputs, randn, close):
-    """As torch has it; attention vectors that start at zero make every logit such a one."""
+    """As torch has it; rounded scores make a quarter of the logits such ones."""
     g, (h, score_src, score_dst) = randn(mixed.num_dst, 1, 33), inputs(mixed, 1, 33)
     with torch.no_grad():
-        score_src.zero_()
-        score_dst.zero_()
+        score_src.round_()
+        score_dst.round_()
     assert_agrees(mixed, (h, score_src, score_dst), g, close)
 
 
