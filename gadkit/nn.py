@@ -4,8 +4,7 @@ Modules hold weights and say how numbers flow; loops, losses and files are elsew
 depends on `.train()` or `.eval()`: what training does differently (dropping edges) is an argument.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -22,19 +21,36 @@ def glorot(*shape: int, generator: torch.Generator) -> nn.Parameter:
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(*shape), generator=generator))
 
 
-def by_name(kind: type, items: dict):
-    """Return the `nn.ModuleDict` or `nn.ParameterDict` of node types or relations, in their order.
+class ByName(nn.Module):
+    """Weights or modules by node type or relation, in the order given.
 
-    Raises:
-        ValueError: torch cannot keep weights under one of the names.
+    Torch's `ParameterDict` sorts its names and its `ModuleDict` refuses some, such as "type".
+
+    Args:
+        items: name to module, or name to parameter.
     """
-    try:
-        return kind(OrderedDict(items))  # torch sorts the names of a plain dict of parameters
-    except KeyError as error:  # of a name with a dot, or one that is an attribute of torch's class
-        raise ValueError(
-            f"one of {list(items)} cannot name weights ({error.args[0]}); "
-            "rename that node type or relation"
-        ) from error
+
+    def __init__(self, items: dict[str, nn.Module] | dict[str, nn.Parameter]):
+        super().__init__()
+        self.names, values = list(items), list(items.values())
+        parameters = all(isinstance(value, nn.Parameter) for value in values)
+        self.held = nn.ParameterList(values) if parameters else nn.ModuleList(values)
+
+    def __getitem__(self, name: str):
+        return self.held[self.names.index(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def items(self) -> Iterator[tuple]:
+        """Return pairs of name and what is held under it."""
+        return zip(self.names, self.held, strict=True)
 
 
 class Standardize(nn.Module):
@@ -84,12 +100,9 @@ class GAE(nn.Module):
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.scale = by_name(
-            nn.ModuleDict, {name: Standardize(dim) for name, dim in in_dims.items()}
-        )
-        self.weight_in = by_name(
-            nn.ParameterDict,
-            {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()},
+        self.scale = ByName({name: Standardize(dim) for name, dim in in_dims.items()})
+        self.weight_in = ByName(
+            {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()}
         )
         self.weight_out = glorot(hidden_dim, out_dim, generator=generator)
         self.bias = nn.Parameter(torch.zeros(1))
@@ -150,13 +163,11 @@ class GATLayer(nn.Module):
         if heads < 1 or out_dim % heads:
             raise ValueError(f"heads must divide out_dim, got {heads} heads for {out_dim}")
         relations, dim = list(relations), out_dim // heads
-        self.weight = by_name(
-            nn.ParameterDict,
-            {name: glorot(in_dim, out_dim, generator=generator) for name in relations},
+        self.weight = ByName(
+            {name: glorot(in_dim, out_dim, generator=generator) for name in relations}
         )
-        self.attn = by_name(
-            nn.ParameterDict,
-            {name: glorot(2 * dim, heads, generator=generator) for name in relations},
+        self.attn = ByName(
+            {name: glorot(2 * dim, heads, generator=generator) for name in relations}
         )
         self.residual = glorot(in_dim, out_dim, generator=generator) if residual else None
 
@@ -247,12 +258,9 @@ class HeteroGAT(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         in_dims = {name: in_dim + dim for name, dim in (feature_dims or {}).items()}
-        self.scale = by_name(
-            nn.ModuleDict, {name: Standardize(dim) for name, dim in in_dims.items()}
-        )
-        self.weight_in = by_name(
-            nn.ParameterDict,
-            {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()},
+        self.scale = ByName({name: Standardize(dim) for name, dim in in_dims.items()})
+        self.weight_in = ByName(
+            {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()}
         )
         options = {"heads": heads, "residual": residual, "generator": generator}
         first_dim = hidden_dim if feature_dims else in_dim

@@ -301,9 +301,11 @@ def test_heads_that_do_not_divide(heads):
         HeteroGAT(["buys"], 6, 4, heads=heads)
 
 
-@pytest.mark.parametrize("name", ["items", "a.b"])
+@pytest.mark.parametrize("name", ["items", "type", "a.b"])
 def test_names_that_torch_reserves(name):
-    with pytest.raises(ValueError, match=f"'{name}'.* cannot name weights .* rename"):
-        GAE({"user": 3, name: 3})
-    with pytest.raises(ValueError, match=f"'{name}'.* cannot name weights .* rename"):
-        HeteroGAT([name])
+    model = GAE({name: 3, "user": 2})
+    assert list(model.weight_in) == [name, "user"]
+    again = GAE({name: 3, "user": 2}, seed=1)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.weight_in[name], model.weight_in[name])
+    assert list(HeteroGAT([name]).layers[0].weight) == [name]
