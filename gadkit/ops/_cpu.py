@@ -9,7 +9,9 @@ depend on their number.
 
 import functools
 import os
+import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from numba import njit
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
+from gadkit.ops import _lanes
 from gadkit.ops._lanes import VECTOR, axpy, exp, prefetch, store, zeros
 
 AHEAD = 16  # edges; fewer leaves the memory idle, more evicts rows before they are used
@@ -27,6 +30,10 @@ LOWEST = (
 )  # stands for minus infinity in float32 and float64: finite, because fastmath assumes so
 JIT = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 FAST = {**JIT, "fastmath": {"nnan", "ninf", "nsz", "arcp", "contract", "reassoc"}}
+
+# Numba keeps a compiled kernel under the date of this file and the constants it closes over. So the
+# kernels close over (and mention) what they are made from elsewhere: a change there must be seen.
+SOURCES = zlib.crc32(Path(_lanes.__file__).read_bytes())
 
 
 @functools.cache
@@ -119,7 +126,7 @@ def keeps(src, dst, drop_below, key):
 
 
 @njit(**JIT)
-def kept_columns(begins, ends, rows, first, last, indices, drop_below, key, rows_are_dst):
+def kept_columns(begins, ends, rows, first, last, indices, chunk, drop_below, key, rows_are_dst):
     """Compact the columns that DropEdge keeps in the pieces [first, last), and say where each piece
     begins and ends.
 
@@ -127,13 +134,13 @@ def kept_columns(begins, ends, rows, first, last, indices, drop_below, key, rows
     """
     room = 0
     for piece in range(first, last):
-        room += ends[piece] - begins[piece] if ends[piece] - begins[piece] <= CHUNK else 0
+        room += ends[piece] - begins[piece] if ends[piece] - begins[piece] <= chunk else 0
     columns = np.empty(room, indices.dtype)
     pointer = np.zeros(last - first + 1, np.int64)
     count = 0
     for piece in range(first, last):
         row = rows[piece] if len(rows) else piece
-        if ends[piece] - begins[piece] <= CHUNK:
+        if ends[piece] - begins[piece] <= chunk:
             for e in range(begins[piece], ends[piece]):
                 column = indices[e]
                 src, dst = (column, row) if rows_are_dst else (row, column)
@@ -180,14 +187,16 @@ def tiles(dim: int) -> tuple[int, int]:
 @functools.cache
 def spmm_kernel(dim: int):
     """Make the kernel of diag(scale_dst) A diag(scale_src) x; an empty scale stands for ones."""
-    width, count = tiles(dim)
+    width, count, chunk, sources = *tiles(dim), CHUNK, SOURCES
 
     @njit(cache=True, **FAST)
     def kernel(first, last, task_ptr, begins, ends, rows, indices, x, scale_dst, scale_src, out):
-        weight = np.ones(CHUNK, x.dtype)
+        if sources < 0:
+            return
+        weight = np.ones(chunk, x.dtype)
         for piece in range(task_ptr[first], task_ptr[last]):
             begin, end = begins[piece], ends[piece]
-            if end - begin > CHUNK:
+            if end - begin > chunk:
                 end = begin
             if len(scale_src):
                 for k in range(begin, end):
@@ -209,24 +218,26 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
     With `keep` it also writes what the backward needs: a_pos = sum of alpha over positive logits,
     and c = (sum of alpha h over positive logits) - a_pos out.
     """
-    width, count = tiles(dim)
+    width, count, chunk, sources = *tiles(dim), CHUNK, SOURCES
 
     @njit(cache=True, **FAST)
     def kernel(
         first, last, task_ptr, begins, ends, rows, indices,
         h, score_src, score_dst, slope, drop_below, key, out, lse, a_pos, c,
     ):  # fmt: skip
-        weight, weight_pos = np.empty(CHUNK, h.dtype), np.empty(CHUNK, h.dtype)
+        if sources < 0:
+            return
+        weight, weight_pos = np.empty(chunk, h.dtype), np.empty(chunk, h.dtype)
         for task in range(first, last):
             start, stop = task_ptr[task], task_ptr[task + 1]
             columns, froms, tos = indices, begins[start:stop], ends[start:stop]
             if drop_below:
                 columns, froms, tos = kept_columns(
-                    begins, ends, rows, start, stop, indices, drop_below, key, True
+                    begins, ends, rows, start, stop, indices, chunk, drop_below, key, True
                 )
             for piece in range(start, stop):
                 begin, end = froms[piece - start], tos[piece - start]
-                if end - begin > CHUNK:
+                if end - begin > chunk:
                     end = begin
                 for head in range(heads):
                     at = piece * heads + head
@@ -283,25 +294,27 @@ def gat_backward_kernel(heads: int, dim: int):
     `facts` holds (score_dst, lse, <g, out>) per destination and head, together so that an edge
     reads one line.
     """
-    width, count = tiles(dim)
+    width, count, chunk, sources = *tiles(dim), CHUNK, SOURCES
 
     @njit(cache=True, **FAST)
     def kernel(
         first, last, task_ptr, begins, ends, rows, indices,
         g, h, score_src, facts, slope, drop_below, key, d_h, d_score_src,
     ):  # fmt: skip
-        weight, weight_pos = np.empty(CHUNK, g.dtype), np.empty(CHUNK, g.dtype)
+        if sources < 0:
+            return
+        weight, weight_pos = np.empty(chunk, g.dtype), np.empty(chunk, g.dtype)
         pos = np.empty(dim, g.dtype)
         for task in range(first, last):
             start, stop = task_ptr[task], task_ptr[task + 1]
             columns, froms, tos = indices, begins[start:stop], ends[start:stop]
             if drop_below:
                 columns, froms, tos = kept_columns(
-                    begins, ends, rows, start, stop, indices, drop_below, key, False
+                    begins, ends, rows, start, stop, indices, chunk, drop_below, key, False
                 )
             for piece in range(start, stop):
                 begin, end = froms[piece - start], tos[piece - start]
-                if end - begin > CHUNK:
+                if end - begin > chunk:
                     end = begin
                 row = rows[piece] if len(rows) else piece
                 for head in range(heads):
