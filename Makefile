@@ -1,4 +1,4 @@
-# gadkit: from an event table to a ranked and explained list of suspects.
+# gadkit: from a marketplace graph to a ranked list of suspects.
 
 DATASET ?= demo
 BIN := .venv/bin
@@ -9,7 +9,7 @@ BIN := .venv/bin
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 	@echo
-	@echo '  DATASET=...              a folder, a file of events or a name (default: $(DATASET))'
+	@echo '  DATASET=...              a folder, a name, or a .npz, .mat or S-FFSD.csv file (default: $(DATASET))'
 	@echo '  PYTHON=python3.12        the interpreter to make .venv with'
 	@echo '  GADKIT_TORCH_BACKEND=cpu the torch to install, instead of what the GPU driver allows'
 
@@ -34,9 +34,9 @@ strip: env  ## remove outputs from notebooks/, as they are committed
 	  --ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec notebooks/*.ipynb
 
 # A folder under data/ is generated if it holds planted.npz, which only the generator writes.
-# What was ingested from somebody's events, or copied there, stays.
+# What was converted from somebody's file, or copied there, stays.
 clean:  ## remove build/, caches and generated data (not .venv, not your data)
-	@for made in build gadkit.egg-info .pytest_cache .ruff_cache data/.*.partial-* data/*/planted.npz; do \
+	@for made in build gadkit.egg-info .pytest_cache .ruff_cache data/.[0-9]*.* data/*/.[0-9]*.* data/*/planted.npz; do \
 	  case $$made in */planted.npz) made=$${made%/planted.npz};; esac; \
 	  if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; \
 	done

@@ -1,26 +1,30 @@
 """The bar a graph network must clear: what the features, or the first stage, say alone.
 
-Gradient-free forests on tabular features are hard to beat on fraud (Tang et al., GADBench, NeurIPS
+Forests on tabular features are hard to beat on fraud (Tang et al., GADBench, NeurIPS
 2023), so every result is shown beside them, on the same split.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from gadkit.graph import HeteroGraph
-from gadkit.ops import edge_dot, spmm
+from gadkit.nn import GAE
+from gadkit.ops import spmm
+from gadkit.train import Split
 
 TREES = 200
 MIN_SAMPLES_LEAF = 2
 
 
-def forest_scores(x: Tensor, split, *, seed: int = 0) -> Tensor:
+def forest_scores(features: Callable[[Tensor], Tensor], split: Split, *, seed: int = 0) -> Tensor:
     """Fit a random forest on the training labels and score the test nodes.
 
     Args:
-        x: (total, dim) one row per node, by global id.
-        split: `train.Split`; only `train` is learned from.
+        features: returns (n, dim) for the (n,) global ids it is given.
+        split: labelled nodes; only `split.train` is learned from.
         seed: of the forest.
 
     Returns:
@@ -32,53 +36,74 @@ def forest_scores(x: Tensor, split, *, seed: int = 0) -> Tensor:
         TREES, min_samples_leaf=MIN_SAMPLES_LEAF, random_state=seed, n_jobs=torch.get_num_threads()
     )
     ids, y_true = split.train.unbind(1)
-    forest.fit(x[ids].numpy(), y_true.numpy())
+    forest.fit(features(ids).numpy(), y_true.numpy())
     forest.set_params(n_jobs=1)  # threads would add up the trees in the order they finish
-    return torch.from_numpy(forest.predict_proba(x[split.test[:, 0]].numpy())[:, 1])
+    return torch.from_numpy(forest.predict_proba(features(split.test[:, 0]).numpy())[:, 1])
 
 
-def own_features(graph: HeteroGraph) -> Tensor:
-    """Return every node's features and its type in one table, (total, 1 + widest type) float32."""
-    table = torch.zeros(graph.total, 1 + max(x.shape[1] for x in graph.x.values()))
+def own_features(graph: HeteroGraph, ids: Tensor) -> Tensor:
+    """Return type and features of some nodes.
+
+    Args:
+        graph: with features.
+        ids: (n,) int64 global ids.
+
+    Returns:
+        (n, 1 + width of the widest type) float32; narrower features are padded with zeros.
+    """
+    types = graph.node_type_of(ids)
+    table = torch.zeros(len(ids), 1 + max(x.shape[1] for x in graph.x.values()))
+    table[:, 0] = types
     for number, name in enumerate(graph.node_types):
-        table[graph.span(name), 0] = number
-        table[graph.span(name), 1 : 1 + graph.x[name].shape[1]] = graph.x[name]
+        chosen = (types == number).nonzero().flatten()
+        x = graph.x[name][ids[chosen] - graph.offset(name)]
+        table[chosen[:, None], torch.arange(1, 1 + x.shape[1])] = x.float()
     return table
 
 
-def neighbor_features(graph: HeteroGraph) -> Tensor:
-    """Return own features, and per stream the mean of the neighbors' and their number.
+def neighbor_features(graph: HeteroGraph, ids: Tensor) -> Tensor:
+    """Return own features, and per stream the number of neighbors and the mean of their features.
 
     One hop without parameters; a stream that does not reach a node's type gives it zeros.
+
+    Args:
+        graph: with features.
+        ids: (n,) int64 global ids.
+
+    Returns:
+        (n, dim) float32.
     """
-    columns = [own_features(graph)]
+    columns, types = [own_features(graph, ids)], graph.node_type_of(ids)
     for stream in graph.streams:
         src, _, dst = stream.edge_type
+        chosen = (types == graph.node_types.index(dst)).nonzero().flatten()
         degrees = stream.csr.degrees()
         x = graph.x[src].float().contiguous()
         mean = spmm(stream.csr, x, scale_dst=degrees.clamp(min=1).float().reciprocal())
-        column = torch.zeros(graph.total, 1 + x.shape[1])
-        column[graph.span(dst)] = torch.cat([degrees[:, None].float(), mean], 1)
+        column = torch.zeros(len(ids), 1 + x.shape[1])
+        rows = ids[chosen] - graph.offset(dst)
+        column[chosen] = torch.cat([degrees[rows, None].float(), mean[rows]], 1)
         columns.append(column)
     return torch.cat(columns, 1)
 
 
-def reconstruction_error(graph: HeteroGraph, z: Tensor) -> Tensor:
+def reconstruction_error(graph: HeteroGraph, model: GAE, z: Tensor) -> Tensor:
     """Score nodes by how badly the autoencoder explains their edges; no label is used.
 
-    Mean over a node's edges of -log sigmoid(<z_i, z_j>), the anomaly score of graph autoencoders
-    (Ding et al., Deep Anomaly Detection on Attributed Networks, SDM 2019, eq. 9, structure part).
+    Mean over a node's edges of -log p(edge), the anomaly score of graph autoencoders (Ding et al.,
+    Deep Anomaly Detection on Attributed Networks, SDM 2019, eq. 9, structure part).
 
     Args:
         graph: the graph.
-        z: (total, dim) embeddings of stage 1.
+        model: the autoencoder of stage 1.
+        z: (total, dim) its embeddings.
 
     Returns:
         (total,) the higher the more unusual.
     """
     csr = graph.homogeneous
     dst = csr.dst()
-    error = softplus(-edge_dot(z, z, csr.indices.long(), dst))
+    error = softplus(-model.decode(z, csr.indices.long(), dst).detach())
     error = torch.where(csr.indices == dst, 0.0, error)  # a self-loop says nothing
     others = (csr.degrees() - 1).clamp(min=1)
     return z.new_zeros(graph.total).index_add(0, dst, error) / others

@@ -4,7 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from gadkit import __version__, datasets, store, train
+from torch import Tensor
+
+from gadkit import __version__, datasets, report, store, train
 from gadkit.graph import HeteroGraph
 
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
@@ -12,13 +14,17 @@ DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (defau
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status, 1 after an error that the user can mend."""
-    from gadkit.report import NotebookError
-
     args = _parser().parse_args(argv)
     try:
         args.command(args)
-    except (ValueError, TypeError, OSError, NotebookError) as error:
+    except (ValueError, TypeError, OSError, report.NotebookError) as error:
         print(f"gadkit: {error}", file=sys.stderr)
+        return 1
+    except ImportError as error:
+        print(
+            f"gadkit: {error}; install what the notebooks need: pip install -e .[lab]",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("gadkit: stopped; the same command goes on from here", file=sys.stderr)
@@ -39,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 
     score = commands.add_parser("score", help="rank the nodes of a dataset with trained models")
     score.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
-    score.add_argument("--models", type=Path, help="folder trained in (default: the dataset's own)")
+    score.add_argument("--models", help="dataset whose models to use (default: the same)")
     score.add_argument(
         "--out", type=Path, default=Path("suspects.csv"), help="default: suspects.csv"
     )
@@ -49,29 +55,35 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from gadkit import report
-
     folder = datasets.prepare(args.dataset)
-    executed = report.run_notebooks(folder, out=args.out, force=args.force)
     graph = store.load_graph(folder)
+    train.check_trainable(graph)  # now, and not after minutes of training
+    executed = report.run_notebooks(folder, out=args.out, force=args.force)
     scores = store.load_array(folder, store.GAT_SCORES, rows=graph.total)
-    seen = store.load_checkpoint(folder / store.GAT_CHECKPOINT)["learned_from"]
-    _write_suspects(args.out / "suspects.csv", folder, graph, scores, learned_from=seen)
+    _write_suspects(args.out / "suspects.csv", folder, graph, scores, models=folder)
     print(f"report    {report.write_index(args.out, executed, dataset=folder.name)}")
 
 
 def _score(args: argparse.Namespace) -> None:
     folder = datasets.prepare(args.dataset)
+    models = datasets.prepare(args.models) if args.models else folder
     graph = store.load_graph(folder)
-    scores = train.score(graph, args.models or folder)
-    _write_suspects(args.out, folder, graph, scores, top=args.top)
+    scores = train.score(graph, models)
+    _write_suspects(args.out, folder, graph, scores, models=models, top=args.top)
 
 
-def _write_suspects(path: Path, folder: Path, graph: HeteroGraph, scores, **options) -> None:
-    """List the node types that have labels: the models were taught nothing about the others."""
-    labelled = None
-    if graph.labels is not None:
-        labelled = [graph.node_types[i] for i in graph.node_type_of(graph.labels[:, 0]).unique()]
-    planted = datasets.planted_names(folder)
-    store.write_suspects(path, graph, scores, node_types=labelled, planted=planted, **options)
+def _write_suspects(
+    path: Path, folder: Path, graph: HeteroGraph, scores: Tensor, *, models: Path, top=None
+) -> None:
+    """List the node types that the models were taught about."""
+    best = store.load_checkpoint(models / store.GAT_CHECKPOINT)
+    store.write_suspects(
+        path,
+        graph,
+        scores,
+        node_types=best["labelled_types"],
+        top=top,
+        learned_from=best["learned_from"] if models == folder else None,
+        planted=datasets.planted_names(folder),
+    )
     print(f"suspects  {path}")

@@ -47,13 +47,13 @@ def open_dataset() -> Path:
     return prepare(os.environ.get("GADKIT_DATASET", "demo"))
 
 
-def prepare(source: str | Path, *, root: Path | str = DATA, progress: bool = True) -> Path:
+def prepare(source: str | Path, *, root: Path | str | None = None, progress: bool = True) -> Path:
     """Make a dataset ready for `store.load_graph`; what is there already is not made again.
 
     Args:
         source: "small", "demo" or "full" (a generated marketplace), a dataset folder or its name
             under `root`, or a file to convert (.mat, .csv or .npz, see `convert`).
-        root: where new folders go.
+        root: where new folders go; by default data/ of this repository.
         progress: show a progress bar while generating.
 
     Returns:
@@ -64,13 +64,17 @@ def prepare(source: str | Path, *, root: Path | str = DATA, progress: bool = Tru
     Raises:
         ValueError: `source` is none of these, or its content is not what it should be.
     """
-    root, path = Path(root), Path(source)
+    root, path = Path(root or DATA), Path(source)
     if str(source) in marketplace.SIZES:
         return _generated(root / path, progress)
     for folder in (path, root / path):
         if store.is_dataset(folder):
             return folder
-    if path.is_file() and path.suffix in _READERS:
+    if path.is_file() and path.suffix.lower() in _READERS:
+        if path.stem in marketplace.SIZES:
+            raise ValueError(
+                f"{path} would take the name of the generated {path.stem!r}; rename it"
+            )
         return _converted(path, root / path.stem)
     raise ValueError(
         f"{str(source)!r} is no dataset; expected {', '.join(marketplace.SIZES)} (generated), "
@@ -124,7 +128,7 @@ def convert(path: Path | str) -> HeteroGraph:
     """
     path = Path(path)
     with store.errors_about(path):
-        arrays = _READERS[path.suffix](path)
+        arrays = _READERS[path.suffix.lower()](path)
         if any(names <= arrays.keys() for names in _YELPCHI):
             return _yelpchi(arrays)
         if ENTITIES.keys() <= arrays.keys():
@@ -164,7 +168,7 @@ def _read_mat(path: Path) -> Arrays:
 
 def _read_csv(path: Path) -> Arrays:
     """Read S-FFSD.csv: Time, Source, Target, Amount, Location, Type, Labels (2 = unlabelled)."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         header, *table = [*csv.reader(file)] or [[]]
     if not set(_CSV_COLUMNS) <= set(header):
         raise ValueError(

@@ -31,21 +31,6 @@ def attention_spread(csr: CSR, alpha: Tensor) -> Tensor:
     return (effective_neighbors(csr, alpha) / degrees)[degrees >= 2]
 
 
-def attention_mass(csr: CSR, alpha: Tensor, of: Tensor) -> Tensor:
-    """Return the share of every node's attention that falls on chosen sources.
-
-    Args:
-        csr: num_dst x num_src.
-        alpha: (num_edges,) or (num_edges, heads).
-        of: (num_src,) bool; the chosen sources, such as confirmed frauds.
-
-    Returns:
-        (num_dst,) in [0, 1].
-    """
-    mass = alpha.view(csr.num_edges, -1).mean(1) * of[csr.indices.long()]
-    return alpha.new_zeros(csr.num_dst).index_add(0, csr.dst(), mass)
-
-
 def principal_components(z: Tensor, count: int = 2) -> Tensor:
     """Project on the directions of largest variance, (num_nodes, count), largest first."""
     centered = (z - z.mean(0)).double()

@@ -382,8 +382,14 @@ class HeteroGraph:
     def _check_edges(self) -> None:
         if self.total == 0:
             raise ValueError("the graph has no nodes")
-        connected = set()
+        connected, names = set(), [name for _, name, _ in self.edges]
         for (src, name, dst), csr in self.edges.items():
+            if names.count(name) > 1 or f"rev_{name}" in names:
+                raise ValueError(
+                    f"relation names must be unique, and a reverse is made where it is needed: "
+                    f"rename or leave out one of {names.count(name)} {name!r} and "
+                    f"{names.count(f'rev_{name}')} {f'rev_{name}'!r}"
+                )
             if src not in self.num_nodes or dst not in self.num_nodes:
                 raise ValueError(
                     f"relation {(src, name, dst)} names a node type that is not in "
@@ -441,6 +447,13 @@ class HeteroGraph:
         """Return the slice of global ids of a type."""
         start = self.offset(node_type)
         return slice(start, start + self.num_nodes[node_type])
+
+    @property
+    def labelled_types(self) -> list[str]:
+        """Node types that have labels; empty without labels."""
+        if self.labels is None:
+            return []
+        return [self.node_types[i] for i in self.node_type_of(self.labels[:, 0]).unique()]
 
     def node_type_of(self, ids: Tensor) -> Tensor:
         """Return the position in `node_types` of each global id, int64 of the same shape."""

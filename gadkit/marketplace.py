@@ -204,7 +204,7 @@ def _check(counts, base_rate, camouflage, label_noise, label_rate) -> None:
 
 
 def _follow(stages: Iterator[str], progress: bool) -> None:
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     with tqdm(total=5, disable=not progress, desc="marketplace") as bar:
         for stage in stages:
@@ -608,6 +608,11 @@ def _label(cast: _Cast, counts, label_rate: float, label_noise: float, rng) -> n
     verdict = (cast.kind[reviewed] > 0).astype(np.int64)
     flipped = rng.choice(len(reviewed), round(label_noise * len(reviewed)), False)
     verdict[flipped] = 1 - verdict[flipped]
+    if verdict.min() == verdict.max():
+        raise ValueError(
+            f"label_rate={label_rate} reviews {len(reviewed)} accounts, all with the same verdict; "
+            "raise it, so that both frauds and normal accounts are among them"
+        )
     return np.stack([reviewed, verdict], axis=1)
 
 

@@ -25,9 +25,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gadkit import __version__, store
+from gadkit.marketplace import PLANTED
 
 ROOT = Path(__file__).parents[1]
-DATASET_INPUTS = [*store.raw_files(), store.GRAPH, "planted.npz"]  # the rest are results
+DATASET_INPUTS = [*store.raw_files(), store.GRAPH, PLANTED]  # the rest are results
+LIBRARIES = ("torch", "numpy", "numba", "matplotlib", "pandas", "scikit-learn")
 CELL_TIMEOUT = 6 * 3600  # seconds; a guard against a kernel that hangs, not a limit on training
 SUSPECTS_SHOWN = 20
 SUMMARY_TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
@@ -148,8 +150,9 @@ def _run_one(source: Path, target: Path, *, dataset: Path, stamp: str, label: st
     except NotebookError as error:
         _write(failed, nbformat.writes(notebook))
         raise NotebookError(f"{source.stem}, {error}\n\nThe notebook so far: {failed}") from None
-    wrote = _list_results(dataset, out).items() - before.items()
-    notebook.metadata["gadkit"] = {"stamp": stamp, "wrote": sorted(path for path, _ in wrote)}
+    wrote = sorted(path for path, _ in _list_results(dataset, out).items() - before.items())
+    digests = {path: _hash_file(Path(path)) for path in wrote}
+    notebook.metadata["gadkit"] = {"stamp": stamp, "wrote": digests}
     failed.unlink(missing_ok=True)
     _write(_page_of(target), _as_html(notebook, name=source.stem))
     _write(target, nbformat.writes(notebook))
@@ -157,7 +160,6 @@ def _run_one(source: Path, target: Path, *, dataset: Path, stamp: str, label: st
 
 def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) -> None:
     """Fill in the notebook's outputs, in a kernel that reads no settings of this user."""
-    from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
@@ -165,7 +167,7 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
     # A short folder, for the name of a Unix socket may not exceed some 100 bytes.
     with tempfile.TemporaryDirectory(prefix="gadkit") as private, _Progress(label, code) as bar:
         connection = {"transport": "ipc", "connection_file": os.path.join(private, "kernel.json")}
-        client = NotebookClient(
+        client = _client_of(bar)(
             notebook,
             timeout=CELL_TIMEOUT,
             record_timing=False,
@@ -184,6 +186,23 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
             raise NotebookError(_explain(bar, "ended its kernel (out of memory?)")) from None
 
 
+def _client_of(bar: "_Progress") -> type:
+    """Return a client that shows what cells say of their progress, and keeps it from the results.
+
+    Progress bars write to stderr, and tell the time: no two runs would leave the same bytes.
+    """
+    from nbclient import NotebookClient
+
+    class Client(NotebookClient):
+        def process_message(self, msg, cell, cell_index):
+            if msg["msg_type"] == "stream" and msg["content"]["name"] == "stderr":
+                bar.note(msg["content"]["text"])
+                return None
+            return super().process_message(msg, cell, cell_index)
+
+    return Client
+
+
 def _heed_interrupts(**_) -> None:
     """Let Ctrl-C raise KeyboardInterrupt; nbclient would end the kernel and fail on its absence."""
     asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
@@ -193,13 +212,13 @@ class _Progress:
     """A bar over the code cells of one notebook, whose clock goes on while a cell runs."""
 
     def __init__(self, label: str, cells: list):
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
 
         self.cells = cells
         self.bar = tqdm(
             total=len(cells),
             desc=label,
-            bar_format="{desc}  cell {n_fmt}/{total_fmt} |{bar:20}| {elapsed_s:.0f} s",
+            bar_format="{desc}  cell {n_fmt}/{total_fmt} |{bar:20}| {elapsed_s:.0f} s{postfix}",
         )
         self.done = threading.Event()
         self.clock = threading.Thread(target=self._tick, daemon=True)
@@ -211,7 +230,14 @@ class _Progress:
 
     def enter_cell(self, cell, cell_index: int) -> None:
         self.bar.n += 1
-        self.bar.refresh()
+        self.bar.set_postfix_str("")
+
+    def note(self, text: str) -> None:
+        """Show the last line that a cell wrote about its progress."""
+        lines = text.replace("\r", "\n").split("\n")
+        said = [" ".join(line.split()) for line in lines if line.strip()]
+        if said:
+            self.bar.set_postfix_str(said[-1], refresh=sys.stderr.isatty())
 
     @property
     def cell(self):
@@ -242,6 +268,11 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _hash_surroundings(dataset: Path) -> str:
     """Hash what all notebooks depend on: dataset, package, kernels, libraries, settings."""
     package = Path(__file__).parent
@@ -249,9 +280,8 @@ def _hash_surroundings(dataset: Path) -> str:
     files += [*package.rglob("*.py"), *(ROOT / "kernels").glob("*")]
     digests = []
     for path in sorted(path for path in files if path.is_file()):
-        with path.open("rb") as file:
-            digests.append(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}")
-    libraries = [importlib.metadata.version(name) for name in ("torch", "numpy", "numba")]
+        digests.append(f"{path.name} {_hash_file(path)}")
+    libraries = [importlib.metadata.version(name) for name in LIBRARIES]
     settings = sorted(item for item in os.environ.items() if item[0].startswith("GADKIT_"))
     return _hash(str(dataset), sys.version, *digests, *libraries, *map("=".join, settings))
 
@@ -266,7 +296,10 @@ def _is_up_to_date(target: Path, page: Path, stamp: str) -> bool:
     if not (target.is_file() and page.is_file()):
         return False
     mark = json.loads(target.read_text(encoding="utf-8"))["metadata"].get("gadkit", {})
-    return mark.get("stamp") == stamp and all(Path(path).exists() for path in mark["wrote"])
+    if mark.get("stamp") != stamp:
+        return False
+    wrote = {Path(path): digest for path, digest in mark["wrote"].items()}
+    return all(path.is_file() and _hash_file(path) == digest for path, digest in wrote.items())
 
 
 def _list_results(*folders: Path) -> dict[str, int]:
@@ -392,7 +425,7 @@ def _shorten(text: str) -> str:
 
 
 def _log(line: str) -> None:
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     tqdm.write(line)
 

@@ -134,14 +134,14 @@ class RawMarketplace:
         relations: by name on disk (`RELATIONS`): indptr (rows + 1,) int64 and global column ids
             (num_edges,) int32 or int64.
         x: (total, 128) float32.
-        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
+        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly], or None where there are none.
     """
 
     folder: Path
     num_nodes: dict[str, int]
     relations: dict[str, tuple[Tensor, Tensor]]
     x: Tensor
-    labels: Tensor
+    labels: Tensor | None
 
     @property
     def total(self) -> int:
@@ -198,6 +198,8 @@ class RawMarketplace:
 def read_raw(folder: Path | str) -> RawMarketplace:
     """Read the marketplace layout as it is; `RawMarketplace.sanitize` makes it a graph.
 
+    Labels may be absent: a graph can be scored without any.
+
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: counts do not add up, a file has the wrong size, row pointers decrease, a
@@ -206,7 +208,7 @@ def read_raw(folder: Path | str) -> RawMarketplace:
     """
     folder = Path(folder)
     for name in raw_files():
-        if not (folder / name).is_file():
+        if name != LABELS and not (folder / name).is_file():
             raise FileNotFoundError(
                 f"{folder / name} is missing; a marketplace folder holds {', '.join(raw_files())}"
             )
@@ -219,9 +221,11 @@ def read_raw(folder: Path | str) -> RawMarketplace:
     with errors_about(folder / FEATURES):
         x = torch.from_numpy(_map(folder / FEATURES, "float32", (total, FEATURE_DIM)))
         check_finite(x, "x")
-    labels = _load_npy(folder / LABELS)
-    with errors_about(folder / LABELS):
-        check_labels(labels, total)
+    labels = None
+    if (folder / LABELS).is_file():
+        labels = _load_npy(folder / LABELS)
+        with errors_about(folder / LABELS):
+            check_labels(labels, total)
     return RawMarketplace(folder, num_nodes, relations, x, labels)
 
 
@@ -584,11 +588,13 @@ def write_suspects(
     if node_types is not None:
         wanted = torch.tensor([graph.node_types.index(name) for name in node_types])
         order = order[torch.isin(graph.node_type_of(order), wanted)]
+    if top is not None and top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
     order = order[:top]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         header = ["rank", "node", "type", "id", "score", "label"]
-        columns = [*zip(*_suspect_rows(graph, scores, order), strict=True)] or [()] * len(header)
+        columns = _suspect_columns(graph, scores, order)
         if learned_from is not None:
             header.append(LEARNED)
             columns.append(torch.isin(order, learned_from).int().tolist())
@@ -599,19 +605,18 @@ def write_suspects(
         writer.writerows(zip(*columns, strict=True))
 
 
-def _suspect_rows(graph: HeteroGraph, scores: Tensor, order: Tensor) -> Iterator[tuple]:
+def _suspect_columns(graph: HeteroGraph, scores: Tensor, order: Tensor) -> list:
     types = graph.node_type_of(order)
     offsets = torch.tensor([graph.offset(name) for name in graph.node_types])
     label = torch.full((graph.total,), 2)
     if graph.labels is not None:
         label[graph.labels[:, 0]] = graph.labels[:, 1]
     names, words = np.array(graph.node_types), np.array(["0", "1", ""])
-    return zip(
+    return [
         range(1, len(order) + 1),
         order.tolist(),
         names[types.numpy()].tolist(),
         (order - offsets[types]).tolist(),
         map("{:.9g}".format, scores[order].tolist()),  # nine digits tell any two float32 apart
         words[label[order].numpy()].tolist(),
-        strict=True,
-    )
+    ]

@@ -5,6 +5,7 @@ resumed from its checkpoint meets the same random numbers as one that was not, a
 bytes.
 """
 
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,29 @@ DROP_EDGE = 0.85
 CHECKPOINT_EVERY = 10  # epochs
 
 
+def _code() -> int:
+    """Return a checksum of the code that decides a training, which a checkpoint must match."""
+    here = Path(__file__).parent
+    files = [here / "nn.py", here / "train.py", *sorted((here / "ops").glob("*.py"))]
+    return zlib.crc32(b"".join(file.read_bytes() for file in files))
+
+
 class Split(NamedTuple):
     """Labelled nodes by purpose; each (n, 2) int64 rows [global id, 1 = anomaly], sorted by id."""
 
     train: Tensor
     val: Tensor
     test: Tensor
+
+
+def check_trainable(graph: HeteroGraph) -> None:
+    """Check that both stages can be trained: features, and enough labels of each class to split.
+
+    Raises:
+        ValueError: they cannot; the message says what is missing.
+    """
+    _feature_dims(graph)
+    split_labels(graph.labels)
 
 
 def split_labels(
@@ -163,7 +181,7 @@ def _epochs(
     checkpoint: Checkpoint, epochs: int, name: str, progress: bool
 ) -> Iterator[tuple[int, dict]]:
     """Yield (epoch, record to fill) for the epochs not done yet; show a bar, save now and then."""
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     done = checkpoint.restore()
     with tqdm(total=epochs, initial=done, desc=name, unit="epoch", disable=not progress) as bar:
@@ -238,6 +256,7 @@ def train_gae(
     config = {
         "architecture": architecture, "epochs": epochs, "lr": lr, "num_pairs": num_pairs,
         "graph": graph.fingerprint,
+        "code": _code(),
     }  # fmt: skip
     run = Checkpoint(checkpoint, config, model, optimizer)
     for epoch, record in _epochs(run, epochs, "graph autoencoder", progress):
@@ -353,6 +372,7 @@ def finetune_gat(
     config = {
         "architecture": architecture, "epochs": epochs, "lr": lr, "smoothness": weights,
         "drop_edge": drop_edge, "eval_every": eval_every, "graph": graph.fingerprint,
+        "code": _code(),
         "z": checksum(z), "split": [checksum(part) for part in split],
     }  # fmt: skip
     run = Checkpoint(checkpoint, config, model, optimizer)
@@ -373,6 +393,7 @@ def finetune_gat(
                     "model": weights_now,
                     "architecture": architecture,
                     "learned_from": torch.cat([split.train[:, 0], split.val[:, 0]]),
+                    "labelled_types": graph.labelled_types,
                     **record,
                 }
         if callback:
@@ -401,8 +422,10 @@ def _smoothness(graph: HeteroGraph, scores: Tensor, weights: dict, generator: to
     for (src_type, name, dst_type), csr in graph.edges.items():
         if weights[name] > 0:
             src, dst = _sample_edges(csr, SMOOTHNESS_EDGES, generator)
-            difference = scores[src + graph.offset(src_type)] - scores[dst + graph.offset(dst_type)]
-            total = total + weights[name] * difference.square().mean()
+            src, dst = src + graph.offset(src_type), dst + graph.offset(dst_type)
+            others = src != dst  # a self-loop is smooth by itself
+            difference = scores[src[others]] - scores[dst[others]]
+            total = total + weights[name] * difference.square().sum() / max(1, int(others.sum()))
     return total
 
 
@@ -417,17 +440,18 @@ def score(graph: HeteroGraph, models: Path | str) -> Tensor:
 
     Args:
         graph: with the node types, relations and features that the models were trained on.
-        models: folder holding `store.GAE_CHECKPOINT` and `store.GAT_CHECKPOINT`.
+        models: folder holding `store.GAT_CHECKPOINT`, with the first stage under "gae".
 
     Returns:
         (total,) scores in [0, 1], the higher the more suspicious.
 
     Raises:
-        FileNotFoundError: the folder lacks a checkpoint.
+        FileNotFoundError: the folder lacks the checkpoint.
         ValueError: the graph has other types, relations or numbers of features than the models.
     """
-    gae = load_gae(Path(models) / store.GAE_CHECKPOINT)
-    gat = load_gat(Path(models) / store.GAT_CHECKPOINT)
+    path = Path(models) / store.GAT_CHECKPOINT
+    state = store.load_checkpoint(path)
+    gae, gat = _restore(GAE, state.get("gae"), path), _restore(HeteroGAT, state, path)
     wanted = {name: scale.mean.numel() for name, scale in gae.scale.items()}
     got = {name: graph.x[name].shape[1] for name in graph.node_types} if graph.x else {}
     relations = [name for _, name, _ in graph.edge_types]
@@ -442,19 +466,18 @@ def score(graph: HeteroGraph, models: Path | str) -> Tensor:
 
 def load_gae(path: Path | str) -> GAE:
     """Read the autoencoder of a checkpoint such as `Pretrained.best`."""
-    return _load(GAE, path)
+    return _restore(GAE, store.load_checkpoint(path), path)
 
 
 def load_gat(path: Path | str) -> HeteroGAT:
     """Read the network of a checkpoint such as `Finetuned.best`."""
-    return _load(HeteroGAT, path)
+    return _restore(HeteroGAT, store.load_checkpoint(path), path)
 
 
-def _load(kind: type, path: Path | str):
-    state = store.load_checkpoint(path)
+def _restore(kind: type, state: dict | None, path: Path | str):
     try:
         model = kind(**state["architecture"])
         model.load_state_dict(state["model"])
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path} is no checkpoint of a {kind.__name__}: {error}") from error
+        raise ValueError(f"{path} holds no {kind.__name__}: {error}") from error
     return model

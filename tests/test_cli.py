@@ -41,8 +41,7 @@ def trained(tmp_path_factory):
         residual=True,
         **options,
     )
-    store.save_checkpoint(folder / store.GAE_CHECKPOINT, pretrained.best)
-    store.save_checkpoint(folder / store.GAT_CHECKPOINT, tuned.best)
+    store.save_checkpoint(folder / store.GAT_CHECKPOINT, tuned.best | {"gae": pretrained.best})
     return folder, tuned.scores
 
 
@@ -56,6 +55,7 @@ def test_score_gives_the_scores_of_training(trained, tmp_path, capsys):
     assert cli.main(["score", str(folder), "--out", str(tmp_path / "s.csv")]) == 0
     assert str(tmp_path / "s.csv") in capsys.readouterr().out
     rows = read(tmp_path / "s.csv")
+    assert sum(row["learned_from"] == "1" for row in rows) == 48  # 60 % to train, 20 % to validate
     assert [row["type"] for row in rows] == ["user"] * 60  # products have no labels
     assert [int(row["rank"]) for row in rows] == [*range(1, 61)]
     found = torch.tensor([float(row["score"]) for row in rows])
@@ -69,7 +69,32 @@ def test_score_ranks_a_graph_never_seen(trained, tmp_path):
     out = tmp_path / "s.csv"
     arguments = ["score", str(tmp_path / "new"), "--models", str(trained[0]), "--out", str(out)]
     assert cli.main([*arguments, "--top", "7"]) == 0
-    assert len(read(out)) == 7
+    rows = read(out)
+    assert len(rows) == 7
+    assert {row["type"] for row in rows} == {"user"}
+    assert "learned_from" not in rows[0]  # nothing was learned from the nodes of this graph
+
+
+def test_score_needs_no_labels(trained, tmp_path):
+    graph = make_graph(45, seed=1)
+    store.save_graph(tmp_path / "new", HeteroGraph(graph.num_nodes, graph.edges, graph.x))
+    out = tmp_path / "s.csv"
+    arguments = ["score", str(tmp_path / "new"), "--models", str(trained[0]), "--out", str(out)]
+    assert cli.main(arguments) == 0
+    rows = read(out)
+    assert len(rows) == 45
+    assert {row["type"] for row in rows} == {"user"}  # as the models were taught
+    assert {row["label"] for row in rows} == {""}
+
+
+@pytest.mark.parametrize("missing", ["labels", "x"])
+def test_run_says_at_once_what_training_needs(tmp_path, capsys, missing):
+    graph = make_graph(45, seed=1)
+    setattr(graph, missing, None)
+    store.save_graph(tmp_path / "new", graph)
+    assert cli.main(["run", str(tmp_path / "new"), "--out", str(tmp_path / "out")]) == 1
+    assert {"labels": "no labels", "x": "no features"}[missing] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_score_refuses_a_graph_of_another_kind(trained, tmp_path, capsys):
@@ -86,7 +111,10 @@ def test_score_refuses_a_graph_of_another_kind(trained, tmp_path, capsys):
 def test_score_without_models_names_the_notebook(tmp_path, capsys):
     store.save_graph(tmp_path, make_graph(30, seed=2))
     assert cli.main(["score", str(tmp_path)]) == 1
-    assert "gae_stage1.pt is missing; run notebook 03_train_gae.ipynb" in capsys.readouterr().err
+    assert (
+        "gat_stage2_best.pt is missing; run notebook 04_finetune_gat.ipynb"
+        in capsys.readouterr().err
+    )
 
 
 def test_unknown_dataset_is_an_error_and_no_traceback(tmp_path, capsys):

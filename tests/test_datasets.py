@@ -357,12 +357,13 @@ def test_conversion_gives_the_same_bytes_twice(tmp_path, plain_file):
 @pytest.mark.parametrize("source", ["yelp", "nowhere.mat", "README.md", "empty"])
 def test_unknown_source(tmp_path, source, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "DATA", tmp_path / "data")
     (tmp_path / "README.md").write_text("not a graph")
     (tmp_path / "empty").mkdir()
     with pytest.raises(
         ValueError,
         match=rf"'{source}' is no dataset; expected small, demo, full .* node_counts.json or "
-        r"graph.npz, here or under data, or a file ending in .mat, .csv, .npz",
+        r"graph.npz, here or under .*data, or a file ending in .mat, .csv, .npz",
     ):
         datasets.prepare(source)
 
@@ -374,8 +375,16 @@ def test_names_generate_a_marketplace_once(tmp_path, monkeypatch):
     assert datasets.prepare("small", root=tmp_path) == folder
 
 
+def test_a_file_cannot_take_a_generated_name(tmp_path, plain_file):
+    impostor = plain_file.with_name("demo.npz")
+    shutil.copy(plain_file, impostor)
+    with pytest.raises(ValueError, match="take the name of the generated 'demo'; rename it"):
+        datasets.prepare(impostor, root=tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
 def test_open_dataset_reads_the_environment(tmp_path, plain_file, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "DATA", tmp_path / "data")
     monkeypatch.setenv("GADKIT_DATASET", str(plain_file))
     folder = datasets.open_dataset()
     assert folder.resolve() == (tmp_path / "data" / "ring").resolve()

@@ -23,14 +23,6 @@ def test_attention_spread_leaves_out_nodes_without_a_choice():
     assert explain.attention_spread(CSR_, alpha).tolist() == [1.0]
 
 
-def test_attention_mass():
-    alpha = torch.tensor([1.0, 0.1, 0.2, 0.3, 0.4])
-    fraud = torch.tensor([True, False, False, True])
-    torch.testing.assert_close(
-        explain.attention_mass(CSR_, alpha, fraud), torch.tensor([0.0, 1.0, 0.5])
-    )
-
-
 def test_principal_components_find_the_long_axis():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(500, 5, generator=generator) * torch.tensor([0.1, 9.0, 1.0, 0.1, 3.0])

@@ -332,3 +332,24 @@ def test_check_finite_names_the_position_in_a_later_block():
 
 def test_check_labels_accepts_both_classes():
     check_labels(torch.tensor([[2, 1], [0, 0]]), 3)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [("user", "buys", "gift"), ("product", "rev_buys", "user"), ("gift", "rev_buys", "user")],
+)
+def test_relation_names_that_would_share_weights_are_refused(second):
+    one = CSR.from_edges(torch.tensor([0]), torch.tensor([0]), num_src=1, num_dst=1)
+    num_nodes = {"user": 1, "product": 1, "gift": 1}
+    edges = {("user", "buys", "product"): one, second: one}
+    with pytest.raises(ValueError, match="relation names must be unique"):
+        HeteroGraph(num_nodes, edges)
+
+
+def test_labelled_types():
+    one = CSR.from_edges(torch.tensor([0, 1]), torch.tensor([0, 0]), num_src=2, num_dst=1)
+    edges = {("user", "buys", "product"): one}
+    num_nodes = {"user": 2, "product": 1}
+    assert HeteroGraph(num_nodes, edges).labelled_types == []
+    labels = torch.tensor([[0, 0], [1, 1]])
+    assert HeteroGraph(num_nodes, edges, labels=labels).labelled_types == ["user"]

@@ -213,7 +213,12 @@ def test_damaged_marketplace(tmp_path, damage):
         store.load_graph(tmp_path)
 
 
-@pytest.mark.parametrize("name", store.raw_files())
+def test_labels_may_be_absent(tmp_path):
+    (write(tmp_path) / store.LABELS).unlink()
+    assert store.load_graph(tmp_path).labels is None
+
+
+@pytest.mark.parametrize("name", [name for name in store.raw_files() if name != store.LABELS])
 def test_missing_file(tmp_path, name):
     (write(tmp_path) / name).unlink()
     with pytest.raises(

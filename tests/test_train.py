@@ -468,7 +468,7 @@ def pipeline(folder: Path | str, pause: float | str = 0) -> None:
     )
     store.save_array(folder, store.GAT_EMBEDDINGS, result.z)
     store.save_array(folder, store.GAT_SCORES, result.scores)
-    store.save_checkpoint(folder / store.GAT_CHECKPOINT, result.best)
+    store.save_checkpoint(folder / store.GAT_CHECKPOINT, result.best | {"gae": pretrained.best})
 
 
 def start(folder: Path, pause: float) -> subprocess.Popen:
@@ -516,7 +516,7 @@ def models(planted, tmp_path_factory) -> tuple[Path, torch.Tensor, train.Finetun
     options = GAT_OPTIONS | {"features": True, "residual": True, "epochs": 5}
     result = finetune_gat(planted, pretrained.z, split_labels(planted.labels), **options)
     store.save_checkpoint(folder / store.GAE_CHECKPOINT, pretrained.best)
-    store.save_checkpoint(folder / store.GAT_CHECKPOINT, result.best)
+    store.save_checkpoint(folder / store.GAT_CHECKPOINT, result.best | {"gae": pretrained.best})
     return folder, pretrained.z, result
 
 
@@ -533,11 +533,11 @@ def test_loaded_models_give_the_same(planted, models):
 def test_wrong_model_files(planted, models, tmp_path):
     folder, *_ = models
     gae_run(planted, tmp_path / "run.pt")
-    with pytest.raises(ValueError, match="is no checkpoint of a GAE"):
+    with pytest.raises(ValueError, match="holds no GAE"):
         train.load_gae(folder / store.GAT_CHECKPOINT)
-    with pytest.raises(ValueError, match="is no checkpoint of a HeteroGAT"):
+    with pytest.raises(ValueError, match="holds no HeteroGAT"):
         train.load_gat(folder / store.GAE_CHECKPOINT)
-    with pytest.raises(ValueError, match="run.pt is no checkpoint of a GAE: 'architecture'"):
+    with pytest.raises(ValueError, match="run.pt holds no GAE: 'architecture'"):
         train.load_gae(tmp_path / "run.pt")
     with pytest.raises(FileNotFoundError, match="is missing; run notebook 04_finetune_gat"):
         train.load_gat(tmp_path / store.GAT_CHECKPOINT)
@@ -560,5 +560,5 @@ def test_scores_of_a_marketplace(market, tmp_path):
     split = split_labels(market.labels)
     result = finetune_gat(market, pretrained.z, split, epochs=1, **GAT_OPTIONS)
     store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
-    store.save_checkpoint(tmp_path / store.GAT_CHECKPOINT, result.best)
+    store.save_checkpoint(tmp_path / store.GAT_CHECKPOINT, result.best | {"gae": pretrained.best})
     assert torch.equal(train.score(market, tmp_path), result.scores)
