@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gadkit import datasets, report
+from gadkit import cli, datasets
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 NAMES = [
@@ -149,13 +149,43 @@ def test_notebook_keeps_the_rules(name):
     assert notebook_faults(notebook, name) == []
 
 
-def test_notebooks_run_headless_to_figures_and_numbers(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("GADKIT_")]:
-        monkeypatch.delenv(name)
-    dataset = datasets.prepare("small", root=tmp_path / "data", progress=False)
-    executed = report.run_notebooks(dataset, out=tmp_path / "build")
-    assert [path.stem for path in executed] == NAMES
-    page = report.write_index(tmp_path / "build", executed, dataset="small").read_text()
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Return two folders, in each of which `gadkit run` has worked on its own copy of `small`."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in [name for name in os.environ if name.startswith("GADKIT_")]:
+            monkeypatch.delenv(name)
+        for folder in folders:
+            dataset = datasets.prepare("small", root=folder / "data", progress=False)
+            assert cli.main(["run", str(dataset), "--out", str(folder / "build")]) == 0
+    return folders
+
+
+def test_notebooks_run_headless_to_figures_and_numbers(runs):
+    build = runs[0] / "build"
+    assert [path.stem for path in sorted((build / "notebooks").glob("*.ipynb"))] == NAMES
+    page = (build / "report" / "index.html").read_text()
     assert page.count('<div class="figure">') == len(NAMES)
     assert page.count('aria-label="Numbers of') == len(NAMES)
     assert 'id="suspects"' in page
+    header, *rows = (build / "suspects.csv").read_text().splitlines()
+    assert header == "rank,node,type,id,score,label,learned_from,planted"
+    assert len(rows) == 2_040  # users and sellers; products have no labels
+
+
+def test_two_runs_give_the_same_bytes(runs):
+    files = [sorted((folder / "data" / "small").iterdir()) for folder in runs]
+    assert len(files[0]) == len(files[1]) == 17
+    for one, other in zip(*files, strict=True):
+        assert one.name == other.name
+        assert one.read_bytes() == other.read_bytes(), one.name
+    lists = [(folder / "build" / "suspects.csv").read_bytes() for folder in runs]
+    assert lists[0] == lists[1]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("05")])
+def test_two_runs_show_the_same_numbers_and_figures(runs, name):
+    paths = [folder / "build" / "notebooks" / f"{name}.ipynb" for folder in runs]
+    first, second = (nbformat.read(path, as_version=4) for path in paths)
+    assert first.cells == second.cells
