@@ -38,6 +38,7 @@ _CSV_COLUMNS = ("Time", "Source", "Target", "Amount", "Location", "Type", "Label
 _MAT_HEADER = {"__header__", "__version__", "__globals__"}
 
 ORIGIN = "source.json"  # which file a folder was converted from
+FORMAT = 1  # of the conversion; to be raised when the same file gives another graph
 # Relations of S-FFSD: an entity and what it does to a transaction.
 ENTITIES = {"source": "sends", "target": "receives", "location": "hosts", "type": "classifies"}
 
@@ -112,7 +113,7 @@ def _converted(path: Path, folder: Path) -> Path:
 def _origin_of(path: Path) -> dict:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file": path.name, "size": path.stat().st_size, "sha256": digest}
+    return {"file": path.name, "size": path.stat().st_size, "sha256": digest, "format": FORMAT}
 
 
 def convert(path: Path | str) -> HeteroGraph:
