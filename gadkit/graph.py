@@ -46,18 +46,20 @@ class CSR:
 
     Args:
         indptr: (num_dst + 1,) int64; the edges into row i are [indptr[i], indptr[i + 1]).
-        indices: (num_edges,) int32 or int64; the source of each edge.
-        num_src: number of source nodes.
+        indices: (num_edges,) int32 or int64; the source of each edge. Kept as int32, which is half
+            of what a kernel has to read.
+        num_src: number of source nodes, less than 2^31.
 
     Raises:
         TypeError: a dtype is none of the above.
-        ValueError: a pointer decreases or does not fit the edges, or a source is outside
-            [0, num_src).
+        ValueError: a pointer decreases or does not fit the edges, a source is outside
+            [0, num_src), there are too many of them, or the tensors are on two devices.
     """
 
     def __init__(self, indptr: Tensor, indices: Tensor, num_src: int):
         self.indptr, self.indices, self.num_src = indptr, indices, int(num_src)
         self._check()
+        self.indices = indices.int()
 
     def _check(self) -> None:
         if self.indptr.dtype != torch.int64:
@@ -66,6 +68,13 @@ class CSR:
             )
         if self.indices.dtype not in (torch.int32, torch.int64):
             raise TypeError(f"indices must be int32 or int64, not {self.indices.dtype}")
+        if self.indptr.device != self.indices.device:
+            raise ValueError(
+                f"indptr is on {self.indptr.device}, but indices are on {self.indices.device}; "
+                "move one of them with .to()"
+            )
+        if self.num_src >= 2**31:
+            raise ValueError(f"num_src is {self.num_src:,}; source ids must fit 31 bits")
         check_indptr(self.indptr, len(self.indices), "indptr")
         outside = (self.indices < 0) | (self.indices >= self.num_src)
         if outside.any():
@@ -226,11 +235,25 @@ class CSR:
         _ = self.plan, self.transpose().plan
         return self
 
+    def select(self, rows: Tensor) -> "CSR":
+        """Return the given rows, (num_rows,) int64, as a relation of their own, in that order."""
+        degrees = self.degrees()[rows]
+        indptr = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
+        edges = torch.arange(int(indptr[-1]), device=self.device)
+        edges += (self.indptr[rows] - indptr[:-1]).repeat_interleave(degrees)
+        return CSR(indptr, self.indices[edges], self.num_src)
+
     def to(self, device: torch.device | str) -> "CSR":
-        """Return the same relation with its tensors on `device`."""
-        if torch.device(device) == self.device:
+        """Return the same relation with its tensors on `device`, and what is known of it."""
+        indices = self.indices.to(device)
+        if indices is self.indices:
             return self
-        return CSR(self.indptr.to(device), self.indices.to(device), self.num_src)
+        moved = CSR(self.indptr.to(device), indices, self.num_src)
+        known = {name: value for name, value in self.__dict__.items() if name.startswith("is_")}
+        moved.__dict__.update(known)
+        if self.__dict__.get("_transpose") is self:  # symmetric, so that one copy serves as both
+            moved.__dict__["_transpose"] = moved
+        return moved
 
 
 def _indptr_of(rows: Tensor, num_rows: int) -> Tensor:

@@ -16,26 +16,15 @@ HUB = 1  # a source with edges to many destinations: a long row of the transpose
 DEGREES = (0, 1, 31, 32, 33, 200, CHUNK, CHUNK + 1, 2 * CHUNK + 5, *[55] * 40, 0)
 
 
-def _mixed(dtype: torch.dtype) -> CSR:
+@pytest.fixture(scope="session")
+def mixed() -> CSR:
+    """Every kind of row, in both directions; many repeated edges."""
     generator = torch.Generator().manual_seed(0)
     degrees = torch.tensor(DEGREES)
     dst = torch.arange(len(DEGREES)).repeat_interleave(degrees)
     src = torch.randint(1, NUM_SRC - 1, (len(dst),), generator=generator)  # 0 and the last: no edge
     src[degrees[dst] == 55] = HUB
-    csr = CSR.from_edges(src, dst, num_src=NUM_SRC, num_dst=len(DEGREES))
-    return CSR(csr.indptr, csr.indices.to(dtype), NUM_SRC)
-
-
-@pytest.fixture(scope="session")
-def mixed() -> CSR:
-    """Every kind of row, in both directions; many repeated edges."""
-    return _mixed(torch.int32)
-
-
-@pytest.fixture(scope="session")
-def mixed64() -> CSR:
-    """The same with int64 indices."""
-    return _mixed(torch.int64)
+    return CSR.from_edges(src, dst, num_src=NUM_SRC, num_dst=len(DEGREES))
 
 
 @pytest.fixture(scope="session")

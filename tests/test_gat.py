@@ -10,8 +10,16 @@ from numba import njit
 from torch.library import opcheck
 
 from gadkit.graph import CHUNK, CSR
-from gadkit.ops import _cpu, attention, edge_dot, gat_aggregate, gat_aggregate_reference, spmm
+from gadkit.ops import (
+    attention,
+    attention_reference,
+    edge_dot,
+    gat_aggregate,
+    gat_aggregate_reference,
+    spmm,
+)
 from gadkit.ops._lanes import exp
+from gadkit.ops._packed import pack
 from gadkit.ops.gat import _gat_aggregate, _gat_aggregate_backward, _key, keep_mask
 
 # Heads and dim: below a vector, whole and broken vectors, two overlapping tiles.
@@ -115,6 +123,38 @@ def test_kernel_agrees_in_float64(slope, drop_edge, mixed, inputs, randn, close)
     assert_agrees(mixed, drawn, g, close, **options)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_computed_in_float32(dtype, mixed, inputs, randn):
+    """On the CPU: the features are widened, the output and the gradients are rounded."""
+    h, score_src, score_dst = inputs(mixed, 4, 20)
+    h = h.detach().to(dtype).requires_grad_()
+    wide = h.detach().float().requires_grad_()
+    g = randn(mixed.num_dst, 4, 20, dtype=dtype)
+    out = gat_aggregate(mixed, h, score_src, score_dst)
+    expected = gat_aggregate(mixed, wide, score_src, score_dst)
+    assert out.dtype == dtype and torch.equal(out, expected.to(dtype))
+    d_h, d_src, d_dst = gradients(out, g, (h, score_src, score_dst))
+    e_h, e_src, e_dst = gradients(expected, g.float(), (wide, score_src, score_dst))
+    assert torch.equal(d_h, e_h.to(dtype))
+    for d, e in ((d_src, e_src), (d_dst, e_dst)):  # out and c are rounded before they are kept
+        assert d.dtype == torch.float32 and (d - e).abs().max() < 0.02 * e.abs().max()
+
+
+def test_scores_may_be_halves_too(mixed, inputs):
+    """As autocast makes them."""
+    narrow = [x.detach().bfloat16() for x in inputs(mixed, 4, 20)]
+    wide = narrow[0], narrow[1].float(), narrow[2].float()
+    assert torch.equal(gat_aggregate(mixed, *narrow), gat_aggregate(mixed, *wide))
+
+
+def test_the_seed_may_be_a_tensor(mixed, inputs):
+    drawn = inputs(mixed, 1, 33)
+    outs = [gat_aggregate(mixed, *drawn, drop_edge=0.5, seed=s) for s in (-3, torch.tensor(-3))]
+    assert torch.equal(*outs)
+    for a, b in zip(*(gradients(out.sum(), None, drawn) for out in outs), strict=True):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize("drop_edge", [0.0, 0.85])
 def test_several_tasks_agree(drop_edge, large, inputs, randn, close):
     assert len(large.plan.task_ptr) > 3
@@ -131,13 +171,13 @@ def test_one_head_may_go_without_its_axis(mixed, inputs):
     assert torch.equal(by_hand, attention(mixed, score_src, score_dst)[:, 0])
 
 
-@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
-def test_int64_indices_change_nothing(drop_edge, mixed, mixed64, inputs, randn):
-    g, drawn = randn(mixed.num_dst, 1, 33), inputs(mixed, 1, 33)
-    outs = [gat_aggregate(csr, *drawn, drop_edge=drop_edge) for csr in (mixed, mixed64)]
-    assert torch.equal(*outs)
-    for narrow, wide in zip(*[gradients(out, g, drawn) for out in outs], strict=True):
-        assert torch.equal(narrow, wide)
+def test_attention_of_chosen_rows(mixed, inputs):
+    _, score_src, score_dst = inputs(mixed, 4, 1)
+    alpha, rows = attention(mixed, score_src, score_dst), torch.tensor([5, 0, 8, 5])
+    chosen = attention(mixed, score_src, score_dst, rows=rows)
+    edges = [alpha[mixed.indptr[row] : mixed.indptr[row + 1]] for row in rows]
+    assert torch.equal(chosen, torch.cat(edges)) and not alpha.requires_grad
+    assert torch.equal(alpha, attention_reference(mixed, score_src, score_dst))
 
 
 @pytest.mark.parametrize("drop_edge", [0.0, 0.85])
@@ -158,7 +198,7 @@ def test_alpha_sums_to_one(drop_edge, mixed, inputs, close):
     kept = torch.zeros(mixed.num_dst).index_add(0, mixed.dst(), keep.float()) > 0
     assert kept.any() and not kept.all()
     expected = kept[:, None].float().expand(-1, 4)
-    alpha = attention(mixed, score_src, score_dst, keep=keep)
+    alpha = attention_reference(mixed, score_src, score_dst, keep=keep)
     close(torch.zeros(mixed.num_dst, 4).index_add(0, mixed.dst(), alpha), expected)
     out = gat_aggregate(mixed, torch.ones_like(h), score_src, score_dst, drop_edge=drop_edge)
     close(out, expected[..., None].expand_as(out))
@@ -354,8 +394,8 @@ def test_gradcheck(drop_edge, mixed, inputs):
 
 
 def test_opcheck(mixed, inputs, randn):
-    drawn, scalars = inputs(mixed, 4, 20), (0.2, 0.85, 1)
-    csr, csr_t = _cpu.pack(mixed), _cpu.pack(mixed.transpose())
+    drawn, scalars = inputs(mixed, 4, 20), (0.2, 0.85, 1, None)
+    csr, csr_t = pack(mixed), pack(mixed.transpose())
     opcheck(_gat_aggregate, (csr, csr_t, *drawn, *scalars))
     detached = [x.detach() for x in drawn]
     opcheck(_gat_aggregate, (csr, [], *detached, *scalars))
@@ -406,13 +446,16 @@ GOOD = {"h": (3, 2), "score_src": (3,), "score_dst": (3,)}
 @pytest.mark.parametrize(
     "wrong, error, message",
     [
-        ({"h": torch.ones(3, 2).half()}, TypeError, "h must be float32 or float64"),
+        ({"h": torch.ones(3, 2).int()}, TypeError, "h must be float32, float64, float16 or bf"),
+        ({"h": torch.ones(3, 33, 2)}, ValueError, "h has 33 heads; there may be 1 to 32"),
+        ({"seed": torch.ones(1)}, TypeError, r"seed must hold one int64, not \(1,\) torch.float32"),
+        ({"seed": torch.ones(1, device="meta").long()}, ValueError, "seed is on meta, but the gr"),
         ({"h": torch.ones(4, 2)}, ValueError, r"h must have shape \(3, any\), got \(4, 2\)"),
         ({"h": torch.ones(3)}, ValueError, r"h must have shape \(3, any\), got \(3,\)"),
         ({"h": torch.ones(3, 1, 1, 2)}, ValueError, r"h must have shape \(3, 1, any\), got"),
         ({"h": torch.ones(3, 0)}, ValueError, "h has no columns"),
         ({"h": torch.ones(2, 3).T}, ValueError, "h is not contiguous"),
-        ({"h": torch.ones(3, 2, device="meta")}, ValueError, "h is on meta"),
+        ({"h": torch.ones(3, 2, device="meta")}, ValueError, "h is on meta, but the other tensors"),
         ({"score_src": torch.ones(3).double()}, TypeError, "score_src is torch.float64"),
         ({"score_src": torch.ones(2)}, ValueError, r"score_src must have shape \(3\), got"),
         ({"score_src": torch.ones(3, 1)}, ValueError, r"score_src must have shape \(3\), got"),

@@ -164,6 +164,29 @@ def test_bad_dtypes():
         CSR(torch.tensor([0, 1]), torch.tensor([0.0]), 1)
 
 
+def test_indices_are_kept_as_int32():
+    indices = torch.tensor([2, 0, 1])
+    csr = CSR(torch.tensor([0, 1, 3]), indices, 3)
+    assert csr.indices.dtype == torch.int32 and csr.indices.tolist() == [2, 0, 1]
+    narrow = indices.int()
+    assert CSR(torch.tensor([0, 1, 3]), narrow, 3).indices is narrow
+    with pytest.raises(ValueError, match="num_src is 2,147,483,648; source ids must fit 31 bits"):
+        CSR(torch.tensor([0, 1, 3]), indices, 2**31)
+
+
+def test_tensors_on_two_devices():
+    with pytest.raises(ValueError, match="indptr is on meta, but indices are on cpu"):
+        CSR(torch.tensor([0, 1], device="meta"), torch.tensor([0]), 1)
+
+
+def test_select_by_hand():
+    csr = three_nodes().select(torch.tensor([2, 0, 1, 2]))
+    assert csr.indptr.tolist() == [0, 2, 2, 3, 5]
+    assert csr.indices.tolist() == [0, 1, 0, 0, 1]
+    assert (csr.num_src, csr.num_dst) == (3, 4)
+    assert three_nodes().select(torch.tensor([], dtype=torch.int64)).num_edges == 0
+
+
 def test_bad_edges():
     one, two = torch.tensor([0]), torch.tensor([0, 1])
     with pytest.raises(ValueError, match="1-D of equal length"):

@@ -1,11 +1,21 @@
 """Structure and arithmetic of the timing functions; no test asserts a speed."""
 
+import contextlib
+import json
+
+import host
 import pytest
 import torch
 
 from gadkit import timing
 from gadkit.graph import CSR
-from gadkit.timing import copy_rate, gather_rate, measure, traffic
+from gadkit.timing import committed_results, copy_rate, gather_rate, measure, traffic
+
+
+@pytest.fixture
+def on_host(monkeypatch):
+    """The kernels of probe.cu run on CPU tensors."""
+    monkeypatch.setattr(timing._cuda, "launch", host.launch)
 
 
 @pytest.fixture
@@ -46,10 +56,39 @@ def test_measure_wants_a_round(wrong):
 
 
 @pytest.fixture
+def gpu(monkeypatch):
+    """Torch's names for events; a list of what was done on the GPU, in order."""
+    done = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = sum(work for work in done if isinstance(work, int))
+
+        def elapsed_time(self, end):
+            assert done[-1] == "synchronize"  # earlier an event may not have happened
+            return 1e3 * (end.at - self.at)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("synchronize"))
+    return done
+
+
+def test_measure_on_a_gpu_takes_events_and_waits_once(gpu):
+    long, short = iter([9, 4, 5, 6]), iter([9, 1, 1, 2])
+    functions = {"a": lambda: gpu.append(next(long)), "b": lambda: gpu.append(next(short))}
+    assert measure(functions, repeats=3, device="cuda") == {"a": 5, "b": 1}
+    assert gpu == [9, 9, 4, 1, 5, 1, 6, 2, "synchronize"]
+
+
+@pytest.fixture
 def half_a_second(monkeypatch):
     """Every function is called once and is said to have taken half a second."""
 
-    def pretend(functions, *, repeats):
+    def pretend(functions, *, repeats, device):
         for function in functions.values():
             function()
         return dict.fromkeys(functions, 0.5)
@@ -75,6 +114,22 @@ def test_gather_reads_every_row(ahead):
     x = torch.randint(8, (50, 32), generator=generator).float()  # sums of these are exact
     expected = torch.stack([x[block.long()].sum(0) for block in rows.split(timing.BLOCK)])
     assert torch.equal(timing._gather(x, rows, ahead), expected)
+
+
+def test_copy_kernel_copies_every_byte(on_host):
+    source = torch.arange(16 * 257).byte()
+    target = torch.zeros_like(source)
+    timing._copy_cuda(source, target)
+    assert torch.equal(source, target)
+
+
+@pytest.mark.parametrize("dim", [4, 32, 64, 256])
+def test_gather_kernel_reads_every_row(dim, on_host):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(50, (2 * timing.WARP_ROWS + 5,), generator=generator, dtype=torch.int32)
+    x = torch.randint(8, (50, dim), generator=generator).float()  # sums of these are exact
+    expected = torch.stack([x[part.long()].sum(0) for part in rows.split(timing.WARP_ROWS)])
+    assert torch.equal(timing._gather_cuda(x, rows), expected)
 
 
 @pytest.mark.parametrize("wrong", [{"row_bytes": b} for b in (0, 6, 1_028, -4)])
@@ -108,12 +163,52 @@ def test_traffic_by_hand():
     assert moved["gat_backward"] == stream + transpose + gathered + own
 
 
+def test_gather_on_a_gpu_wants_whole_vectors():
+    with pytest.raises(ValueError, match="row_bytes must be a multiple of 16 in"):
+        gather_rate(row_bytes=8, device="cuda")
+
+
+def test_traffic_of_pairs_by_hand():
+    """3 pairs between 2 destinations and 4 sources; rows of 5 numbers."""
+    csr = CSR(torch.tensor([0, 1, 3]), torch.tensor([0, 1, 3], dtype=torch.int32), 4)
+    moved = traffic(csr, 5, itemsize=2)
+    assert moved["edge_dot"] == 3 * (2 * 8 + 2 * 10 + 2)
+    assert moved["edge_dot_backward"] == 2 * 3 * (2 * 8 + 2 + 10) + (2 + 4) * 10
+
+
+def test_traffic_of_half_precision_keeps_scores_in_float32():
+    csr = CSR(torch.tensor([0, 1, 3]), torch.tensor([0, 1, 3], dtype=torch.int32), 4)
+    half, whole = traffic(csr, 8, itemsize=2), traffic(csr, 8)
+    assert whole["gat_inference"] - half["gat_inference"] == (3 + 2) * 8 * 2
+    assert whole["spmm"] - half["spmm"] == (3 + 2) * 8 * 2
+
+
 def test_traffic_follows_dtype_and_drop_edge():
-    """Only rows of kept edges are read, and indices have their own size."""
+    """Only rows of kept edges are read."""
     src = torch.arange(100) % 10
     csr = CSR(torch.tensor([0, 100]), src, 10)
-    assert traffic(csr, 8, itemsize=8)["spmm"] == 2 * 8 + 100 * 8 + 101 * 64
+    assert traffic(csr, 8, itemsize=8)["spmm"] == 2 * 8 + 100 * 4 + 101 * 64
     every, some = traffic(csr, 8), traffic(csr, 8, kept=0.15)
     assert every["spmm"] == some["spmm"]
     assert every["gat_forward"] - some["gat_forward"] == 85 * (32 + 4)
     assert every["gat_backward"] - some["gat_backward"] == 85 * (32 + 12)
+
+
+def test_results_are_read_newest_first(tmp_path):
+    assert committed_results(tmp_path / "none") == []
+    for name, date in (("a", "2025-01-01"), ("b", "2025-03-01"), ("c", "2025-02-01")):
+        text = json.dumps({"format": timing.FORMAT, "date": date})
+        (tmp_path / f"{name}.json").write_text(text)
+    assert [r["date"][5:7] for r in committed_results(tmp_path)] == ["03", "02", "01"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 0}', "{"])
+def test_other_files_are_no_results(text, tmp_path):
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(ValueError, match=r"other\.json"):
+        committed_results(tmp_path)
+
+
+def test_committed_results_can_be_read():
+    for result in committed_results():
+        assert result["cases"] and result["machine"]["name"]

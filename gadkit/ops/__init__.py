@@ -6,12 +6,18 @@ beside it.
 device of the tensors.
 """
 
-from gadkit.ops.gat import attention, gat_aggregate, gat_aggregate_reference
+from gadkit.ops.gat import (
+    attention,
+    attention_reference,
+    gat_aggregate,
+    gat_aggregate_reference,
+)
 from gadkit.ops.sddmm import edge_dot, edge_dot_reference
 from gadkit.ops.spmm import spmm, spmm_reference
 
 __all__ = [
     "attention",
+    "attention_reference",
     "edge_dot",
     "edge_dot_reference",
     "gat_aggregate",

@@ -4,10 +4,15 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR
+from gadkit.ops import _cuda
 
 
 def check_tensor(
-    x: Tensor, name: str, shape: tuple[int | None, ...], like: Tensor | None = None
+    x: Tensor,
+    name: str,
+    shape: tuple[int | None, ...],
+    device: torch.device,
+    like: Tensor | None = None,
 ) -> None:
     """Check dtype, device, shape and layout of a floating-point input.
 
@@ -15,21 +20,28 @@ def check_tensor(
         x: the input.
         name: what the caller calls it.
         shape: expected sizes; None for any.
-        like: a tensor whose dtype and device must be the same.
+        device: where the graph, or the first input, is.
+        like: the features that x goes with: x has their dtype, or the one they are computed in.
 
     Raises:
-        TypeError: the dtype is not float32 or float64, or not that of `like`.
+        TypeError: the dtype is not supported, or does not go with `like`.
         ValueError: the device, the shape or the memory layout is wrong.
+        ImportError: x is on a GPU and CuPy is not installed.
     """
-    if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{name} must be float32 or float64, not {x.dtype}")
-    if like is not None and x.dtype != like.dtype:
+    if x.dtype not in _cuda.TYPES:
+        raise TypeError(f"{name} must be float32, float64, float16 or bfloat16, not {x.dtype}")
+    if like is not None and x.dtype not in (like.dtype, _cuda.wide(like.dtype)):
         raise TypeError(
             f"{name} is {x.dtype}, but the features are {like.dtype}; give both the same dtype"
         )
-    if x.device.type != "cpu":
+    if x.device != device:
         raise ValueError(
-            f"{name} is on {x.device}; gadkit's operations run on CPU tensors, move it with .cpu()"
+            f"{name} is on {x.device}, but the other tensors are on {device}; "
+            f"move all to one device, for example with .to({str(device)!r})"
+        )
+    if x.device.type not in ("cpu", "cuda"):
+        raise ValueError(
+            f"{name} is on {x.device}; gadkit's operations run on CPU and CUDA tensors"
         )
     if x.dim() != len(shape) or any(
         want not in (None, got) for want, got in zip(shape, x.shape, strict=True)
@@ -40,6 +52,8 @@ def check_tensor(
         raise ValueError(
             f"{name} is not contiguous (strides {x.stride()}); call .contiguous() on it first"
         )
+    if x.device.type == "cuda":
+        _cuda.cupy()
 
 
 def check_columns(x: Tensor, name: str) -> None:

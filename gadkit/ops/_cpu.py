@@ -12,17 +12,18 @@ import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
-from gadkit.graph import CHUNK, CSR
+from gadkit.graph import CHUNK
 from gadkit.ops import _lanes
 from gadkit.ops._lanes import VECTOR, axpy, exp, prefetch, store, zeros
+from gadkit.ops._packed import Packed
 
+HALVES = (torch.float16, torch.bfloat16)  # computed as float32 here, and rounded
 AHEAD = 16  # edges; fewer leaves the memory idle, more evicts rows before they are used
 TILE = 256  # numbers of a row summed at once: they fit the registers of a machine with AVX-512
 LOWEST = (
@@ -59,55 +60,37 @@ def run(kernel, num_tasks: int, *args) -> None:
         block.result()
 
 
-class Packed(NamedTuple):
-    """A CSR with its plan as the flat list of tensors that a torch operator takes; see
-    `graph.RowPlan`."""
-
-    indptr: Tensor
-    indices: Tensor
-    task_ptr: Tensor
-    long_row: Tensor
-    chunk_ptr: Tensor
-    chunk_row: Tensor
-    chunk_begin: Tensor
-    chunk_end: Tensor
-
-    def run_rows(self, kernel, *args) -> None:
-        """Run a kernel on the rows; it leaves those longer than a chunk empty."""
-        rows = self.chunk_row[:0]
-        run(
-            kernel,
-            len(self.task_ptr) - 1,
-            self.task_ptr,
-            self.indptr[:-1],
-            self.indptr[1:],
-            rows,
-            self.indices,
-            *args,
-        )
-
-    def run_chunks(self, kernel, *args) -> None:
-        """Run a kernel on the chunks of the longer rows, one task each."""
-        one_each = torch.arange(len(self.chunk_row) + 1)
-        run(
-            kernel,
-            len(self.chunk_row),
-            one_each,
-            self.chunk_begin,
-            self.chunk_end,
-            self.chunk_row,
-            self.indices,
-            *args,
-        )
-
-    def sum_chunks(self, partial: Tensor) -> Tensor:
-        """Add up the chunks of each long row in order: (num_chunks, ...) to (num_long, ...)."""
-        return torch.segment_reduce(partial, "sum", offsets=self.chunk_ptr, axis=0)
+def run_rows(packed: Packed, kernel, *args) -> None:
+    """Run a kernel on the rows; it leaves those longer than a chunk empty."""
+    run(
+        kernel,
+        len(packed.task_ptr) - 1,
+        packed.task_ptr,
+        packed.indptr[:-1],
+        packed.indptr[1:],
+        packed.chunk_row[:0],
+        packed.indices,
+        *args,
+    )
 
 
-def pack(csr: CSR) -> list[Tensor]:
-    """Return the tensors of a CSR and its plan in the order of `Packed`."""
-    return [csr.indptr, csr.indices, *csr.plan]
+def run_chunks(packed: Packed, kernel, *args) -> None:
+    """Run a kernel on the chunks of the longer rows, one task each."""
+    run(
+        kernel,
+        len(packed.chunk_row),
+        torch.arange(len(packed.chunk_row) + 1),
+        packed.chunk_begin,
+        packed.chunk_end,
+        packed.chunk_row,
+        packed.indices,
+        *args,
+    )
+
+
+def sum_chunks(packed: Packed, partial: Tensor) -> Tensor:
+    """Add up the chunks of each long row in order: (num_chunks, ...) to (num_long, ...)."""
+    return torch.segment_reduce(partial, "sum", offsets=packed.chunk_ptr, axis=0)
 
 
 @njit(forceinline=True, **JIT)

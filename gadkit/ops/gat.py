@@ -24,9 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit.graph import CSR
-from gadkit.ops import _cpu
+from gadkit.graph import CHUNK, CSR
+from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor, transpose_if_needed
+from gadkit.ops._packed import Packed, pack
+from gadkit.ops.spmm import sum_chunks
 
 ROWS = 4096  # a task of the streaming pass
 MASK = (1 << 64) - 1
@@ -40,7 +42,7 @@ def gat_aggregate(
     *,
     negative_slope: float = 0.2,
     drop_edge: float = 0.0,
-    seed: int = 0,
+    seed: int | Tensor = 0,
 ) -> Tensor:
     """Sum the sources of every destination under softmax attention.
 
@@ -50,13 +52,15 @@ def gat_aggregate(
 
     Args:
         csr: num_dst x num_src.
-        h: (num_src, dim) or (num_src, heads, dim) float32 or float64, contiguous; projected source
-            features.
-        score_src: (num_src,) or (num_src, heads); source half of the attention logits.
+        h: (num_src, dim) or (num_src, heads, dim), contiguous; projected source features. float32,
+            float64, or float16 or bfloat16, which are summed in float32.
+        score_src: (num_src,) or (num_src, heads); source half of the attention logits, of the dtype
+            of h or of its sums.
         score_dst: (num_dst,) or (num_dst, heads); destination half.
         negative_slope: slope of the LeakyReLU below zero, in [0, 1].
         drop_edge: probability in [0, 1) that an edge is left out.
-        seed: of the coins.
+        seed: of the coins; a number, or a one-element int64 tensor beside h, which a CUDA graph
+            reads anew in every replay.
 
     Returns:
         (num_dst, dim) or (num_dst, heads, dim); rows without (kept) edges are zero.
@@ -64,28 +68,42 @@ def gat_aggregate(
     Raises:
         TypeError: a dtype is not supported.
         ValueError: a shape, a device, the memory layout or a probability is wrong.
+        ImportError: the tensors are on a GPU and CuPy is not installed.
     """
     heads = h.shape[1:-1]
-    check_tensor(h, "h", (csr.num_src, *heads[:1], None))
+    check_tensor(h, "h", (csr.num_src, *heads[:1], None), csr.device)
     check_columns(h, "h")
-    check_tensor(score_src, "score_src", (csr.num_src, *heads), like=h)
-    check_tensor(score_dst, "score_dst", (csr.num_dst, *heads), like=h)
+    if heads and not 1 <= heads[0] <= _cuda.MAX_HEADS:
+        raise ValueError(f"h has {heads[0]} heads; there may be 1 to {_cuda.MAX_HEADS}")
+    score_src, score_dst = _check_scores(csr, h, heads, score_src, score_dst)
     if not 0 <= drop_edge < 1:
         raise ValueError(f"drop_edge must be in [0, 1), got {drop_edge}")
     if not 0 <= negative_slope <= 1:
         raise ValueError(f"negative_slope must be in [0, 1], got {negative_slope}")
-    csr_t = transpose_if_needed(csr, h, score_src, score_dst)
+    if isinstance(seed, Tensor) and (seed.dtype != torch.int64 or seed.numel() != 1):
+        raise TypeError(f"seed must hold one int64, not {tuple(seed.shape)} {seed.dtype}")
+    if isinstance(seed, Tensor) and seed.device != csr.device:
+        raise ValueError(f"seed is on {seed.device}, but the graph is on {csr.device}")
     out, _, _ = _gat_aggregate(
-        _cpu.pack(csr),
-        _cpu.pack(csr_t) if csr_t else [],
+        pack(csr),
+        pack(transpose_if_needed(csr, h, score_src, score_dst)),
         h if heads else h[:, None],
         score_src if heads else score_src[:, None],
         score_dst if heads else score_dst[:, None],
         negative_slope,
         drop_edge,
-        seed,
+        *((0, seed) if isinstance(seed, Tensor) else (seed, None)),
     )
     return out if heads else out[:, 0]
+
+
+def _check_scores(csr: CSR, features: Tensor, heads: tuple, *scores: Tensor) -> list[Tensor]:
+    """Check both halves of the logits and return them in the dtype that they are computed in."""
+    for name, score, count in zip(
+        ("score_src", "score_dst"), scores, (csr.num_src, csr.num_dst), strict=True
+    ):
+        check_tensor(score, name, (count, *heads), csr.device, like=features)
+    return [score.to(_cuda.wide(features.dtype)) for score in scores]
 
 
 def keep_mask(csr: CSR, drop_edge: float, seed: int) -> Tensor:
@@ -103,19 +121,69 @@ def attention(
     score_dst: Tensor,
     *,
     negative_slope: float = 0.2,
-    keep: Tensor | None = None,
+    rows: Tensor | None = None,
 ) -> Tensor:
-    """Return the attention weights of all edges, in plain torch: for reading, not for training.
+    """Return attention weights: for reading, nothing is differentiated.
 
     Args:
         csr: num_dst x num_src.
         score_src: (num_src,) or (num_src, heads).
         score_dst: (num_dst,) or (num_dst, heads).
-        negative_slope: slope of the LeakyReLU below zero.
-        keep: (num_edges,) bool; edges that take part, or None for all.
+        negative_slope: slope of the LeakyReLU below zero, in [0, 1].
+        rows: (num_rows,) int64; destinations of interest, whose edges are those of
+            `csr.select(rows)`. None for all.
 
     Returns:
-        alpha, (num_edges,) or (num_edges, heads); sums to one over the kept edges of a row.
+        alpha, (num_edges,) or (num_edges, heads), of the dtype that the scores are computed in;
+        sums to one over a row.
+
+    Raises:
+        As `gat_aggregate`.
+    """
+    heads = score_src.shape[1:]
+    scores = _check_scores(csr, score_src, heads, score_src, score_dst)
+    score_src, score_dst = (score.detach() for score in scores)
+    if rows is not None:
+        csr, score_dst = csr.select(rows), score_dst[rows]
+    return _attention(csr.indptr, csr.indices, score_src, score_dst, negative_slope)
+
+
+@torch.library.custom_op("gadkit::attention", mutates_args=(), device_types="cpu")
+def _attention(
+    indptr: Tensor, indices: Tensor, score_src: Tensor, score_dst: Tensor, negative_slope: float
+) -> Tensor:
+    csr = CSR(indptr, indices, len(score_src))
+    return attention_reference(csr, score_src, score_dst, negative_slope=negative_slope)
+
+
+@_attention.register_kernel("cuda")
+def _attention_cuda(indptr, indices, score_src, score_dst, negative_slope):
+    heads = score_src.shape[1:]
+    alpha = score_src.new_empty(len(indices), *heads)
+    _cuda.launch(
+        "gat", _cuda.instance("attention", alpha.dtype), len(score_dst), _cuda.WARPS * _cuda.WARP,
+        indptr, indices, score_src, score_dst, alpha,
+        np.int32(heads.numel()), _cuda.scalar(alpha, negative_slope),
+    )  # fmt: skip
+    return alpha
+
+
+@_attention.register_fake
+def _(indptr, indices, score_src, score_dst, negative_slope):
+    return score_src.new_empty(indices.shape[0], *score_src.shape[1:])
+
+
+def attention_reference(
+    csr: CSR,
+    score_src: Tensor,
+    score_dst: Tensor,
+    *,
+    negative_slope: float = 0.2,
+    keep: Tensor | None = None,
+) -> Tensor:
+    """Define `attention` in plain torch, differentiated by autograd.
+
+    `keep`, (num_edges,) bool, says which edges take part; None for all.
     """
     dst = csr.dst()
     logits = torch.nn.functional.leaky_relu(
@@ -146,7 +214,7 @@ def gat_aggregate_reference(
 ) -> Tensor:
     """Define `gat_aggregate` in plain torch, differentiated by autograd."""
     keep = keep_mask(csr, drop_edge, seed)
-    alpha = attention(csr, score_src, score_dst, negative_slope=negative_slope, keep=keep)
+    alpha = attention_reference(csr, score_src, score_dst, negative_slope=negative_slope, keep=keep)
     out = h.new_zeros(csr.num_dst, *h.shape[1:])
     return out.index_add(0, csr.dst(), alpha[..., None] * h[csr.indices.long()])
 
@@ -177,11 +245,17 @@ def _gat_aggregate(
     negative_slope: float,
     drop_edge: float,
     seed: int,
+    device_seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    packed, keep = _cpu.Packed(*csr), len(csr_t) > 0
+    """Return out, and for the backward log-sum-exp and c; these only if csr_t is not empty."""
+    options = negative_slope, drop_edge, seed, device_seed
+    if h.dtype in _cpu.HALVES:
+        out, lse, c = _gat_aggregate(csr, csr_t, h.float(), score_src, score_dst, *options)
+        return out.to(h.dtype), lse, c.to(h.dtype)
+    rows, keep = Packed(*csr), len(csr_t) > 0
     _, heads, dim = h.shape
     kernel = _cpu.gat_forward_kernel(heads, dim, keep)
-    scalars = _scalars(h, negative_slope, drop_edge, seed)
+    scalars = _scalars(h, *options)
 
     def outputs(count):
         kept = count if keep else 0
@@ -191,45 +265,80 @@ def _gat_aggregate(
             h.new_empty(kept, heads, dim),
         )
 
-    out, lse, a_pos, c = outputs(len(packed.indptr) - 1)
-    packed.run_rows(kernel, h, score_src, score_dst, *scalars, out, lse, a_pos, c)
-    if len(packed.long_row):
-        partial = outputs(len(packed.chunk_row))
-        packed.run_chunks(kernel, h, score_src, score_dst[packed.chunk_row], *scalars, *partial)
-        merged = _merge(packed, *partial, keep)
+    out, lse, a_pos, c = outputs(len(rows.indptr) - 1)
+    _cpu.run_rows(rows, kernel, h, score_src, score_dst, *scalars, out, lse, a_pos, c)
+    if len(rows.long_row):
+        partial = outputs(len(rows.chunk_row))
+        own_score = score_dst[rows.chunk_row]
+        _cpu.run_chunks(rows, kernel, h, score_src, own_score, *scalars, *partial)
+        merged = _merge(rows, *partial, keep)
         for whole, long in zip((out, lse, c), merged, strict=True):
             if len(whole):
-                whole[packed.long_row] = long
-    return out, lse, c
+                whole[rows.long_row] = long
+    return out, lse if keep else lse[:0].clone(), c
 
 
-def _merge(packed, out, lse, a_pos, c, keep: bool):
+def _merge(rows: Packed, out, lse, a_pos, c, keep: bool):
     """Combine the normalized results of a row's chunks, weighted by their softmax mass."""
     # Not repeat_interleave: it wakes all of torch's threads even for two numbers.
-    owner = torch.searchsorted(packed.long_row, packed.chunk_row)
-    top = torch.segment_reduce(lse, "max", offsets=packed.chunk_ptr, axis=0)
+    owner = torch.searchsorted(rows.long_row, rows.chunk_row)
+    top = torch.segment_reduce(lse, "max", offsets=rows.chunk_ptr, axis=0)
     mass = (lse - top[owner]).exp()
-    total = packed.sum_chunks(mass)
+    total = _cpu.sum_chunks(rows, mass)
     share = mass / total[owner]
-    merged = packed.sum_chunks(share[..., None] * out)
+    merged = _cpu.sum_chunks(rows, share[..., None] * out)
     if not keep:
         return merged, top + total.log(), c
-    out_pos = packed.sum_chunks(share[..., None] * (c + a_pos[..., None] * out))
-    return merged, top + total.log(), out_pos - packed.sum_chunks(share * a_pos)[..., None] * merged
+    out_pos = _cpu.sum_chunks(rows, share[..., None] * (c + a_pos[..., None] * out))
+    return (
+        merged,
+        top + total.log(),
+        out_pos - _cpu.sum_chunks(rows, share * a_pos)[..., None] * merged,
+    )
 
 
-def _scalars(h: Tensor, negative_slope: float, drop_edge: float, seed: int):
+def _scalars(h: Tensor, negative_slope: float, drop_edge: float, seed: int, device_seed):
     number = {torch.float32: np.float32, torch.float64: np.float64}[h.dtype]
+    seed = seed if device_seed is None else int(device_seed)
     return number(negative_slope), np.uint64(_drop_below(drop_edge)), np.uint64(_key(seed))
 
 
+@_gat_aggregate.register_kernel("cuda")
+def _gat_aggregate_cuda(csr, csr_t, h, score_src, score_dst, *options):
+    rows, train, (_, heads, dim) = Packed(*csr), len(csr_t) > 0, h.shape
+    num_rows, num_chunks = len(rows.indptr) - 1, len(rows.chunk_row)
+    kept = num_rows if train else 0
+    out, c = h.new_empty(num_rows, heads, dim), h.new_empty(kept, heads, dim)
+    lse = score_src.new_empty(kept, heads)
+    partial = score_src.new_empty(num_chunks, 1 + train, heads, dim)
+    state = score_src.new_empty(num_chunks, heads, 3)
+    graph, sizes = _cuda.row_arguments(rows)
+    width, lanes = _cuda.layout(dim, heads * dim, h, out, c, partial)
+    _cuda.launch_warps(
+        "gat", _cuda.instance("gat_forward", h.dtype, width, train, options[1] > 0),
+        num_chunks + num_rows, *graph, h, score_src, score_dst, out, lse, c, partial, state,
+        *sizes, *map(np.int32, (heads, dim, lanes)), *_cuda_scalars(h, *options),
+    )  # fmt: skip
+    _cuda.launch_mergers(
+        "gat", _cuda.instance("gat_merge", h.dtype, train), rows, heads * dim,
+        partial, state, out, lse, c, *map(np.int32, (CHUNK, heads, dim)),
+    )  # fmt: skip
+    return out, lse, c
+
+
+def _cuda_scalars(h: Tensor, negative_slope: float, drop_edge: float, seed: int, device_seed):
+    below = np.uint64(_drop_below(drop_edge))
+    return _cuda.scalar(h, negative_slope), below, np.int64(_signed(seed & MASK)), device_seed
+
+
 @_gat_aggregate.register_fake
-def _(csr, csr_t, h, score_src, score_dst, negative_slope, drop_edge, seed):
+def _(csr, csr_t, h, score_src, score_dst, negative_slope, drop_edge, seed, device_seed):
     num_dst, heads, dim = score_dst.shape[0], h.shape[1], h.shape[2]
+    kept = num_dst if csr_t else 0
     return (
         h.new_empty(num_dst, heads, dim),
-        h.new_empty(num_dst, heads),
-        h.new_empty(num_dst if csr_t else 0, heads, dim),
+        score_dst.new_empty(kept, heads),
+        h.new_empty(kept, heads, dim),
     )
 
 
@@ -246,10 +355,17 @@ def _gat_aggregate_backward(
     negative_slope: float,
     drop_edge: float,
     seed: int,
+    device_seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    packed = _cpu.Packed(*csr_t)
+    """Return the gradients of h, score_src and score_dst."""
+    options = negative_slope, drop_edge, seed, device_seed
+    if h.dtype in _cpu.HALVES:
+        floats = g.float(), h.float(), score_src, score_dst, out.float(), lse, c.float()
+        d_h, *d_scores = _gat_aggregate_backward(csr_t, *floats, *options)
+        return d_h.to(h.dtype), *d_scores
+    rows = Packed(*csr_t)
     _, heads, dim = h.shape
-    slope, *coins = _scalars(h, negative_slope, drop_edge, seed)
+    scalars = _scalars(h, *options)
 
     dots, d_score_dst = torch.empty_like(lse), torch.empty_like(lse)
     _cpu.run(_cpu.row_dots, -(-lse.numel() // ROWS), dim, ROWS, g, out, c, dots, d_score_dst)
@@ -257,32 +373,64 @@ def _gat_aggregate_backward(
 
     kernel = _cpu.gat_backward_kernel(heads, dim)
     d_h, d_score_src = torch.empty_like(h), torch.empty_like(score_src)
-    packed.run_rows(kernel, g, h, score_src, facts, slope, *coins, d_h, d_score_src)
-    if len(packed.long_row):
-        count = len(packed.chunk_row)
+    _cpu.run_rows(rows, kernel, g, h, score_src, facts, *scalars, d_h, d_score_src)
+    if len(rows.long_row):
+        count = len(rows.chunk_row)
         partial = h.new_empty(count, heads, dim), h.new_empty(count, heads)
-        packed.run_chunks(kernel, g, h, score_src, facts, slope, *coins, *partial)
-        d_h[packed.long_row], d_score_src[packed.long_row] = map(packed.sum_chunks, partial)
+        _cpu.run_chunks(rows, kernel, g, h, score_src, facts, *scalars, *partial)
+        for whole, parts in zip((d_h, d_score_src), partial, strict=True):
+            whole[rows.long_row] = _cpu.sum_chunks(rows, parts)
     return d_h, d_score_src, d_score_dst.mul_(1 - negative_slope)
 
 
+@_gat_aggregate_backward.register_kernel("cuda")
+def _gat_aggregate_backward_cuda(csr_t, g, h, score_src, score_dst, out, lse, c, *options):
+    rows, (_, heads, dim) = Packed(*csr_t), h.shape
+    num_rows, num_chunks = len(rows.indptr) - 1, len(rows.chunk_row)
+    facts, d_score_dst = score_dst.new_empty(*lse.shape, 4), torch.empty_like(score_dst)
+    slope, *coins = _cuda_scalars(h, *options)
+    width, lanes = _cuda.layout(dim, dim, g, out, c)
+    _cuda.launch_warps(
+        "gat", _cuda.instance("gat_backward_dst", h.dtype, width),
+        -(-lse.numel() * lanes // _cuda.WARP), g, out, c, score_dst, lse, facts, d_score_dst,
+        np.int64(lse.numel()), np.int32(dim), np.int32(lanes), slope,
+    )  # fmt: skip
+    d_h, d_score_src = torch.empty_like(h), torch.empty_like(score_src)
+    partial = score_src.new_empty(num_chunks, heads, dim)
+    partial_score = score_src.new_empty(num_chunks, heads)
+    graph, sizes = _cuda.row_arguments(rows)
+    width, lanes = _cuda.layout(dim, heads * dim, g, h, d_h, partial)
+    _cuda.launch_warps(
+        "gat", _cuda.instance("gat_backward_src", h.dtype, width, options[1] > 0),
+        num_chunks + num_rows,
+        *graph, g, h, score_src, facts, d_h, d_score_src, partial, partial_score,
+        *sizes, *map(np.int32, (heads, dim, lanes)), slope, *coins,
+    )  # fmt: skip
+    sum_chunks(rows, partial, d_h)
+    sum_chunks(rows, partial_score, d_score_src)
+    return d_h, d_score_src, d_score_dst
+
+
 @_gat_aggregate_backward.register_fake
-def _(csr_t, g, h, score_src, score_dst, out, lse, c, negative_slope, drop_edge, seed):
+def _(csr_t, g, h, score_src, score_dst, *others):
     return torch.empty_like(h), torch.empty_like(score_src), torch.empty_like(score_dst)
 
 
 def _save(ctx, inputs, output):
-    ctx.csr, ctx.csr_t, h, score_src, score_dst, *ctx.scalars = inputs
-    ctx.save_for_backward(h, score_src, score_dst, *output)
+    ctx.csr, ctx.csr_t, h, score_src, score_dst, *ctx.scalars, device_seed = inputs
+    ctx.save_for_backward(h, score_src, score_dst, *output, device_seed)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, g, _g_lse, _g_c):
     none = [None] * len(ctx.csr), [None] * len(ctx.csr_t)
     if g is None:
-        return *none, *[None] * 6
-    gradients = _gat_aggregate_backward(ctx.csr_t, g.contiguous(), *ctx.saved_tensors, *ctx.scalars)
-    return *none, *gradients, None, None, None
+        return *none, *[None] * 7
+    *saved, device_seed = ctx.saved_tensors
+    gradients = _gat_aggregate_backward(
+        ctx.csr_t, g.contiguous(), *saved, *ctx.scalars, device_seed
+    )
+    return *none, *gradients, None, None, None, None
 
 
 _gat_aggregate.register_autograd(_backward, setup_context=_save)

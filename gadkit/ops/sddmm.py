@@ -4,13 +4,18 @@ p(edge i - j) = sigmoid(<z_i, z_j>) (Kipf and Welling, Variational Graph Auto-En
 section 1).
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit.ops import _cpu
+from gadkit.graph import CHUNK
+from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor
+from gadkit.ops._packed import Packed
+from gadkit.ops.spmm import weighted_sum
 
 PAIRS = 4096  # a task of the forward
+DEPTH = 4  # pairs that a group of lanes has in flight; as in sddmm.cu
 COLUMNS = (
     32  # a task of the backward: two cache lines of float32, which the hardware fetches together
 )
@@ -22,20 +27,26 @@ def edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
     The gradient adds the pairs of a node in their order, so it is the same in every run.
 
     Args:
-        z_src: (num_src, dim) float32 or float64, contiguous.
+        z_src: (num_src, dim), contiguous; float32, float64, or float16 or bfloat16, which are
+            summed in float32.
         z_dst: (num_dst, dim) of the same dtype; may be z_src itself.
         src: (num_pairs,) int64 in [0, num_src).
         dst: (num_pairs,) int64 in [0, num_dst).
 
     Returns:
-        (num_pairs,).
+        (num_pairs,). In a CUDA graph, where ids cannot be checked, NaN for an id out of range.
 
     Raises:
         TypeError: a dtype is not supported.
         ValueError: a shape, a device or the memory layout is wrong, or an id is out of range.
+        ImportError: the tensors are on a GPU and CuPy is not installed.
     """
-    check_tensor(z_src, "z_src", (None, None))
-    check_tensor(z_dst, "z_dst", (None, z_src.shape[1]), like=z_src)
+    check_tensor(z_src, "z_src", (None, None), z_src.device)
+    check_tensor(z_dst, "z_dst", (None, z_src.shape[1]), z_src.device)
+    if z_dst.dtype != z_src.dtype:
+        raise TypeError(
+            f"z_dst is {z_dst.dtype}, but z_src is {z_src.dtype}; give both the same dtype"
+        )
     check_columns(z_src, "z_src")
     if src.shape != dst.shape or src.dim() != 1:
         raise ValueError(
@@ -59,6 +70,8 @@ def edge_dot_reference(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -
 def _check_ids(ids: Tensor, name: str, count: int) -> None:
     if ids.dtype != torch.int64:
         raise TypeError(f"{name} must be int64, not {ids.dtype}; convert it with .long()")
+    if ids.is_cuda and torch.cuda.is_current_stream_capturing():
+        return  # reading one number would stop the capture; the kernel answers with NaN
     outside = (ids < 0) | (ids >= count)
     if outside.any():
         pair = int(outside.nonzero()[0])
@@ -67,12 +80,30 @@ def _check_ids(ids: Tensor, name: str, count: int) -> None:
 
 @torch.library.custom_op("gadkit::edge_dot", mutates_args=(), device_types="cpu")
 def _edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
+    if z_src.dtype in _cpu.HALVES:
+        return _edge_dot(z_src.float(), z_dst.float(), src, dst).to(z_src.dtype)
     _check_ids(src, "src", len(z_src))  # here, where ids are known even under torch.compile
     _check_ids(dst, "dst", len(z_dst))
     out = z_src.new_empty(len(src))
     tasks = -(-len(src) // PAIRS)
     ids = src.contiguous(), dst.contiguous()
     _cpu.run(_cpu.edge_dot_kernel, tasks, z_src.shape[1], PAIRS, z_src, z_dst, *ids, out)
+    return out
+
+
+@_edge_dot.register_kernel("cuda")
+def _edge_dot_cuda(z_src, z_dst, src, dst):
+    _check_ids(src, "src", len(z_src))
+    _check_ids(dst, "dst", len(z_dst))
+    out, dim = z_src.new_empty(len(src)), z_src.shape[1]
+    width, lanes = _cuda.layout(dim, dim, z_src, z_dst)
+    sizes = map(np.int64, (len(src), len(z_src), len(z_dst)))
+    _cuda.launch_warps(
+        "sddmm", _cuda.instance("edge_dot", z_src.dtype, width),
+        -(-len(src) * lanes // (DEPTH * _cuda.WARP)),
+        z_src, z_dst, src.contiguous(), dst.contiguous(), out,
+        *sizes, np.int32(dim), np.int32(lanes),
+    )  # fmt: skip
     return out
 
 
@@ -83,11 +114,43 @@ def _(z_src, z_dst, src, dst):
 
 @torch.library.custom_op("gadkit::edge_dot_backward", mutates_args=(), device_types="cpu")
 def _edge_dot_backward(g: Tensor, z: Tensor, to: Tensor, of: Tensor, num_rows: int) -> Tensor:
+    """Return, for each of num_rows rows, the sum of g * z[of] over the pairs whose `to` is it."""
+    if z.dtype in _cpu.HALVES:
+        return _edge_dot_backward(g.float(), z.float(), to, of, num_rows).to(z.dtype)
     d_z = z.new_zeros(num_rows, z.shape[1])
     tasks = -(-z.shape[1] // COLUMNS)
     ids = to.contiguous(), of.contiguous()
     _cpu.run(_cpu.edge_dot_backward_kernel, tasks, z.shape[1], COLUMNS, g, z, *ids, d_z)
     return d_z
+
+
+@_edge_dot_backward.register_kernel("cuda")
+def _edge_dot_backward_cuda(g, z, to, of, num_rows):
+    to, order = torch.sort(to, stable=True)
+    rows = torch.arange(num_rows + 1, device=z.device)
+    columns = of[order].clamp(0, max(0, len(z) - 1)).int()  # ids of a CUDA graph are unchecked
+    indptr = torch.searchsorted(to, rows)
+    weight = g[order].to(_cuda.wide(g.dtype))
+    return weighted_sum(_packed_on_device(indptr, columns), z, weight)
+
+
+def _packed_on_device(indptr: Tensor, indices: Tensor) -> Packed:
+    """Cut rows into chunks as `CSR.plan` does, but without asking the GPU how many there are.
+
+    A row longer than a chunk fills more than half of its chunks, which bounds their number; those
+    too many get the row -1.
+    """
+    degrees = indptr.diff()
+    chunks = torch.where(degrees > CHUNK, -(-degrees // CHUNK), 0).cumsum(0)
+    chunk = torch.arange(2 * len(indices) // CHUNK, device=indptr.device)
+    row = torch.searchsorted(chunks, chunk, right=True)
+    real = row < len(degrees)
+    row = row.clamp(max=len(degrees) - 1)
+    before = torch.where(row > 0, chunks[row - 1], 0)
+    begin = indptr[row] + CHUNK * (chunk - before)
+    end = torch.minimum(begin + CHUNK, indptr[row + 1])
+    none = indptr[:0]
+    return Packed(indptr, indices, none, none, none, torch.where(real, row, -1), begin, end)
 
 
 @_edge_dot_backward.register_fake

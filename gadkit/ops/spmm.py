@@ -5,12 +5,14 @@ with Graph Convolutional Networks, ICLR 2017, eq. 2). The weight of an edge is t
 number per end, so no value array is stored or read.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit.graph import CSR
-from gadkit.ops import _cpu
+from gadkit.graph import CHUNK, CSR
+from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor, transpose_if_needed
+from gadkit.ops._packed import Packed, pack
 
 
 def spmm(
@@ -24,9 +26,11 @@ def spmm(
 
     Args:
         csr: num_dst x num_src.
-        x: (num_src, dim) float32 or float64, contiguous.
-        scale_dst: (num_dst,) of the dtype of x, or None for ones; not differentiated.
-        scale_src: (num_src,) of the dtype of x, or None for ones; not differentiated.
+        x: (num_src, dim), contiguous; float32, float64, or float16 or bfloat16, which are summed in
+            float32.
+        scale_dst: (num_dst,) of the dtype of x or of its sums, or None for ones; not
+            differentiated.
+        scale_src: (num_src,) likewise.
 
     Returns:
         (num_dst, dim); rows without edges are zero.
@@ -34,21 +38,22 @@ def spmm(
     Raises:
         TypeError: a dtype is not supported.
         ValueError: a shape, a device or the memory layout is wrong.
+        ImportError: the tensors are on a GPU and CuPy is not installed.
     """
-    check_tensor(x, "x", (csr.num_src, None))
+    check_tensor(x, "x", (csr.num_src, None), csr.device)
     check_columns(x, "x")
     for name, scale, size in (
         ("scale_dst", scale_dst, csr.num_dst),
         ("scale_src", scale_src, csr.num_src),
     ):
         if scale is not None:
-            check_tensor(scale, name, (size,), like=x)
+            check_tensor(scale, name, (size,), csr.device, like=x)
             if scale.requires_grad:
                 raise ValueError(
                     f"{name} requires a gradient, which spmm does not compute; pass {name}.detach()"
                 )
-    csr_t = transpose_if_needed(csr, x)
-    return _spmm(_cpu.pack(csr), _cpu.pack(csr_t) if csr_t else [], x, scale_dst, scale_src)
+    scales = [s if s is None else s.to(_cuda.wide(x.dtype)) for s in (scale_dst, scale_src)]
+    return _spmm(pack(csr), pack(transpose_if_needed(csr, x)), x, *scales)
 
 
 def spmm_reference(
@@ -68,18 +73,62 @@ def _spmm(
     scale_dst: Tensor | None,
     scale_src: Tensor | None,
 ) -> Tensor:
-    packed, kernel, ones = _cpu.Packed(*csr), _cpu.spmm_kernel(x.shape[1]), x.new_empty(0)
+    if x.dtype in _cpu.HALVES:
+        return _spmm(csr, csr_t, x.float(), scale_dst, scale_src).to(x.dtype)
+    rows, kernel, ones = Packed(*csr), _cpu.spmm_kernel(x.shape[1]), x.new_empty(0)
     scale_src = ones if scale_src is None else scale_src
-    out = x.new_empty(len(packed.indptr) - 1, x.shape[1])
-    packed.run_rows(kernel, x, ones if scale_dst is None else scale_dst, scale_src, out)
-    if len(packed.long_row):
-        partial = x.new_empty(len(packed.chunk_row), x.shape[1])
-        packed.run_chunks(kernel, x, ones, scale_src, partial)
-        long = packed.sum_chunks(partial)
-        out[packed.long_row] = (
-            long if scale_dst is None else long * scale_dst[packed.long_row, None]
-        )
+    out = x.new_empty(len(rows.indptr) - 1, x.shape[1])
+    _cpu.run_rows(rows, kernel, x, ones if scale_dst is None else scale_dst, scale_src, out)
+    if len(rows.long_row):
+        partial = x.new_empty(len(rows.chunk_row), x.shape[1])
+        _cpu.run_chunks(rows, kernel, x, ones, scale_src, partial)
+        long = _cpu.sum_chunks(rows, partial)
+        out[rows.long_row] = long if scale_dst is None else long * scale_dst[rows.long_row, None]
     return out
+
+
+@_spmm.register_kernel("cuda")
+def _spmm_cuda(csr, csr_t, x, scale_dst, scale_src):
+    return weighted_sum(Packed(*csr), x, None, scale_dst, scale_src)
+
+
+def weighted_sum(
+    rows: Packed,
+    x: Tensor,
+    edge_weight: Tensor | None,
+    scale_dst: Tensor | None = None,
+    scale_src: Tensor | None = None,
+) -> Tensor:
+    """Compute diag(scale_dst) A diag(scale_src) x on a GPU, where the edges may have weights.
+
+    Args:
+        rows: a CSR. A chunk_row of -1 marks a chunk that is none.
+        x: (num_src, dim).
+        edge_weight: (num_edges,) of the dtype that x is summed in, like the scales.
+        scale_dst: (num_dst,).
+        scale_src: (num_src,).
+    """
+    num_chunks, dim = len(rows.chunk_row), x.shape[1]
+    out = x.new_empty(len(rows.indptr) - 1, dim)
+    partial = x.new_empty(num_chunks, dim, dtype=_cuda.wide(x.dtype))
+    graph, sizes = _cuda.row_arguments(rows)
+    width, lanes = _cuda.layout(dim, dim, x, out, partial)
+    _cuda.launch_warps(
+        "spmm", _cuda.instance("spmm", x.dtype, width), num_chunks + len(out),
+        *graph, x, edge_weight, scale_dst, scale_src, out, partial,
+        *sizes, np.int32(dim), np.int32(lanes),
+    )  # fmt: skip
+    sum_chunks(rows, partial, out, scale_dst)
+    return out
+
+
+def sum_chunks(rows: Packed, partial: Tensor, out: Tensor, scale_dst: Tensor | None = None) -> None:
+    """Add up the chunks of long rows on a GPU: (num_chunks, columns) into (num_rows, columns)."""
+    columns = partial[0].numel() if len(partial) else 0
+    _cuda.launch_mergers(
+        "spmm", _cuda.instance("sum_chunks", out.dtype), rows, columns,
+        partial, scale_dst, out, np.int32(CHUNK), np.int32(columns),
+    )  # fmt: skip
 
 
 @_spmm.register_fake

@@ -1,0 +1,388 @@
+"""What the CUDA kernels must do, as plain functions that need no pytest.
+
+They run where a kernel can: on a GPU, and on the CPU through host.py. `CHECKS` lists them; each
+takes the device of its tensors and raises AssertionError. The float64 references that they compare
+with are tested on their own (test_spmm.py, test_sddmm.py, test_gat.py).
+
+    python tests/kernel_checks.py cuda [WORDS]    on a GPU, those whose name has the words
+    python tests/kernel_checks.py cpu [WORDS]     on the CPU, through host.py
+"""
+
+import contextlib
+import functools
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # a bare checkout will do
+
+from gadkit import ops
+from gadkit.graph import CHUNK, CSR
+from gadkit.ops import _cuda
+from gadkit.ops.gat import (
+    _attention,
+    _attention_cuda,
+    _gat_aggregate,
+    _gat_aggregate_backward,
+    _gat_aggregate_backward_cuda,
+    _gat_aggregate_cuda,
+)
+from gadkit.ops.sddmm import (
+    _edge_dot,
+    _edge_dot_backward,
+    _edge_dot_backward_cuda,
+    _edge_dot_cuda,
+)
+from gadkit.ops.spmm import _spmm, _spmm_cuda
+
+# Around a warp and around a chunk; a row of three chunks; first and last row empty. The rows of 40
+# edges all point to one source, which is so a long row of the transpose.
+DEGREES = (0, 1, 31, 32, 33, 200, CHUNK, CHUNK + 1, 2 * CHUNK + 5, *[40] * 40, 0)
+NUM_SRC, HUB = 128, 1
+DIMS = (1, 20, 33, 64, 100, 128, 256)
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+# Largest difference from float64, as a share of the largest number: roundings of inputs are not
+# counted, those of the output and of what the backward keeps are.
+TOLERANCE = {
+    torch.float32: 5e-6,
+    torch.float64: 1e-13,
+    torch.float16: 1e-3,
+    torch.bfloat16: 5e-3,
+}
+
+
+@functools.cache
+def graph(device: str) -> CSR:
+    """Every kind of row, in both directions, with repeated edges."""
+    generator = torch.Generator().manual_seed(0)
+    degrees = torch.tensor(DEGREES)
+    dst = torch.arange(len(DEGREES)).repeat_interleave(degrees)
+    src = torch.randint(1, NUM_SRC - 1, (len(dst),), generator=generator)  # 0 and the last: no edge
+    src[degrees[dst] == 40] = HUB
+    return CSR.from_edges(src, dst, num_src=NUM_SRC, num_dst=len(DEGREES)).to(device)
+
+
+def randn(*shape: int, dtype=torch.float32, device="cpu", seed: int = 0) -> torch.Tensor:
+    """Draw normal numbers, the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(device, dtype)
+
+
+def close(
+    actual: torch.Tensor, expected: torch.Tensor, what: str, dtype=None, slack: float = 1.0
+) -> None:
+    """Compare with float64, relative to the largest number; to 0.01 where all terms cancel."""
+    assert actual.shape == expected.shape, f"{what}: {actual.shape}, not {expected.shape}"
+    if actual.numel():
+        actual, expected = actual.detach(), expected.detach()
+        error = (actual.double() - expected).abs().max() / expected.abs().max().clamp(min=0.01)
+        limit = slack * TOLERANCE[dtype or actual.dtype]
+        assert error <= limit, f"{what}: relative error {float(error):.1e} above {limit:.0e}"
+
+
+def same(first, second, what: str) -> None:
+    """Compare bit by bit."""
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b), f"{what}: bits differ"
+
+
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """Return a float64 copy that wants a gradient if x does."""
+    return x.detach().double().requires_grad_(x.requires_grad)
+
+
+def per_edge(csr: CSR) -> torch.Tensor:
+    """Return one over the in-degree: errors are judged per term of a sum."""
+    return 1 / csr.degrees().clamp(min=1).double()
+
+
+def spmm(device: str, dim: int, dtype: torch.dtype, scaled: bool) -> None:
+    """spmm and its gradient against the reference."""
+    csr = graph(device)
+    x = randn(NUM_SRC, dim, dtype=dtype, device=device).requires_grad_()
+    g = randn(csr.num_dst, dim, dtype=dtype, device=device, seed=1)
+    scales = {}
+    if scaled:
+        sizes = {"scale_dst": csr.num_dst, "scale_src": csr.num_src}
+        scales = {
+            k: torch.linspace(0.5, 1.5, n, dtype=torch.float64, device=device)
+            for k, n in sizes.items()
+        }
+    narrow = {k: s.to(dtype if dtype.itemsize > 2 else torch.float32) for k, s in scales.items()}
+    out = ops.spmm(csr, x, **narrow)
+    expected = ops.spmm_reference(csr, xw := wide(x), **scales)
+    close(out * per_edge(csr)[:, None], expected * per_edge(csr)[:, None], "out", dtype)
+    (d_x,), (d_xw,) = torch.autograd.grad(out, x, g), torch.autograd.grad(expected, xw, g.double())
+    share = per_edge(csr.transpose())[:, None]
+    close(d_x * share, d_xw * share, "gradient of x", dtype)
+
+
+def edge_dot(device: str, dim: int, dtype: torch.dtype) -> None:
+    """edge_dot and its gradients, with nodes in many pairs, one in most of them, and in none."""
+    generator = torch.Generator().manual_seed(0)
+    src = torch.randint(1, 50, (3_000,), generator=generator).to(device)
+    dst = torch.randint(1, 70, (3_000,), generator=generator).to(device)
+    src[::2] = 7
+    z = [randn(50, dim, dtype=dtype, device=device), randn(71, dim, dtype=dtype, device=device)]
+    z = [x.requires_grad_() for x in z]
+    g = randn(3_000, dtype=dtype, device=device, seed=1)
+    out, expected = (
+        ops.edge_dot(*z, src, dst),
+        ops.edge_dot_reference(*(w := list(map(wide, z))), src, dst),
+    )
+    close(out, expected, "out")
+    d = torch.autograd.grad(out, z, g)
+    for a, b, name in zip(
+        d, torch.autograd.grad(expected, w, g.double()), ("z_src", "z_dst"), strict=True
+    ):
+        close(a, b, f"gradient of {name}")
+
+
+def gat_inputs(csr: CSR, heads: int, dim: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Draw h, score_src and score_dst; the scores of halves are float32."""
+    scores = dtype if dtype.itemsize > 2 else torch.float32
+    h = randn(csr.num_src, heads, dim, dtype=dtype, device=csr.device, seed=1)
+    score_src = randn(csr.num_src, heads, dtype=scores, device=csr.device, seed=2)
+    score_dst = randn(csr.num_dst, heads, dtype=scores, device=csr.device, seed=3)
+    return [x.requires_grad_() for x in (h, score_src, score_dst)]
+
+
+def gat(device: str, heads: int, dim: int, dtype: torch.dtype, drop_edge: float) -> None:
+    """gat_aggregate in training and inference, and its gradients."""
+    csr, options = graph(device), {"drop_edge": drop_edge, "seed": 5}
+    inputs = gat_inputs(csr, heads, dim, dtype)
+    g = randn(csr.num_dst, heads, dim, dtype=dtype, device=device)
+    out = ops.gat_aggregate(csr, *inputs, **options)
+    expected = ops.gat_aggregate_reference(csr, *(w := list(map(wide, inputs))), **options)
+    close(out, expected, "out")
+    with torch.no_grad():
+        same([out], [ops.gat_aggregate(csr, *inputs, **options)], "training and inference")
+    gradients = torch.autograd.grad(out, inputs, g)
+    by_edge = per_edge(csr.transpose())
+    shares = by_edge[:, None, None], by_edge[:, None], torch.ones(1, 1, device=device)
+    names = "h", "score_src", "score_dst"
+    for d, e, share, name in zip(
+        gradients, torch.autograd.grad(expected, w, g.double()), shares, names, strict=True
+    ):
+        # That of a score is a dot product, whose terms are larger than their sum.
+        slack = 1 if name == "h" else 3
+        close(d * share, e * share, f"gradient of {name}", dtype, slack)
+
+
+def slopes(device: str, slope: float) -> None:
+    """The bounds of negative_slope, and logits of zero, which take the slope as in torch."""
+    csr, inputs = graph(device), gat_inputs(graph(device), 1, 20, torch.float64)
+    with torch.no_grad():
+        inputs[1].round_(), inputs[2].round_()
+    out = ops.gat_aggregate(csr, *inputs, negative_slope=slope)
+    expected = ops.gat_aggregate_reference(
+        csr, *(w := list(map(wide, inputs))), negative_slope=slope
+    )
+    close(out, expected, "out")
+    g = randn(*out.shape, dtype=torch.float64, device=device)
+    for d, e in zip(
+        torch.autograd.grad(out, inputs, g), torch.autograd.grad(expected, w, g), strict=True
+    ):
+        close(d, e, "gradient", slack=100)  # not per edge
+
+
+def huge_logits(device: str) -> None:
+    """Logits in the thousands overflow an exp that is not centered."""
+    csr, inputs = graph(device), gat_inputs(graph(device), 4, 20, torch.float32)
+    with torch.no_grad():
+        inputs[1].mul_(1_000)
+        inputs[2].mul_(1_000).add_(1e4)
+    out = ops.gat_aggregate(csr, *inputs)
+    gradients = torch.autograd.grad(out.sum(), inputs)
+    assert all(x.isfinite().all() for x in (out, *gradients)), "not finite"
+    # The logits themselves are rounded to 1e-3 here, so the reference rounds them the same way.
+    assert (out - ops.gat_aggregate_reference(csr, *inputs)).abs().max() < 0.02, "wrong"
+
+
+def lost_rows(device: str) -> None:
+    """Rows, and chunks of a long row, that DropEdge leaves without an edge."""
+    src = torch.zeros(3 * CHUNK, dtype=torch.int64)
+    src[: CHUNK + 10] = 1
+    csr = CSR.from_edges(src, torch.zeros_like(src), num_src=2, num_dst=1).to(device)
+    inputs = gat_inputs(csr, 2, 20, torch.float64)
+    for seed in range(8):
+        out = ops.gat_aggregate(csr, *inputs, drop_edge=0.5, seed=seed)
+        w = list(map(wide, inputs))
+        expected = ops.gat_aggregate_reference(csr, *w, drop_edge=0.5, seed=seed)
+        close(out, expected, "out")
+        g = randn(*out.shape, dtype=torch.float64, device=device)
+        for d, e in zip(
+            torch.autograd.grad(out, inputs, g), torch.autograd.grad(expected, w, g), strict=True
+        ):
+            close(d, e, "gradient", slack=1000)  # sums of 2,000 terms that cancel
+
+
+def seed_in_memory(device: str) -> None:
+    """A seed may lie in a tensor, of which every launch reads what is there."""
+    csr, inputs = graph(device), gat_inputs(graph(device), 1, 20, torch.float32)
+    seed = torch.tensor(-1, device=device)
+    for value in (-1, 0, 2**62):
+        seed.fill_(value)
+        out = [ops.gat_aggregate(csr, *inputs, drop_edge=0.5, seed=s) for s in (seed, value)]
+        same([out[0]], [out[1]], "seed in memory")
+        same(*(torch.autograd.grad(o.sum(), inputs) for o in out), "seed in memory, backward")
+
+
+def misaligned(device: str) -> None:
+    """Features that begin in the middle of 16 bytes are read number by number."""
+    csr = graph(device)
+    h, *scores = gat_inputs(csr, 1, 64, torch.float32)
+    flat = torch.empty(h.numel() + 1, device=device)[1:].view_as(h).copy_(h)
+    assert flat.data_ptr() % 16 and flat.is_contiguous()
+    close(ops.gat_aggregate(csr, flat, *scores), ops.gat_aggregate(csr, h, *scores).double(), "gat")
+    x = flat.view(len(h), -1)
+    close(ops.spmm(csr, x), ops.spmm(csr, h.view_as(x)).double(), "spmm")
+
+
+def attention(device: str, heads: int, dtype: torch.dtype) -> None:
+    """Attention weights of all edges and of chosen rows."""
+    csr = graph(device)
+    score_src = randn(csr.num_src, heads, dtype=dtype, device=device, seed=1)
+    score_dst = randn(csr.num_dst, heads, dtype=dtype, device=device, seed=2)
+    alpha = ops.attention(csr, score_src, score_dst)
+    expected = ops.attention_reference(csr, score_src.double(), score_dst.double())
+    close(alpha, expected, "all rows")
+    rows = torch.tensor([8, 0, 4, 8, 3], device=device)  # the longest twice, an empty one
+    chosen = ops.attention(csr, score_src, score_dst, rows=rows)
+    edges = [alpha[csr.indptr[r] : csr.indptr[r + 1]] for r in rows.tolist()]
+    same([chosen], [torch.cat(edges)], "chosen rows")
+
+
+def empty(device: str) -> None:
+    """No edges; no destinations; no sources; nothing at all; no pairs."""
+    none = torch.empty(0, dtype=torch.int64, device=device)
+    for num_src, num_dst in ((5, 3), (5, 0), (0, 3), (0, 0)):
+        csr = CSR.from_edges(none, none, num_src=num_src, num_dst=num_dst)
+        inputs = gat_inputs(csr, 4, 20, torch.float32)
+        for out in (
+            ops.gat_aggregate(csr, *inputs, drop_edge=0.5),
+            ops.spmm(csr, inputs[0].flatten(1)),
+            ops.edge_dot(inputs[0].flatten(1), inputs[0].flatten(1), none, none),
+        ):
+            assert not out.any(), "not zero"
+            (d,) = torch.autograd.grad(out.sum(), inputs[:1])
+            assert d.shape == inputs[0].shape and not d.any(), "gradient not zero"
+        assert len(ops.attention(csr, *inputs[1:])) == 0
+
+
+def repeats(device: str) -> None:
+    """Two runs give the same bits, forward and backward."""
+    csr, inputs = graph(device), gat_inputs(graph(device), 4, 64, torch.float32)
+    x, src = inputs[0].flatten(1), torch.arange(2_000, device=device) % 13
+
+    def run():
+        out = ops.gat_aggregate(csr, *inputs, drop_edge=0.2, seed=1)
+        outs = out, ops.spmm(csr, x), ops.edge_dot(x, x, src, src.flip(0))
+        return [*outs, *torch.autograd.grad(sum(o.square().sum() for o in outs), inputs)]
+
+    same(run(), run(), "two runs")
+
+
+def gradcheck(device: str) -> None:
+    """torch.autograd.gradcheck in float64."""
+    csr = CSR.from_edges(
+        torch.tensor([0, 1, 2, 0, 3, 3]), torch.tensor([0, 0, 0, 1, 1, 3]), num_src=4, num_dst=4
+    ).to(device)
+    inputs = gat_inputs(csr, 2, 2, torch.float64)
+    assert torch.autograd.gradcheck(lambda *x: ops.gat_aggregate(csr, *x), inputs)
+    x = inputs[0].detach().flatten(1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: ops.spmm(csr, x), x)
+    pairs = torch.tensor([0, 1, 1], device=device), torch.tensor([3, 3, 0], device=device)
+    assert torch.autograd.gradcheck(lambda x: ops.edge_dot(x, x.flip(0), *pairs), x)
+
+
+@contextlib.contextmanager
+def on_the_host(launch=None) -> Iterator[None]:
+    """Treat CPU tensors as if they were on a GPU, with kernels run by `launch`."""
+    import host
+
+    bodies = [
+        (_spmm, _spmm_cuda),
+        (_edge_dot, _edge_dot_cuda),
+        (_edge_dot_backward, _edge_dot_backward_cuda),
+        (_gat_aggregate, _gat_aggregate_cuda),
+        (_gat_aggregate_backward, _gat_aggregate_backward_cuda),
+        (_attention, _attention_cuda),
+    ]
+    before = _cuda.launch, [op._backend_fns["cpu"] for op, _ in bodies]
+    _cuda.launch = launch or host.launch
+    for op, body in bodies:
+        op.register_kernel("cpu")(body)
+    try:
+        yield
+    finally:
+        _cuda.launch = before[0]
+        for (op, _), body in zip(bodies, before[1], strict=True):
+            op.register_kernel("cpu")(body)
+
+
+@contextlib.contextmanager
+def poisoned_memory() -> Iterator[None]:
+    """Fill memory that torch allocates with NaN, so that a number which nobody writes shows."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def _checks() -> Iterator[tuple]:
+    """Yield (name, function of a device)."""
+    for dim, dtype in itertools.product(DIMS, DTYPES):
+        kind = f"dim {dim}, {str(dtype).removeprefix('torch.')}"
+        for scaled in (False, True):
+            name = f"spmm, {kind}{', scaled' if scaled else ''}"
+            yield name, functools.partial(spmm, dim=dim, dtype=dtype, scaled=scaled)
+        yield f"edge_dot, {kind}", functools.partial(edge_dot, dim=dim, dtype=dtype)
+        for heads, drop_edge in itertools.product((1, 4), (0.0, 0.85)):
+            name = f"gat_aggregate, heads {heads}, {kind}, DropEdge {drop_edge}"
+            options = {"heads": heads, "dim": dim, "dtype": dtype, "drop_edge": drop_edge}
+            yield name, functools.partial(gat, **options)
+    for heads, dim in ((8, 20), (3, 33), (32, 4)):
+        name = f"gat_aggregate, heads {heads}, dim {dim}"
+        options = {"heads": heads, "dim": dim, "dtype": torch.float32, "drop_edge": 0.0}
+        yield name, functools.partial(gat, **options)
+    yield "spmm, dim 1024", functools.partial(spmm, dim=1024, dtype=torch.float32, scaled=True)
+    for slope in (0.0, 1.0):
+        yield f"negative_slope {slope}", functools.partial(slopes, slope=slope)
+    for heads, dtype in itertools.product((1, 4), (torch.float32, torch.float64)):
+        kind = f"heads {heads}, {str(dtype).removeprefix('torch.')}"
+        yield f"attention, {kind}", functools.partial(attention, heads=heads, dtype=dtype)
+    for check in (
+        huge_logits, lost_rows, seed_in_memory, misaligned, empty, repeats, gradcheck,
+    ):  # fmt: skip
+        yield check.__name__.replace("_", " "), check
+
+
+CHECKS = dict(_checks())
+
+
+def run(device: str, words: str = "") -> list[str]:
+    """Run the checks whose name has the words; print and return what failed."""
+    chosen = {name: check for name, check in CHECKS.items() if words in name}
+    failed, start = [], time.perf_counter()
+    for name, check in chosen.items():
+        try:
+            check(device)
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            failed.append(f"{name}: {error}")
+            print(f"FAILED {failed[-1]}", flush=True)
+    seconds = time.perf_counter() - start
+    print(f"kernel checks on {device}: {len(chosen)} run, {len(failed)} failed, {seconds:.0f} s")
+    return failed
+
+
+if __name__ == "__main__":
+    where = contextlib.nullcontext() if sys.argv[1] == "cuda" else on_the_host()
+    with where, poisoned_memory():
+        sys.exit(bool(run(sys.argv[1], " ".join(sys.argv[2:]))))

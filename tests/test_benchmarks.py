@@ -1,0 +1,414 @@
+"""benchmarks/ on the CPU, with small graphs: the same code as on a GPU, save events and memory."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import host
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import gpu
+import peers
+import shapes
+import summary
+import work
+from gpu import Case, measure_all
+from work import Config, Gat, Pairs, Spmm
+
+from gadkit import ops, timing
+
+SMALL = {"device": "cpu", "scale": 0.0005}
+QUICK = Config(dim=16)
+QUICK_CASES = [Case("uniform 10M", kind, QUICK) for kind in (Gat, Spmm, Pairs)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Few rounds, and rates known in advance; nothing here looks at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "ROUNDS", (2, 2))
+        patch.setattr(timing, "copy_rate", lambda **_: 10.0)
+        patch.setattr(timing, "gather_rate", lambda **_: 5.0)
+        yield
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("name", shapes.SHAPES)
+def test_shapes_are_what_they_say_and_come_from_the_seed(name):
+    scale = 1 if name == "tiny" else 0.0005
+    csr = shapes.make(name, device="cpu", scale=scale)
+    _, *sizes = shapes.SHAPES[name]
+    assert [csr.num_dst, csr.num_src, csr.num_edges] == [round(scale * size) for size in sizes]
+    assert csr.is_sorted and csr.indices.dtype == torch.int32
+    again = shapes.make(name, device="cpu", scale=scale)
+    other = shapes.make(name, device="cpu", scale=scale, seed=1)
+    assert torch.equal(csr.indices, again.indices) and torch.equal(csr.indptr, again.indptr)
+    assert not torch.equal(csr.indices, other.indices)
+
+
+def test_shapes_have_the_rows_they_are_there_for():
+    def degrees(name):
+        csr = shapes.make(name, device="cpu", scale=0.002)
+        return csr.degrees(), csr.num_edges / csr.num_dst
+
+    flat, mean = degrees("uniform 10M")
+    assert flat.max() < 5 * mean
+    star, _ = degrees("star")
+    assert star[len(star) // 2] == pytest.approx(2_000, abs=50)
+    assert star.topk(2).values[1] < 5 * mean
+    for name in ("power law", "marketplace buys", "marketplace rev_sells", "Reddit-like"):
+        skewed, mean = degrees(name)
+        assert skewed.max() > 6 * mean, name
+    skewed, _ = degrees("power law")
+    assert (skewed == 0).float().mean() > 0.1
+
+
+def test_blocks_of_rows_are_the_graph(monkeypatch):
+    csr = shapes.make("star", device="cpu", scale=0.0005)
+    monkeypatch.setitem(work.BLOCK_BYTES, "cpu", 8 * 16 * 300)
+    blocks = list(work.row_blocks(csr, 16))
+    assert len(blocks) > 10 and blocks[0][0].start == 0 and blocks[-1][0].stop == csr.num_dst
+    assert all(a[0].stop == b[0].start for a, b in zip(blocks, blocks[1:], strict=False))
+    assert torch.equal(torch.cat([part.indices for _, part in blocks]), csr.indices)
+    assert torch.equal(torch.cat([part.degrees() for _, part in blocks]), csr.degrees())
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+def test_exact_results_are_those_of_the_definition(drop_edge, monkeypatch, close):
+    """In blocks, and with dropped edges taken out, as at once by autograd."""
+    csr = shapes.make("star", device="cpu", scale=0.0002)
+    monkeypatch.setitem(work.BLOCK_BYTES, "cpu", 8 * 6 * 100)
+    gat = Gat(csr, Config(dim=3, heads=2, drop_edge=drop_edge), generator())
+    leaves = [x.detach().double().requires_grad_() for x in gat.leaves]
+    out = ops.gat_aggregate_reference(csr, *leaves, drop_edge=drop_edge, seed=work.SEED)
+    expected = out, *torch.autograd.grad(out, leaves, gat.g.double())
+    exact = gat.exact()
+    for made, right in zip(exact["gat forward + backward"], expected, strict=True):
+        close(made, right)
+    assert torch.equal(exact["gat inference"][0], exact["gat training forward"][0])
+    assert all(map(torch.equal, exact["gat backward"], exact["gat forward + backward"][1:]))
+
+
+def test_exact_results_of_pairs_are_those_of_the_definition(monkeypatch, close):
+    csr = shapes.make("marketplace buys", device="cpu", scale=0.0001)
+    monkeypatch.setitem(work.BLOCK_BYTES, "cpu", 8 * 5 * 100)
+    pairs = Pairs(csr, Config(dim=5), generator())
+    z = [x.detach().double().requires_grad_() for x in pairs.z]
+    out = ops.edge_dot_reference(*z, *pairs.ids)
+    close(pairs.exact()["edge_dot"][0], out)
+    expected = torch.autograd.grad(out, z, pairs.g.double())
+    for made, right in zip(pairs.exact()["edge_dot backward"], expected, strict=True):
+        close(made, right)
+
+
+def test_error_is_relative_and_not_fooled_by_nan():
+    exact = torch.tensor([4.0, -8.0], dtype=torch.float64)
+    assert work.relative_error((exact.float() + 2,), (exact,)) == 0.25
+    assert work.relative_error((exact, exact + 1), (exact, exact)) == 0.125
+    broken = torch.tensor([float("nan"), -8.0])
+    assert not work.relative_error((exact, broken), (exact, exact)) <= 1e9
+
+
+@pytest.fixture(scope="module")
+def result():
+    """A run of every operation, with the peers that run anywhere."""
+    cases = [*QUICK_CASES, Case("tiny", Gat, QUICK, slow=("chunked torch",))]
+    cases += [Case("star", Gat, QUICK._replace(dtype=torch.bfloat16))]
+    cases += [Case("star", Gat, QUICK._replace(drop_edge=0.85, heads=2))]
+    return measure_all(cases, budget=1e9, **SMALL)
+
+
+def test_every_operation_is_measured(result):
+    assert result["failed"] == []
+    ops_of = {kind: list(kind.ops) for kind in (Gat, Spmm, Pairs)}
+    expected = [*ops_of[Gat], *ops_of[Spmm], *ops_of[Pairs], *ops_of[Gat], *ops_of[Gat]]
+    assert [case["op"] for case in result["cases"]] == expected
+    for case in result["cases"]:
+        assert case["seconds"] > 0 and case["error"] < 1e-5 and case["repeatable"]
+        assert case["rate"] == pytest.approx(10 * case["of_copy"])
+        assert case["rate"] == pytest.approx(5 * case["of_gather"])
+
+
+def test_what_cannot_run_is_named_with_the_reason(result):
+    skipped = {item["case"]: item["why"] for item in result["skipped"]}
+    name = "star, gat, dim 16, 1 head, bfloat16"
+    assert skipped == {name: "bfloat16 needs a CUDA device"}
+    found = {(c["shape"], c["op"]): c["peers"] for c in result["cases"] if not c["drop_edge"]}
+    warp = found["uniform 10M", "gat inference"]["warp per node"]
+    assert warp == {"status": "absent", "why": "needs a CUDA device"}
+    assert all(not case["peers"] for case in result["cases"] if case["drop_edge"])
+
+
+def test_peers_are_right_and_timed(result):
+    found = {(c["shape"], c["op"]): c["peers"] for c in result["cases"] if not c["drop_edge"]}
+    timed = [
+        found["uniform 10M", "spmm"]["torch.sparse"],
+        found["uniform 10M", "gat inference"]["gadkit with scores"],
+        found["uniform 10M", "edge_dot"]["plain torch"],
+        found["uniform 10M", "edge_dot backward"]["plain torch"],
+        found["tiny", "gat forward + backward"]["chunked torch"],
+    ]
+    for peer in timed:
+        assert peer["status"] == "right" and peer["error"] < 1e-5 and peer["times"] > 0
+    assert "chunked torch" not in found["uniform 10M", "gat forward + backward"]  # not asked for
+
+
+def test_result_is_json_and_a_table(result):
+    text = summary.table(json.loads(json.dumps(result, allow_nan=False)))
+    assert "uniform 10M, spmm, 16 float32" in text and "times as fast as" in text
+    assert "absent: warp per node (needs a CUDA device)" in text
+    assert "skipped: star, gat, dim 16, 1 head, bfloat16 (bfloat16 needs a CUDA device)" in text
+    assert "not measured  star, times as long as uniform <= 1.3" in text
+
+
+def test_warp_per_node_is_the_definition(monkeypatch):
+    """On the host, where its arguments are checked too; the graph has rows without edges."""
+    module = host.HostModule(peers.KERNEL, ["warp_per_node"])
+    launches = []
+
+    def launch(file, name, *args):
+        assert file == peers.KERNEL
+        launches.append(name)
+        module.launch(name, *args)
+
+    monkeypatch.setattr(peers._cuda, "launch", launch)
+    monkeypatch.setattr(peers, "need_cuda", lambda work: None)
+    csr = shapes.make("power law", device="cpu", scale=0.0005)
+    assert (csr.degrees() == 0).any()
+    for dim in (16, 128):
+        gat = Gat(csr, Config(dim=dim), generator())
+        made = peers.warp_per_node(gat, "gat inference")()
+        assert work.relative_error(made, gat.exact()["gat inference"]) < 1e-5
+    assert launches == ["warp_per_node"] * 2
+
+
+def faulty(monkeypatch, **named):
+    monkeypatch.setitem(gpu.PEERS, "spmm", named)
+    measured = measure_all([QUICK_CASES[1]], budget=1e9, **SMALL)
+    assert measured["failed"] == []
+    return measured["cases"][0]["peers"]
+
+
+def test_wrong_and_failing_peers_are_noted_and_not_timed(monkeypatch):
+    calls = []
+
+    def wrong(work, op):
+        return lambda: (calls.append(1) or 2 * work.call(op)()[0],)
+
+    def too_large(work, op):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def too_large_elsewhere(work, op):
+        raise MemoryError
+
+    def broken(work, op):
+        raise RuntimeError("no kernel\nfor this")
+
+    found = faulty(monkeypatch, a=wrong, b=too_large, c=too_large_elsewhere, d=broken)
+    assert found["a"]["status"] == "wrong" and len(calls) == 1
+    assert found["b"] == found["c"] == {"status": "out of memory"}
+    assert found["d"] == {"status": "failed", "why": "RuntimeError: no kernel"}
+
+
+def test_failed_operation_is_noted_and_the_next_one_measured(monkeypatch):
+    def wrong(csr, x, **scales):
+        return ops.spmm_reference(csr, x)
+
+    monkeypatch.setattr(work.ops, "spmm", wrong)
+    found = measure_all(QUICK_CASES[1:], budget=1e9, **SMALL)
+    assert [case["op"] for case in found["cases"]] == ["edge_dot", "edge_dot backward"]
+    assert found["failed"][0]["case"] == "uniform 10M, spmm, dim 16, 1 head, float32, spmm"
+    assert "the result is wrong" in found["failed"][0]["why"]
+
+
+def test_budget_leaves_the_tiny_graph(monkeypatch):
+    found = measure_all([*QUICK_CASES, Case("tiny", Spmm, QUICK)], budget=0, **SMALL)
+    assert [case["shape"] for case in found["cases"]] == ["tiny"]
+    assert {item["why"] for item in found["skipped"]} == {"budget: 0 s were over"}
+    assert len(found["skipped"]) == 3
+
+
+def test_lost_gpu_ends_the_run(monkeypatch):
+    monkeypatch.setattr(gpu.Run, "lost", lambda run: True)
+    found = measure_all(QUICK_CASES, budget=1e9, **SMALL)
+    assert [item["why"] for item in found["skipped"]] == ["the GPU takes no more work"] * 2
+
+
+def test_long_calls_are_timed_apart(monkeypatch):
+    rounds = []
+
+    def measure(calls, *, repeats, device, warmup=1):
+        rounds.append((list(calls), repeats))
+        return dict.fromkeys(calls, 1.0)
+
+    monkeypatch.setattr(timing, "measure", measure)
+    run = gpu.Run("cpu", 0.0005)
+    calls, lasted = dict.fromkeys("abc"), {"a": 0.01, "b": 5.0, "c": 0.02}
+    assert run.medians(calls, lasted)[1] == {"a": 2, "b": gpu.FEW, "c": 2}
+    assert rounds == [(["a", "c"], 2), (["b"], gpu.FEW)]
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_calls_that_take_memory_from_each_other_are_timed_alone(failing, monkeypatch):
+    groups, retries = [], iter([0, 3])
+
+    def measure(calls, **_):
+        groups.append(list(calls))
+        if failing and len(calls) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return dict.fromkeys(calls, float(len(groups)))
+
+    monkeypatch.setattr(timing, "measure", measure)
+    monkeypatch.setattr(gpu.Run, "retries", lambda run: next(retries))
+    medians, _ = gpu.Run("cpu", 0.0005).medians(dict.fromkeys("ab"), {"a": 0.01, "b": 0.01})
+    assert groups == [["a", "b"], ["a"], ["b"], []] and medians == {"a": 2.0, "b": 3.0}
+
+
+class FakeStream:
+    def wait_stream(self, stream):
+        pass
+
+
+class FakeGraph:
+    """A CUDA graph whose capture has run already."""
+
+    def replay(self):
+        pass
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """Torch's names for what only a GPU has; memory grows by 1000 bytes whenever it is asked for.
+
+    A name that torch does not have is an error here, as it would be on a GPU.
+    """
+    memory = iter(range(0, 1 << 30, 1000))
+    for name, stand_in in {
+        "synchronize": lambda: None,
+        "empty_cache": lambda: None,
+        "reset_peak_memory_stats": lambda: None,
+        "memory_allocated": lambda: next(memory),
+        "max_memory_allocated": lambda: next(memory),
+        "memory_stats": lambda: {"num_alloc_retries": 0},
+        "mem_get_info": lambda: (1 << 40, 1 << 40),
+        "current_stream": FakeStream,
+        "Stream": FakeStream,
+        "stream": lambda stream: contextlib.nullcontext(),
+        "CUDAGraph": FakeGraph,
+        "graph": lambda graph: contextlib.nullcontext(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(timing, "measure", lambda calls, **_: dict.fromkeys(calls, 0.25))
+
+
+def test_what_only_a_gpu_tells_is_noted(fake_cuda):
+    run = gpu.Run("cpu", 1.0)
+    run.cuda = True
+    case = Case("tiny", Gat, QUICK)
+    assert run.why_not(case) is None
+    run.case(case)
+    assert run.failed == [] and not run.lost()
+    found = {row["op"]: row for row in run.cases}
+    assert all(row["peak_bytes"] == 1000 for row in found.values())
+    assert [op for op, row in found.items() if "of_bound" in row] == ["gat forward + backward"]
+    replayed = [op for op, row in found.items() if row.get("replay_seconds") == 0.25]
+    assert replayed == [op for op in Gat.ops if op != "gat backward"]
+    assert "as a CUDA graph 250.000 ms" in summary.columns(found["gat inference"])
+
+
+def test_failed_capture_is_noted(fake_cuda, monkeypatch):
+    def graph(graph):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    assert "not permitted" in gpu.replay(lambda: (torch.ones(1),))["replay_why"]
+
+
+def test_case_that_does_not_fit_is_skipped(fake_cuda, monkeypatch):
+    run = gpu.Run("cpu", 1.0)
+    run.cuda = True
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10_000_000_000, 1 << 40))
+    assert "10 GB free" in run.why_not(Case("Reddit-like", Gat))
+    assert gpu.memory_needed(Case("Reddit-like", Gat), 1.0) < 60e9  # for a GPU of 80 GB
+
+
+def test_bytes_of_a_graph_are_counted_once():
+    csr = shapes.make("uniform 10M", device="cpu", scale=0.0001)
+    both = csr, csr.transpose()
+    least = sum(x.nbytes for one in both for x in (one.indptr, one.indices, *one.plan))
+    assert gpu.num_bytes(csr) == least
+    graph = sum(x.nbytes for one in both for x in (one.indptr, one.indices))
+    assert gpu.memory_bound(csr, 512) == graph + 6 * csr.num_dst * 512
+
+
+def test_cases_start_with_the_telling_and_end_with_the_tiny():
+    names = [str(case) for case in gpu.CASES]
+    assert len(set(names)) == len(names)
+    assert {case.shape for case in gpu.CASES} == set(shapes.SHAPES)
+    assert [case.shape for case in gpu.CASES[-3:]] == ["tiny"] * 3
+    assert all(case.shape != "tiny" for case in gpu.CASES[:-3])
+    assert {op for case in gpu.CASES for op in case.work.ops} == set(gpu.PEERS)
+    asked = {name for case in gpu.CASES for name in case.slow}
+    assert asked == gpu.SLOW <= {name for names in gpu.PEERS.values() for name in names}
+
+
+def example(shape, op, **numbers):
+    usual = {"dim": 128, "heads": 1, "drop_edge": 0, "dtype": "float32", "peers": {}}
+    measured = {"seconds": 1.0, "of_gather": 0.8, "error": 1e-7, "repeatable": True}
+    return {"shape": shape, "op": op, **usual, **measured, **numbers}
+
+
+def test_goals_by_hand():
+    def seconds(**peers):
+        return {name.replace("_", " "): {"seconds": s} for name, s in peers.items()}
+
+    inference = seconds(warp_per_node=9.0, gadkit_with_scores=2.0, PyG=100.0)
+    sparse = {"torch.sparse": {"seconds": 1.5}, "cupyx": {"status": "absent"}}
+    cases = [
+        example("uniform 10M", "gat inference", peers=inference),
+        example("uniform 50M", "gat inference", of_gather=0.72),
+        example("uniform 10M", "gat inference", drop_edge=0.85, of_gather=0.1),  # not spoken of
+        example("uniform 10M", "gat backward", of_gather=0.69),
+        example("uniform 10M", "gat forward + backward", peers=seconds(PyG=4.0), of_bound=0.9),
+        example("star", "gat inference", seconds=1.2),
+        example("star", "spmm", seconds=9.0, peers=sparse),  # no uniform one to compare with
+        example("tiny", "spmm", dtype="bfloat16", error=4e-3, repeatable=False),
+    ]
+    judged = [(goal["met"], goal.get("worst")) for goal in summary.goals(cases)]
+    assert judged == [
+        (True, 0.72),
+        (False, 0.69),
+        (True, 1.2),
+        (False, 4.0),
+        (True, 4.5),  # gadkit with scores counts, since the other computes them too
+        (False, 1.5 / 9.0),
+        (True, 0.9),
+        (True, 4e-3),
+        (False, 0),
+    ]
+    assert all(goal["met"] is None for goal in summary.goals([]))
+
+
+def test_command_writes_what_timing_reads(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "CASES", [Case("tiny", Spmm, QUICK)])
+    small = ["--device", "cpu", "--scale", "0.5"]
+    assert gpu.main([*small, "--out", str(tmp_path / "here.json")]) == 0
+    assert "goals" in capsys.readouterr().out
+    (found,) = timing.committed_results(tmp_path)
+    assert found["cases"][0]["op"] == "spmm" and found["scale"] == 0.5
+    monkeypatch.setattr(timing, "RESULTS", tmp_path / "none")
+    monkeypatch.setattr(ops, "spmm", None)
+    assert gpu.main(small) == 1  # a failed case, and on a CPU no file unless asked for
+    assert not (tmp_path / "none").exists()
+
+
+def test_command_without_a_gpu_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main([]) == 1
+    assert "no CUDA device" in capsys.readouterr().err
