@@ -4,7 +4,7 @@ DATASET ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test lab strip clean distclean
+.PHONY: help env run test gpu lab strip clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -22,6 +22,12 @@ run: env  ## execute the notebooks on DATASET and write build/report/index.html
 test: env  ## ruff and all tests
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+# With PYTHON=..., that interpreter as it is: a bare checkout beside torch, numpy, numba, cupy and
+# matplotlib is enough.
+gpu:  ## check the kernels on this machine's GPU and measure them, in 8 minutes
+	@python="$(PYTHON)"; if [ -z "$$python" ]; then ./setup.sh && python=$(BIN)/python || exit; fi; \
+	"$$python" benchmarks/gpu.py
 
 lab: env  ## open the notebooks on DATASET in JupyterLab
 	@data="$(DATASET)"; if [ -e "$$data" ]; then case $$data in /*) ;; *) data=$$PWD/$$data;; esac; fi; \

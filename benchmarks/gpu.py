@@ -1,6 +1,9 @@
-"""Measure gadkit's operations on a GPU beside what others offer, in one process.
+"""Check gadkit's operations on a GPU, and measure them beside what others offer, in one process.
 
     python benchmarks/gpu.py [--device cuda|cpu] [--scale 1.0] [--budget SECONDS] [--out FILE.json]
+
+First the checks of tests/kernel_checks.py run; with `--device cpu` they run on the emulated
+kernels, and the timings are those of the CPU's own.
 
 Every result is compared with the definition in float64 before it is timed. Times are medians of
 rounds in which all take turns. They become rates in bytes that an operation has to move, and these
@@ -25,7 +28,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a bare checkout is enough
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+import kernel_checks
 import shapes
 import torch
 from peers import PEERS, SLOW, Absent
@@ -291,8 +296,6 @@ class Run:
 
     def why_not(self, case: Case) -> str | None:
         """Return why a case cannot be run here, or None."""
-        if not self.cuda and case.config.dtype != F32:
-            return f"{str(case.config.dtype).removeprefix('torch.')} needs a CUDA device"
         if self.cuda:
             needed, free = memory_needed(case, self.scale), torch.cuda.mem_get_info()[0]
             if needed > free:
@@ -444,7 +447,7 @@ def measure_all(cases: list[Case], *, device: str, scale: float, budget: float) 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return 1 if a case of gadkit's failed."""
+    """Run the command; return 1 if a check or a case of gadkit's failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--scale", type=float, default=1.0, help="of the graphs")
@@ -452,9 +455,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="JSON file; without it none on a CPU")
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
-        print("torch sees no CUDA device here; try --device cpu --scale 0.01", file=sys.stderr)
+        print(
+            "torch sees no CUDA device here. `make test` checks the kernels without one; "
+            "--device cpu --scale 0.001 rehearses this run.",
+            file=sys.stderr,
+        )
         return 1
+    checks = kernel_checks.run(options.device)
     found = measure_all(CASES, **{k: getattr(options, k) for k in ("device", "scale", "budget")})
+    found["checks"] = checks
     print(table(found))
     if options.out is None and options.device == "cuda":
         slug = re.sub(r"[^a-z0-9]+", "-", found["machine"]["name"].lower()).strip("-")
@@ -462,7 +471,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out:
         write_json(options.out, found)
         print(f"\nwritten: {options.out}")
-    return 1 if found["failed"] else 0
+    return 1 if found["failed"] or checks["failed"] else 0
 
 
 if __name__ == "__main__":

@@ -461,6 +461,18 @@ class HeteroGraph:
         """Number of nodes of all types."""
         return sum(self.num_nodes.values())
 
+    @property
+    def device(self) -> torch.device:
+        """Where the edges live."""
+        return next(iter(self.edges.values())).device
+
+    def to(self, device: torch.device | str) -> "HeteroGraph":
+        """Return the same graph with its edges, features and labels on `device`."""
+        edges = {edge_type: csr.to(device) for edge_type, csr in self.edges.items()}
+        x = self.x and {node_type: self.x[node_type].to(device) for node_type in self.node_types}
+        labels = None if self.labels is None else self.labels.to(device)
+        return HeteroGraph(self.num_nodes, edges, x, labels)
+
     def offset(self, node_type: str) -> int:
         """Return the global id of the first node of a type."""
         before = self.node_types[: self.node_types.index(node_type)]
@@ -496,7 +508,7 @@ class HeteroGraph:
     @cached_property
     def homogeneous(self) -> CSR:
         """One symmetric CSR over all nodes: relations, their reverses and self-loops, each once."""
-        loops = torch.arange(self.total)
+        loops = torch.arange(self.total, device=self.device)
         keys = [loops * self.total + loops]
         for (src_type, _, dst_type), csr in self.edges.items():
             src = csr.indices.long() + self.offset(src_type)

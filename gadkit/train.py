@@ -19,6 +19,7 @@ from gadkit import store
 from gadkit.graph import CSR, HeteroGraph, check_finite, checksum
 from gadkit.metrics import roc_auc
 from gadkit.nn import GAE, HeteroGAT
+from gadkit.ops._cuda import KERNELS
 
 LEARNING_RATE = 1e-3
 SMOOTHNESS = 0.5  # weight of the smoothness term
@@ -30,7 +31,8 @@ CHECKPOINT_EVERY = 10  # epochs
 def _code() -> int:
     """Return a checksum of the code that decides a training, which a checkpoint must match."""
     here = Path(__file__).parent
-    files = [here / "nn.py", here / "train.py", *sorted((here / "ops").glob("*.py"))]
+    files = [here / "nn.py", here / "train.py"]
+    files += sorted([*(here / "ops").glob("*.py"), *KERNELS.glob("*.cu*")])
     return zlib.crc32(b"".join(file.read_bytes() for file in files))
 
 
@@ -91,7 +93,7 @@ def _generator(seed: int, epoch: int) -> torch.Generator:
 
 
 def _sample_edges(csr: CSR, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    edges = torch.randint(csr.num_edges, (count,), generator=generator)
+    edges = torch.randint(csr.num_edges, (count,), generator=generator).to(csr.device)
     dst = torch.searchsorted(csr.indptr, edges, right=True) - 1
     return csr.indices[edges].long(), dst
 
@@ -117,23 +119,25 @@ def sample_pairs(
     src, dst = _sample_edges(csr, count, generator)
     src, dst = src[src != dst], dst[src != dst]
     node_type = graph.node_type_of(dst)
-    first = torch.tensor([graph.offset(name) for name in graph.node_types])[node_type]
-    size = torch.tensor([graph.num_nodes[name] for name in graph.node_types])[node_type]
+    first = src.new_tensor([graph.offset(name) for name in graph.node_types])[node_type]
+    size = src.new_tensor([graph.num_nodes[name] for name in graph.node_types])[node_type]
     partner = torch.empty_like(dst)
-    open_ = torch.arange(len(src))  # pairs still without a partner
+    open_ = torch.arange(len(src), device=src.device)  # pairs still without a partner
     for _ in range(4):
-        chance = torch.rand(len(open_), generator=generator, dtype=torch.float64)
+        # Drawn on the CPU, so that every device gets the same pairs.
+        chance = torch.rand(len(open_), generator=generator, dtype=torch.float64).to(src.device)
         partner[open_] = first[open_] + (chance * size[open_]).long()
         open_ = open_[csr.contains(src[open_], partner[open_])]
-    found = torch.ones(len(src), dtype=torch.bool)
+    found = torch.ones_like(src, dtype=torch.bool)
     found[open_] = False
     if not found.any():
         raise ValueError(
             f"{count} draws gave {len(src)} edges and not one pair that is none; draw more, "
             "unless the graph has self-loops alone or joins every pair of nodes"
         )
-    target = torch.cat([torch.ones(len(src)), torch.zeros(int(found.sum()))])
-    return torch.cat([src, src[found]]), torch.cat([dst, partner[found]]), target
+    src, dst = torch.cat([src, src[found]]), torch.cat([dst, partner[found]])
+    target = (torch.arange(len(src), device=src.device) < len(found)).float()
+    return src, dst, target
 
 
 class Checkpoint:
@@ -232,7 +236,7 @@ def train_gae(
     sampled pairs in place of the full reconstruction.
 
     Args:
-        graph: with features.
+        graph: with features; on the device to train on.
         hidden_dim: width between the two propagations.
         out_dim: width of the embeddings.
         epochs: full-graph steps of Adam.
@@ -248,14 +252,14 @@ def train_gae(
     """
     in_dims = _feature_dims(graph)
     architecture = {"in_dims": in_dims, "hidden_dim": hidden_dim, "out_dim": out_dim, "seed": seed}
-    model = GAE(**architecture)
+    model = GAE(**architecture).to(graph.device)
     for name, scale in model.scale.items():
         scale.fit(graph.x[name])
     x, csr = model.standardize(graph.x), graph.homogeneous
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     config = {
         "architecture": architecture, "epochs": epochs, "lr": lr, "num_pairs": num_pairs,
-        "graph": graph.fingerprint,
+        "graph": graph.fingerprint, "device": graph.device.type,
         "code": _code(),
     }  # fmt: skip
     run = Checkpoint(checkpoint, config, model, optimizer)
@@ -266,7 +270,7 @@ def train_gae(
         loss = binary_cross_entropy_with_logits(logits, target)
         loss.backward()
         optimizer.step()
-        record |= {"loss": loss.item(), "auc": roc_auc(target, logits.detach())}
+        record |= {"loss": loss.item(), "auc": roc_auc(target.cpu(), logits.detach().cpu())}
         if callback:
             callback(record)
     best = {"architecture": architecture, "model": model.state_dict()}
@@ -330,7 +334,7 @@ def finetune_gat(
     relation or set it to 0.
 
     Args:
-        graph: the graph.
+        graph: the graph, on the device to train on.
         z: (total, dim) input embeddings, such as those of `train_gae`.
         split: labels to train on and to choose the best epoch by; `split.test` is not touched.
         hidden_dim: width of both layers.
@@ -356,6 +360,7 @@ def finetune_gat(
     if z.dim() != 2 or len(z) != graph.total:
         raise ValueError(f"z must have shape ({graph.total}, dim), got {tuple(z.shape)}")
     check_finite(z, "z")
+    z, split = z.to(graph.device), Split(*(part.to(graph.device) for part in split))
     weights = _per_relation(graph, smoothness)
     architecture = {
         "relations": list(weights),
@@ -366,13 +371,13 @@ def finetune_gat(
         "residual": residual,
         "seed": seed,
     }
-    model = HeteroGAT(**architecture)
+    model = HeteroGAT(**architecture).to(graph.device)
     inputs = model.inputs(graph, z, fit=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     config = {
         "architecture": architecture, "epochs": epochs, "lr": lr, "smoothness": weights,
-        "drop_edge": drop_edge, "eval_every": eval_every, "graph": graph.fingerprint,
-        "code": _code(),
+        "drop_edge": drop_edge, "eval_every": eval_every,
+        "graph": graph.fingerprint, "device": graph.device.type, "code": _code(),
         "z": checksum(z), "split": [checksum(part) for part in split],
     }  # fmt: skip
     run = Checkpoint(checkpoint, config, model, optimizer)
@@ -431,7 +436,7 @@ def _smoothness(graph: HeteroGraph, scores: Tensor, weights: dict, generator: to
 
 @torch.no_grad()
 def _validate(model: HeteroGAT, graph: HeteroGraph, inputs: dict, labels: Tensor) -> float:
-    return roc_auc(labels[:, 1], model(graph, inputs)[labels[:, 0]])
+    return roc_auc(labels[:, 1].cpu(), model(graph, inputs)[labels[:, 0]].cpu())
 
 
 @torch.no_grad()
@@ -451,7 +456,8 @@ def score(graph: HeteroGraph, models: Path | str) -> Tensor:
     """
     path = Path(models) / store.GAT_CHECKPOINT
     state = store.load_checkpoint(path)
-    gae, gat = _restore(GAE, state.get("gae"), path), _restore(HeteroGAT, state, path)
+    gae = _restore(GAE, state.get("gae"), path).to(graph.device)
+    gat = _restore(HeteroGAT, state, path).to(graph.device)
     wanted = {name: scale.mean.numel() for name, scale in gae.scale.items()}
     got = {name: graph.x[name].shape[1] for name in graph.node_types} if graph.x else {}
     relations = [name for _, name, _ in graph.edge_types]

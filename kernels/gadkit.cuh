@@ -210,3 +210,12 @@ __device__ __forceinline__ int next_columns(
     column = __shfl_sync(FULL, column, nth_set_bit(kept, lane));
     return __popc(kept);
 }
+
+// Hand round what the lanes of a warp hold, for the next DEPTH edges of the caller's group: those
+// in the lanes `at`, `at` + groups, ... All at once, because a shuffle between two loads would keep
+// the second one waiting.
+template <typename X>
+__device__ __forceinline__ void take_turns(X own, int at, int groups, X (&of)[DEPTH]) {
+#pragma unroll
+    for (int u = 0; u < DEPTH; u++) of[u] = __shfl_sync(FULL, own, (at + u * groups) % 32);
+}

@@ -134,14 +134,16 @@ __global__ void __launch_bounds__(128, BLOCKS<T, TRAIN ? 6 : 8>) gat_forward(
                 indices + piece.begin + done, piece.row, piece.count - done, coins, lane, own);
 #pragma unroll 1
             for (int k = group; k - group < count; k += DEPTH * groups) {
+                int from[DEPTH];
+                take_turns(own, k, groups, from);
                 Vector<T, VEC> row[DEPTH];
                 A logit[DEPTH], top = softmax.top;
 #pragma unroll
                 for (int u = 0; u < DEPTH; u++) {
-                    const int at = k + u * groups;
-                    const long long j = __shfl_sync(FULL, own, at % 32);
-                    row[u] = load_if<T, VEC>(inside && at < count, h + j * columns + column);
-                    logit[u] = at < count ? score_src[j * heads + head] : A(0);
+                    const long long j = from[u];
+                    const bool live = k + u * groups < count;
+                    row[u] = load_if<T, VEC>(inside && live, h + j * columns + column);
+                    logit[u] = live ? score_src[j * heads + head] : A(0);
                 }
 #pragma unroll
                 for (int u = 0; u < DEPTH; u++) {
@@ -187,7 +189,7 @@ __global__ void __launch_bounds__(128, BLOCKS<T, TRAIN ? 6 : 8>) gat_forward(
 // Its warps take turns at the chunks and the first one folds what they have, in order.
 // Launch: (num_chunks, heads * dim / 32 rounded up) blocks of 256 threads.
 template <typename T, bool TRAIN>
-__global__ void __launch_bounds__(256) gat_merge(
+__global__ void __launch_bounds__(256, 2) gat_merge(
     const long long* __restrict__ indptr, const long long* __restrict__ chunk_row,
     const wide<T>* __restrict__ partial, const wide<T>* __restrict__ state,
     T* __restrict__ out, wide<T>* __restrict__ lse, T* __restrict__ c, int chunk, int heads,
@@ -243,7 +245,7 @@ __global__ void __launch_bounds__(256) gat_merge(
 // Mapping: `lanes` lanes per destination and head.
 // Launch: WARPS warps a block, a warp for every 32 / lanes of num_items = num_dst * heads.
 template <typename T, int VEC>
-__global__ void __launch_bounds__(128) gat_backward_dst(
+__global__ void __launch_bounds__(128, 8) gat_backward_dst(
     const T* __restrict__ g, const T* __restrict__ out, const T* __restrict__ c,
     const wide<T>* __restrict__ score_dst, const wide<T>* __restrict__ lse,
     wide<T>* __restrict__ facts, wide<T>* __restrict__ d_score_dst, long long num_items, int dim,
@@ -314,14 +316,16 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 6>) gat_backward_src(
                 indices + piece.begin + done, piece.row, piece.count - done, coins, lane, own);
 #pragma unroll 1
             for (int k = group; k - group < count; k += DEPTH * groups) {
+                int from[DEPTH];
+                take_turns(own, k, groups, from);
                 Vector<T, VEC> row[DEPTH];
                 Vector<A, 4> fact[DEPTH];
 #pragma unroll
                 for (int u = 0; u < DEPTH; u++) {
-                    const int at = k + u * groups;
-                    const long long i = __shfl_sync(FULL, own, at % 32);
-                    row[u] = load_if<T, VEC>(inside && at < count, g + i * columns + column);
-                    fact[u] = load_if<A, 4>(at < count, facts + (i * heads + head) * 4);
+                    const long long i = from[u];
+                    const bool live = k + u * groups < count;
+                    row[u] = load_if<T, VEC>(inside && live, g + i * columns + column);
+                    fact[u] = load_if<A, 4>(live, facts + (i * heads + head) * 4);
                 }
 #pragma unroll
                 for (int u = 0; u < DEPTH; u++) {

@@ -21,7 +21,7 @@
 #include "gadkit.cuh"
 
 template <typename T, int VEC>
-__global__ void __launch_bounds__(128, BLOCKS<T>) spmm(
+__global__ void __launch_bounds__(128, BLOCKS<T, 7>) spmm(
     const long long* __restrict__ indptr, const int* __restrict__ indices,
     const long long* __restrict__ chunk_row, const long long* __restrict__ chunk_begin,
     const long long* __restrict__ chunk_end, const T* __restrict__ x,
@@ -48,21 +48,21 @@ __global__ void __launch_bounds__(128, BLOCKS<T>) spmm(
             if (lane < count && scale_src) own_weight *= scale_src[own];
 #pragma unroll 1
             for (int k = group; k - group < count; k += DEPTH * groups) {
+                int from[DEPTH];
+                A weight[DEPTH];
+                take_turns(own, k, groups, from);
                 Vector<T, VEC> row[DEPTH];
 #pragma unroll
-                for (int u = 0; u < DEPTH; u++) {
-                    const int at = k + u * groups;
-                    const long long j = __shfl_sync(FULL, own, at % 32);
-                    row[u] = load_if<T, VEC>(inside && at < count, x + j * columns + column);
-                }
+                for (int u = 0; u < DEPTH; u++)
+                    row[u] = load_if<T, VEC>(
+                        inside && k + u * groups < count,
+                        x + (long long)from[u] * columns + column);
+                take_turns(own_weight, k, groups, weight);
 #pragma unroll
-                for (int u = 0; u < DEPTH; u++) {
-                    const int at = k + u * groups;
-                    const A weight = __shfl_sync(FULL, own_weight, at % 32);
+                for (int u = 0; u < DEPTH; u++)
 #pragma unroll
                     for (int i = 0; i < VEC; i++)
-                        sum[i] += (at < count ? weight : A(0)) * row[u].get(i);
-                }
+                        sum[i] += (k + u * groups < count ? weight[u] : A(0)) * row[u].get(i);
             }
         }
 #pragma unroll

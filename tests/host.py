@@ -8,6 +8,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -120,6 +121,8 @@ def _build(path: Path, names: Sequence[str], flags: Sequence[str]) -> str:
     for file in (TESTS / "host_cuda.h", path, *sorted(path.parent.glob("*.cuh"))):
         sources.update(file.read_bytes())
     library = CACHE / f"{path.stem}-{sources.hexdigest()[:16]}.so"
+    if not shutil.which("g++"):
+        raise RuntimeError("g++ is not installed; it builds the CUDA kernels for the CPU")
     if not library.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:

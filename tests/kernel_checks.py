@@ -13,6 +13,7 @@ import functools
 import itertools
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,8 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))  # a bare checkout will do
 
-from gadkit import ops
-from gadkit.graph import CHUNK, CSR
+from gadkit import ops, train
+from gadkit.graph import CHUNK, CSR, HeteroGraph
 from gadkit.ops import _cuda
 from gadkit.ops.gat import (
     _attention,
@@ -301,6 +302,158 @@ def gradcheck(device: str) -> None:
     assert torch.autograd.gradcheck(lambda x: ops.edge_dot(x, x.flip(0), *pairs), x)
 
 
+def autocast(device: str) -> None:
+    """Mixed precision: features as autocast makes them, gradients as GradScaler takes them."""
+    csr, kind = graph(device), torch.bfloat16 if device == "cpu" else torch.float16
+    x = randn(csr.num_src, 32, device=device)
+    weights = [randn(32, size, device=device, seed=size) / 6 for size in (64, 2)]
+
+    def step(enabled: bool):
+        leaves = [w.clone().requires_grad_() for w in weights]
+        with torch.autocast(device, dtype=kind, enabled=enabled):
+            h, scores = (x @ w for w in leaves)
+            out = ops.gat_aggregate(
+                csr, h.view(-1, 2, 32), scores.contiguous(), scores[: csr.num_dst].contiguous()
+            )
+            z = ops.spmm(csr, h) + out.flatten(1)
+            pairs = torch.arange(csr.num_dst, device=device)
+            loss = ops.edge_dot(z, z, pairs, pairs.flip(0)).float().square().mean()
+        scaler = torch.amp.GradScaler(device, init_scale=2.0**-4, enabled=enabled)
+        optimizer = torch.optim.SGD(leaves, lr=1.0)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        assert not enabled or h.dtype == z.dtype == kind
+        return [loss.detach().double(), *(w.grad.double() for w in leaves)]
+
+    for mixed, full in zip(step(True), step(False), strict=True):
+        error = (mixed - full).abs().max() / full.abs().max()
+        assert error < 0.05, f"mixed precision is off by {float(error):.1%}"
+
+
+def training(device: str) -> None:
+    """Both stages on a small marketplace go as they do by the CPU's own kernels."""
+    for got, want in zip(_losses(device), cpu_losses(), strict=True):
+        assert abs(got - want) < 1e-3, f"loss {got:.5f}, not {want:.5f}"
+
+
+@functools.cache
+def _marketplace(device: str):
+    generator = torch.Generator().manual_seed(0)
+    num_nodes = {"user": 200, "product": 100, "seller": 10}
+    edges = {}
+    for src, name, dst, count in (
+        ("user", "buys", "product", 1_500),
+        ("seller", "sells", "product", 100),
+        ("user", "co_buys", "user", 600),
+    ):
+        ends = [torch.randint(num_nodes[t], (count,), generator=generator) for t in (src, dst)]
+        edges[src, name, dst] = CSR.from_edges(
+            *ends, num_src=num_nodes[src], num_dst=num_nodes[dst]
+        )
+    x = {t: torch.randn(n, 16, generator=generator) for t, n in num_nodes.items()}
+    labels = torch.stack([torch.arange(200), torch.arange(200) % 5 == 0], 1).long()
+    return HeteroGraph(num_nodes, edges, x, labels).to(device)
+
+
+def _losses(device: str) -> list[float]:
+    """Return the losses of a few epochs of both stages."""
+    graph, quiet = _marketplace(device), {"epochs": 3, "progress": False}
+    gae = train.train_gae(graph, num_pairs=500, **quiet)
+    split = train.split_labels(graph.labels)
+    gat = train.finetune_gat(graph, gae.z, split, heads=2, features=True, **quiet)
+    return [record["loss"] for record in gae.history + gat.history]
+
+
+@functools.cache
+def cpu_losses() -> list[float]:
+    """Return those of the CPU's own kernels; to be called before `on_the_host` replaces them."""
+    return _losses("cpu")
+
+
+def capture(device: str) -> None:
+    """A training step in a CUDA graph; replays drop other edges when the seed has changed."""
+    csr, inputs = graph(device).prepare(), gat_inputs(graph(device), 2, 64, torch.float32)
+    seed, pairs = torch.tensor(1, device=device), torch.arange(2_000, device=device) % 13
+
+    def step():
+        out = ops.gat_aggregate(csr, *inputs, drop_edge=0.5, seed=seed)
+        x = inputs[0].flatten(1)
+        outs = out, ops.spmm(csr, x), ops.edge_dot(x, x, pairs, pairs.flip(0))
+        return [*outs, *torch.autograd.grad(sum(o.square().sum() for o in outs), inputs)]
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.synchronize()
+    cuda_graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(cuda_graph, stream=stream):
+        captured = step()
+    kept = []
+    for value in (7, 8):
+        seed.fill_(value)
+        cuda_graph.replay()
+        kept.append([x.clone() for x in captured])
+        same(kept[-1], step(), f"replay with seed {value}")
+    assert not torch.equal(kept[0][0], kept[1][0]), "the replay did not read the new seed"
+
+
+def streams(device: str) -> None:
+    """Kernels run on torch's current stream, after what was put there before them."""
+    csr, h = graph(device), randn(NUM_SRC, 256, device=device)
+    expected = ops.spmm(csr, h)
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        late = torch.zeros_like(h)
+        torch.cuda._sleep(20_000_000)
+        late.copy_(h)
+        out = ops.spmm(csr, late)
+        same([out], [expected], "on a side stream")
+
+
+def compiled(device: str) -> None:
+    """torch.compile(fullgraph=True) through all operations."""
+    csr, inputs = graph(device).prepare(), gat_inputs(graph(device), 1, 32, torch.float32)
+    src, dst = csr.indices.long(), csr.dst()
+
+    def model(h, score_src, score_dst):
+        z = ops.gat_aggregate(csr, h, score_src, score_dst, drop_edge=0.5, seed=4)[:, 0]
+        return ops.edge_dot(z + ops.spmm(csr, h[:, 0]).tanh(), h[:, 0], dst, src)
+
+    eager, traced = (
+        f(*inputs) for f in (model, torch.compile(model, fullgraph=True, backend="aot_eager"))
+    )
+    same([eager, *torch.autograd.grad(eager.sum(), inputs)],
+         [traced, *torch.autograd.grad(traced.sum(), inputs)], "compiled")  # fmt: skip
+
+
+def long_offsets(device: str) -> None:
+    """Features of more than 2^31 numbers."""
+    num_src = 2**31 // 256 + 1_000
+    last = torch.arange(num_src - 64, num_src)
+    csr = CSR.from_edges(last, last % 7, num_src=num_src, num_dst=7).to(device)
+    x = torch.zeros(num_src, 256, dtype=torch.bfloat16, device=device)
+    x[-64:] = randn(64, 256, dtype=torch.bfloat16, device=device)
+    few = CSR.from_edges(last - last[0], last % 7, num_src=64, num_dst=7).to(device)
+    same([ops.spmm(csr, x)], [ops.spmm(few, x[-64:].contiguous())], "far rows")
+
+
+def devices(device: str) -> None:
+    """Tensors on two devices, and ids out of range, are errors."""
+    csr = graph(device)
+    for wrong in (
+        lambda: ops.spmm(csr, torch.ones(NUM_SRC, 4)),
+        lambda: ops.edge_dot(*[torch.ones(3, 4, device=device)] * 2, *torch.tensor([[0], [1]])),
+        lambda: ops.edge_dot(
+            *[torch.ones(3, 4, device=device)] * 2, *torch.tensor([[0], [3]], device=device)
+        ),
+    ):
+        try:
+            wrong()
+        except ValueError:
+            continue
+        raise AssertionError("no error")
+
+
 @contextlib.contextmanager
 def on_the_host(launch=None) -> Iterator[None]:
     """Treat CPU tensors as if they were on a GPU, with kernels run by `launch`."""
@@ -314,24 +467,28 @@ def on_the_host(launch=None) -> Iterator[None]:
         (_gat_aggregate_backward, _gat_aggregate_backward_cuda),
         (_attention, _attention_cuda),
     ]
-    before = _cuda.launch, [op._backend_fns["cpu"] for op, _ in bodies]
-    _cuda.launch = launch or host.launch
+    cpu_losses()
+    own_launch, _cuda.launch = _cuda.launch, launch or host.launch
     for op, body in bodies:
         op.register_kernel("cpu")(body)
     try:
         yield
     finally:
-        _cuda.launch = before[0]
-        for (op, _), body in zip(bodies, before[1], strict=True):
-            op.register_kernel("cpu")(body)
+        _cuda.launch = own_launch
+        for op, _ in bodies:
+            op.register_kernel("cpu")(op._init_fn)
 
 
 @contextlib.contextmanager
 def poisoned_memory() -> Iterator[None]:
     """Fill memory that torch allocates with NaN, so that a number which nobody writes shows."""
-    torch.use_deterministic_algorithms(True)
+    # Torch offers that in this mode alone. It also warns of what is not deterministic on a GPU;
+    # the references may be so.
+    torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*deterministic")
+            yield
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -359,30 +516,40 @@ def _checks() -> Iterator[tuple]:
         kind = f"heads {heads}, {str(dtype).removeprefix('torch.')}"
         yield f"attention, {kind}", functools.partial(attention, heads=heads, dtype=dtype)
     for check in (
-        huge_logits, lost_rows, seed_in_memory, misaligned, empty, repeats, gradcheck,
+        huge_logits, lost_rows, seed_in_memory, misaligned, empty, repeats, gradcheck, autocast,
+        training,
     ):  # fmt: skip
         yield check.__name__.replace("_", " "), check
 
 
 CHECKS = dict(_checks())
+GPU_CHECKS = {
+    check.__name__.replace("_", " "): check
+    for check in (streams, compiled, devices, long_offsets, capture)
+}
 
 
-def run(device: str, words: str = "") -> list[str]:
-    """Run the checks whose name has the words; print and return what failed."""
-    chosen = {name: check for name, check in CHECKS.items() if words in name}
+def run(device: str, words: str = "") -> dict:
+    """Run the checks whose name has the words, on the CPU through host.py; say what fails.
+
+    Returns:
+        "run", how many; "failed", a line for each.
+    """
+    checks = CHECKS | GPU_CHECKS if device == "cuda" else CHECKS
+    chosen = {name: check for name, check in checks.items() if words in name}
     failed, start = [], time.perf_counter()
-    for name, check in chosen.items():
-        try:
-            check(device)
-        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-            failed.append(f"{name}: {error}")
-            print(f"FAILED {failed[-1]}", flush=True)
+    with contextlib.nullcontext() if device == "cuda" else on_the_host(), poisoned_memory():
+        for name, check in chosen.items():
+            try:
+                check(device)
+            except Exception as error:
+                failed.append(f"{name}: {type(error).__name__}: {str(error).strip()[:500]}")
+                print(f"FAILED {failed[-1]}", flush=True)
     seconds = time.perf_counter() - start
-    print(f"kernel checks on {device}: {len(chosen)} run, {len(failed)} failed, {seconds:.0f} s")
-    return failed
+    where = "the GPU" if device == "cuda" else "the CPU, emulated"
+    print(f"kernel checks on {where}: {len(chosen)} run, {len(failed)} failed, {seconds:.0f} s")
+    return {"run": len(chosen), "failed": failed}
 
 
 if __name__ == "__main__":
-    where = contextlib.nullcontext() if sys.argv[1] == "cuda" else on_the_host()
-    with where, poisoned_memory():
-        sys.exit(bool(run(sys.argv[1], " ".join(sys.argv[2:]))))
+    sys.exit(bool(run(sys.argv[1], " ".join(sys.argv[2:]))["failed"]))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from gadkit.ops import _cuda
 
-# What CuPy 14 adds to the options that it is given, and the register counts.
+# What CuPy 14 adds to the options that it is given; and report registers and spills.
 OPTIONS = "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"
 ENTRY = re.compile(
     r"Compiling entry function '(?P<symbol>\S+)' for .*\n"

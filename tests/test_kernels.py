@@ -14,7 +14,7 @@ import kernel_checks
 import numpy as np
 import pytest
 import torch
-from kernel_checks import CHECKS, on_the_host, poisoned_memory
+from kernel_checks import CHECKS, GPU_CHECKS, on_the_host, poisoned_memory
 
 from gadkit import ops
 from gadkit.graph import CHUNK, CSR
@@ -35,9 +35,9 @@ def test_on_the_host(name):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", CHECKS | GPU_CHECKS)
 def test_on_the_gpu(name):
-    CHECKS[name]("cuda")
+    (CHECKS | GPU_CHECKS)[name]("cuda")
 
 
 def results() -> list[torch.Tensor]:

@@ -19,7 +19,7 @@ IN_FLIGHT = {
     "edge_dot": (8, 0),
     "gat_forward": (4, 0),
     "gat_backward_dst": (3, 0),
-    "gat_backward_src": (4, 9),  # facts of 4 edges, 32 bytes each with double; h of the row
+    "gat_backward_src": (4, 3),  # the others: facts of edges, which are used first, and a row of h
     "copy": (1, 0),
     "gather": (8, 0),
 }

@@ -148,7 +148,11 @@ def test_opcheck(pairs, randn):
 @pytest.mark.parametrize(
     "wrong, error, message",
     [
-        ({"z_src": torch.ones(3, 2).int()}, TypeError, "z_src must be float32, float64, float16 or"),
+        (
+            {"z_src": torch.ones(3, 2).int()},
+            TypeError,
+            "z_src must be float32, float64, float16 or",
+        ),
         ({"z_src": torch.ones(3, 2).half()}, TypeError, "z_dst is torch.float32, but z_src is"),
         ({"z_src": torch.ones(3)}, ValueError, r"z_src must have shape \(any, any\), got \(3,\)"),
         ({"z_src": torch.ones(3, 0)}, ValueError, "shape"),
