@@ -127,10 +127,14 @@ def result():
 def test_every_operation_is_measured(result):
     assert result["failed"] == []
     ops_of = {kind: list(kind.ops) for kind in (Gat, Spmm, Pairs)}
-    expected = [*ops_of[Gat], *ops_of[Spmm], *ops_of[Pairs], *ops_of[Gat], *ops_of[Gat]]
+    expected = [*ops_of[Gat], *ops_of[Spmm], *ops_of[Pairs], *3 * ops_of[Gat]]
     assert [case["op"] for case in result["cases"]] == expected
     for case in result["cases"]:
-        assert case["seconds"] > 0 and case["error"] < 1e-5 and case["repeatable"]
+        assert (
+            case["seconds"] > 0
+            and case["error"] < (5e-3 if case["dtype"] == "bfloat16" else 1e-5)
+            and case["repeatable"]
+        )
         assert case["rate"] == pytest.approx(10 * case["of_copy"])
         assert case["rate"] == pytest.approx(5 * case["of_gather"])
 
