@@ -469,6 +469,8 @@ class HeteroGraph:
     def to(self, device: torch.device | str) -> "HeteroGraph":
         """Return the same graph with its edges, features and labels on `device`."""
         edges = {edge_type: csr.to(device) for edge_type, csr in self.edges.items()}
+        if all(edges[edge_type] is csr for edge_type, csr in self.edges.items()):
+            return self  # with all that has been computed
         x = self.x and {node_type: self.x[node_type].to(device) for node_type in self.node_types}
         labels = None if self.labels is None else self.labels.to(device)
         return HeteroGraph(self.num_nodes, edges, x, labels)

@@ -202,7 +202,7 @@ def _epochs(
 
 @dataclass
 class Pretrained:
-    """What `train_gae` found.
+    """What `train_gae` found; on the CPU, wherever it was trained.
 
     Attributes:
         model: the autoencoder.
@@ -273,9 +273,10 @@ def train_gae(
         record |= {"loss": loss.item(), "auc": roc_auc(target.cpu(), logits.detach().cpu())}
         if callback:
             callback(record)
-    best = {"architecture": architecture, "model": model.state_dict()}
     with torch.no_grad():
-        return Pretrained(model, model.encode(csr, x), run.history, best)
+        z = model.encode(csr, x).cpu()
+    best = {"architecture": architecture, "model": model.cpu().state_dict()}
+    return Pretrained(model, z, run.history, best)
 
 
 def _feature_dims(graph: HeteroGraph) -> dict[str, int]:
@@ -288,7 +289,7 @@ def _feature_dims(graph: HeteroGraph) -> dict[str, int]:
 
 @dataclass
 class Finetuned:
-    """What `finetune_gat` found: the model as it was in the epoch that validated best.
+    """What `finetune_gat` found: the model as it was in the epoch that validated best, on the CPU.
 
     Attributes:
         model: the network.
@@ -360,7 +361,7 @@ def finetune_gat(
     if z.dim() != 2 or len(z) != graph.total:
         raise ValueError(f"z must have shape ({graph.total}, dim), got {tuple(z.shape)}")
     check_finite(z, "z")
-    z, split = z.to(graph.device), Split(*(part.to(graph.device) for part in split))
+    split = Split(*(part.cpu() for part in split))
     weights = _per_relation(graph, smoothness)
     architecture = {
         "relations": list(weights),
@@ -372,7 +373,7 @@ def finetune_gat(
         "seed": seed,
     }
     model = HeteroGAT(**architecture).to(graph.device)
-    inputs = model.inputs(graph, z, fit=True)
+    inputs = model.inputs(graph, z.to(graph.device), fit=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     config = {
         "architecture": architecture, "epochs": epochs, "lr": lr, "smoothness": weights,
@@ -381,11 +382,12 @@ def finetune_gat(
         "z": checksum(z), "split": [checksum(part) for part in split],
     }  # fmt: skip
     run = Checkpoint(checkpoint, config, model, optimizer)
-    target = split.train[:, 1].to(model.head.dtype)
+    ids, target = split.train.to(graph.device).unbind(1)
+    target = target.to(model.head.dtype)
     for epoch, record in _epochs(run, epochs, "heterogeneous GAT", progress):
         optimizer.zero_grad()
         logits = model(graph, inputs, drop_edge=drop_edge, seed=seed * 1_000_003 + epoch)
-        loss = binary_cross_entropy_with_logits(logits[split.train[:, 0]], target)
+        loss = binary_cross_entropy_with_logits(logits[ids], target)
         loss = loss + _smoothness(graph, logits.sigmoid(), weights, _generator(seed, epoch))
         loss.backward()
         optimizer.step()
@@ -393,7 +395,9 @@ def finetune_gat(
         if epoch % eval_every == 0 or epoch == epochs:
             record["val_auc"] = _validate(model, graph, inputs, split.val)
             if record["val_auc"] > run.best.get("val_auc", -1):
-                weights_now = {name: value.clone() for name, value in model.state_dict().items()}
+                weights_now = {
+                    name: value.cpu().clone() for name, value in model.state_dict().items()
+                }
                 run.best = {
                     "model": weights_now,
                     "architecture": architecture,
@@ -407,7 +411,7 @@ def finetune_gat(
     with torch.no_grad():
         embedding = model.embed(graph, inputs)
         scores = model.classify(embedding).sigmoid()
-    return Finetuned(model, embedding, scores, run.history, run.best)
+    return Finetuned(model.cpu(), embedding.cpu(), scores.cpu(), run.history, run.best)
 
 
 def _per_relation(graph: HeteroGraph, smoothness: float | dict[str, float]) -> dict[str, float]:
@@ -436,7 +440,7 @@ def _smoothness(graph: HeteroGraph, scores: Tensor, weights: dict, generator: to
 
 @torch.no_grad()
 def _validate(model: HeteroGAT, graph: HeteroGraph, inputs: dict, labels: Tensor) -> float:
-    return roc_auc(labels[:, 1].cpu(), model(graph, inputs)[labels[:, 0]].cpu())
+    return roc_auc(labels[:, 1], model(graph, inputs).cpu()[labels[:, 0]])
 
 
 @torch.no_grad()
@@ -467,7 +471,7 @@ def score(graph: HeteroGraph, models: Path | str) -> Tensor:
             f"{list(gat.layers[0].weight)}, but the graph has {got} and {relations}"
         )
     z = gae.encode(graph.homogeneous, gae.standardize(graph.x))
-    return gat(graph, gat.inputs(graph, z)).sigmoid()
+    return gat(graph, gat.inputs(graph, z)).sigmoid().cpu()
 
 
 def load_gae(path: Path | str) -> GAE:

@@ -179,6 +179,28 @@ def test_tensors_on_two_devices():
         CSR(torch.tensor([0, 1], device="meta"), torch.tensor([0]), 1)
 
 
+def test_to_a_device_keeps_what_is_known():
+    csr = three_nodes()
+    assert csr.to("cpu") is csr
+    symmetric = CSR.from_edges(torch.tensor([0, 1]), torch.tensor([1, 0]), num_src=2, num_dst=2)
+    symmetric.__dict__.update(is_symmetric=True, is_sorted=True, _transpose=symmetric)
+    moved = _moved(symmetric)
+    assert moved is not symmetric and moved.transpose() is moved and moved.is_symmetric
+    assert torch.equal(moved.indices, symmetric.indices)
+    assert "_transpose" not in _moved(csr).__dict__  # made anew where it is needed
+
+
+def _moved(csr: CSR) -> CSR:
+    """Move to another device, as far as that is possible on a machine with one."""
+
+    class Elsewhere(torch.Tensor):
+        def to(self, device):
+            return self.as_subclass(torch.Tensor).clone()
+
+    csr.indptr, csr.indices = (x.as_subclass(Elsewhere) for x in (csr.indptr, csr.indices))
+    return csr.to("elsewhere")
+
+
 def test_select_by_hand():
     csr = three_nodes().select(torch.tensor([2, 0, 1, 2]))
     assert csr.indptr.tolist() == [0, 2, 2, 3, 5]
