@@ -528,3 +528,58 @@ def bandwidth_bars(
     if ceilings:
         _legend_above(ax, columns=3)
     return ax
+
+
+def rates_by_shape(axes: Mapping[str, Axes], cases: Sequence[Mapping], *, copy: float) -> None:
+    """Draw the memory rates that benchmarks/gpu.py measured, beside what the machine can do.
+
+    An ax shows one operation: a row for each shape of graph, in it a bar for each dtype. The mark
+    on a bar is what a gather of as large rows from as large a table reaches; the share of it is
+    written at the right. The line is the copy.
+
+    Args:
+        axes: operation to the ax for it, all in one figure, whose legend is made; operations
+            without an ax are passed over.
+        cases: of a result file, one for each operation, shape and dtype, with the keys "op",
+            "shape", "dtype", "rate" (in GB/s) and "of_gather".
+        copy: rate of a copy in GB/s.
+
+    Raises:
+        ValueError: no case of these operations.
+    """
+    cases = [case for case in cases if case["op"] in axes]
+    _require(cases, "cases")
+    shapes, dtypes = (
+        list(dict.fromkeys(case[key] for case in cases)) for key in ("shape", "dtype")
+    )
+    measured = {(case["op"], case["dtype"], case["shape"]): case for case in cases}
+    widest = max(copy, *(max(case["rate"], case["rate"] / case["of_gather"]) for case in cases))
+    height = 0.8 / len(dtypes)
+    handles = {}
+    for op, ax in axes.items():
+        _label_rows(ax, dict.fromkeys(shapes, ""))
+        for i, (dtype, color) in enumerate(zip(dtypes, cycle(PALETTE), strict=False)):
+            first = (i + 0.5) * height - 0.4  # the bars of a row stand close, around its middle
+            for row, shape in enumerate(shapes):
+                case = measured.get((op, dtype, shape))
+                _marked_bar(ax, row + first, height, case, color=color, label=dtype)
+        ax.axvline(copy, color=INK, linestyle="--", linewidth=1.2, label=f"copy, {copy:,.0f} GB/s")
+        ax.set(title=op, xlim=(0, 1.05 * widest), xlabel="memory traffic in GB/s")
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.label_outer()
+        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    figure = next(iter(axes.values())).figure
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=len(handles))
+
+
+def _marked_bar(ax: Axes, y: float, height: float, case: Mapping | None, **style) -> None:
+    """Draw one bar of `rates_by_shape`, or say that there is none."""
+    text = {"va": "center", "transform": ax.get_yaxis_transform()}
+    if case is None:
+        ax.text(0.01, y, "not measured", fontsize=7, color=NORMAL, **text)
+        return
+    rate, share = case["rate"], case["of_gather"]
+    ax.barh(y, rate, 0.9 * height, **style)
+    ends = y - height / 2, y + height / 2
+    ax.vlines(rate / share, *ends, color=INK, linewidth=2.2, label="gather of such rows")
+    ax.text(1.02, y, f"{share:.0%}", fontsize=8, **text)

@@ -80,6 +80,14 @@ __device__ __forceinline__ float fast_exp(float x) { return __expf(x); }
 __device__ __forceinline__ double fast_exp(double x) { return exp(x); }
 __device__ __forceinline__ float fast_log(float x) { return __logf(x); }
 __device__ __forceinline__ double fast_log(double x) { return log(x); }
+__device__ __forceinline__ float larger(float x, float y) { return fmaxf(x, y); }
+__device__ __forceinline__ double larger(double x, double y) { return fmax(x, y); }
+
+// The slope is at most 1, so the larger of the two is the right one on either side of zero.
+template <typename A>
+__device__ __forceinline__ A leaky_relu(A x, A slope) {
+    return larger(x, slope * x);
+}
 
 // VEC numbers that one instruction loads or stores; 16 bytes at best.
 template <typename T, int VEC>
@@ -114,11 +122,17 @@ __device__ __forceinline__ Vector<T, VEC> load(const T* from) {
     return *reinterpret_cast<const Vector<T, VEC>*>(from);
 }
 
-template <typename T, int VEC>
-__device__ __forceinline__ Vector<T, VEC> load_if(bool wanted, const T* from) {
-    Vector<T, VEC> row = {};
-    if (wanted) row = load<VEC>(from);
-    return row;
+// The address of a row, given that of row 0 and the size of one. The product is one instruction;
+// left to itself the compiler extends both factors first, on every edge.
+template <typename T>
+__device__ __forceinline__ const T* row_at(const T* first, int row, int row_bytes) {
+#ifdef __CUDACC__
+    long long bytes;
+    asm("mul.wide.s32 %0, %1, %2;" : "=l"(bytes) : "r"(row), "r"(row_bytes));
+#else
+    const long long bytes = (long long)row * row_bytes;
+#endif
+    return reinterpret_cast<const T*>(reinterpret_cast<const char*>(first) + bytes);
 }
 
 template <typename T, int VEC>
@@ -128,6 +142,41 @@ __device__ __forceinline__ void store(const wide<T>* values, T* to) {
     for (int i = 0; i < VEC; i++) row.set(i, values[i]);
     *reinterpret_cast<Vector<T, VEC>*>(to) = row;
 }
+
+// How a warp covers rows: `lanes` lanes, a power of two, hold one; the groups of lanes work on
+// different rows.
+struct Groups {
+    int lanes, count, group, member;
+
+    __device__ __forceinline__ explicit Groups(int lanes)
+        : lanes(lanes),
+          count(32 >> (__ffs(lanes) - 1)),
+          group(threadIdx.x % 32 >> (__ffs(lanes) - 1)),
+          member(threadIdx.x & (lanes - 1)) {}
+
+    // Hand round what the lanes of a warp hold, for the next N edges of the caller's group: those in
+    // the lanes `at`, `at` + count, ... modulo 32. All at once, because a shuffle between two loads
+    // would keep the second one waiting.
+    template <typename X, int N>
+    __device__ __forceinline__ void take_turns(X own, int at, X (&of)[N]) const {
+#pragma unroll
+        for (int u = 0; u < N; u++) of[u] = __shfl_sync(FULL, own, at + u * count);
+    }
+
+    // Add up over the lanes of a group.
+    template <typename A>
+    __device__ __forceinline__ A sum_of_lanes(A x) const {
+        for (int offset = 1; offset < lanes; offset *= 2) x += __shfl_xor_sync(FULL, x, offset);
+        return x;
+    }
+
+    // Add up over the groups.
+    template <typename A>
+    __device__ __forceinline__ A sum_of_groups(A x) const {
+        for (int offset = lanes; offset < 32; offset *= 2) x += __shfl_xor_sync(FULL, x, offset);
+        return x;
+    }
+};
 
 // One warp works on one piece: a row of at most `chunk` edges, or a chunk of a longer row. Chunks
 // come first in the grid, so that the longest work is not begun last.
@@ -209,13 +258,4 @@ __device__ __forceinline__ int next_columns(
     const unsigned kept = __ballot_sync(FULL, lane < count && keep);
     column = __shfl_sync(FULL, column, nth_set_bit(kept, lane));
     return __popc(kept);
-}
-
-// Hand round what the lanes of a warp hold, for the next DEPTH edges of the caller's group: those
-// in the lanes `at`, `at` + groups, ... All at once, because a shuffle between two loads would keep
-// the second one waiting.
-template <typename X>
-__device__ __forceinline__ void take_turns(X own, int at, int groups, X (&of)[DEPTH]) {
-#pragma unroll
-    for (int u = 0; u < DEPTH; u++) of[u] = __shfl_sync(FULL, own, (at + u * groups) % 32);
 }

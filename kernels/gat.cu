@@ -58,7 +58,7 @@ struct Softmax {
     }
 
     __device__ __forceinline__ void merge(const Softmax& other) {
-        raise(other.top > top ? other.top : top);
+        raise(larger(top, other.top));
         const A factor = fast_exp(other.top - top);
         mass += factor * other.mass;
         mass_pos += factor * other.mass_pos;
@@ -119,13 +119,14 @@ __global__ void __launch_bounds__(128, BLOCKS<T, TRAIN ? 6 : 8>) gat_forward(
             indptr, chunk_row, chunk_begin, chunk_end, num_rows, num_chunks, chunk, piece))
         return;
     const Coins coins(drop_below, seed, device_seed);
-    const int lane = threadIdx.x % 32, group = lane / lanes, groups = 32 / lanes;
-    const int columns = heads * dim;
+    const Groups groups(lanes);
+    const int lane = threadIdx.x % 32, columns = heads * dim;
     for (int first = 0; first < columns; first += lanes * VEC) {
-        const int column = first + lane % lanes * VEC;
+        const int column = first + groups.member * VEC;
         const bool inside = column < columns;
-        const int head = inside ? column / dim : 0;
+        const int head = inside && heads > 1 ? column / dim : 0;
         const A own_score = score_dst[(long long)piece.row * heads + head];
+        const T* const h_column = h + (inside ? column : 0);
         Softmax<A, VEC, TRAIN> softmax;
 #pragma unroll 1
         for (int done = 0; done < piece.count; done += 32) {
@@ -133,36 +134,33 @@ __global__ void __launch_bounds__(128, BLOCKS<T, TRAIN ? 6 : 8>) gat_forward(
             const int count = next_columns<DROP, true>(
                 indices + piece.begin + done, piece.row, piece.count - done, coins, lane, own);
 #pragma unroll 1
-            for (int k = group; k - group < count; k += DEPTH * groups) {
+            for (int k = groups.group; k - groups.group < count; k += DEPTH * groups.count) {
                 int from[DEPTH];
-                take_turns(own, k, groups, from);
+                groups.take_turns(own, k, from);
                 Vector<T, VEC> row[DEPTH];
                 A logit[DEPTH], top = softmax.top;
 #pragma unroll
-                for (int u = 0; u < DEPTH; u++) {
-                    const long long j = from[u];
-                    const bool live = k + u * groups < count;
-                    row[u] = load_if<T, VEC>(inside && live, h + j * columns + column);
-                    logit[u] = live ? score_src[j * heads + head] : A(0);
-                }
+                for (int u = 0; u < DEPTH; u++)
+                    if (k + u * groups.count < count) {
+                        row[u] = load<VEC>(row_at(h_column, from[u], columns * sizeof(T)));
+                        logit[u] = *row_at(score_src + head, from[u], heads * sizeof(A));
+                    }
 #pragma unroll
-                for (int u = 0; u < DEPTH; u++) {
-                    logit[u] += own_score;
-                    if (!(logit[u] > 0)) logit[u] *= slope;
-                    if (k + u * groups >= count) logit[u] = LOWEST;
-                    top = logit[u] > top ? logit[u] : top;
-                }
+                for (int u = 0; u < DEPTH; u++)
+                    if (k + u * groups.count < count) {
+                        logit[u] = leaky_relu(own_score + logit[u], slope);
+                        top = larger(top, logit[u]);
+                    }
                 softmax.raise(top);
 #pragma unroll
-                for (int u = 0; u < DEPTH; u++) {
-                    const bool live = k + u * groups < count;
-                    softmax.add(logit[u], live ? fast_exp(logit[u] - top) : A(0), row[u]);
-                }
+                for (int u = 0; u < DEPTH; u++)
+                    if (k + u * groups.count < count)
+                        softmax.add(logit[u], fast_exp(logit[u] - top), row[u]);
             }
         }
         for (int offset = lanes; offset < 32; offset *= 2) softmax.merge(softmax.across(offset));
 
-        const bool writes = inside && group == 0, first_of_head = column % dim == 0;
+        const bool writes = inside && groups.group == 0, first_of_head = column == head * dim;
         if (writes && piece.chunk >= 0) {
             A* const to = partial + (long long)piece.chunk * (TRAIN ? 2 : 1) * columns + column;
             store<A, VEC>(softmax.sum, to);
@@ -230,7 +228,7 @@ __global__ void __launch_bounds__(256, 2) gat_merge(
         theirs.sum_pos[0] = facts[other][4][lane];
         softmax.merge(theirs);
     }
-    if (TRAIN && column % dim == 0)
+    if (TRAIN && column == head * dim)
         lse[row * heads + head] = softmax.top + fast_log(softmax.mass);
     const long long to = row * columns + column;
     softmax.template write<T>(out + to, TRAIN ? c + to : nullptr);
@@ -251,12 +249,12 @@ __global__ void __launch_bounds__(128, 8) gat_backward_dst(
     wide<T>* __restrict__ facts, wide<T>* __restrict__ d_score_dst, long long num_items, int dim,
     int lanes, wide<T> slope) {
     using A = wide<T>;
-    const int lane = threadIdx.x % 32;
+    const Groups groups(lanes);
     const long long warp = (long long)blockIdx.x * WARPS + threadIdx.x / 32;
-    const long long item = warp * (32 / lanes) + lane / lanes;
+    const long long item = warp * groups.count + groups.group;
     A with_out = 0, with_c = 0;
     if (item < num_items)
-        for (int column = lane % lanes * VEC; column < dim; column += lanes * VEC) {
+        for (int column = groups.member * VEC; column < dim; column += lanes * VEC) {
             const long long at = item * dim + column;
             const Vector<T, VEC> x = load<VEC>(g + at), y = load<VEC>(out + at), z = load<VEC>(c + at);
 #pragma unroll
@@ -265,11 +263,9 @@ __global__ void __launch_bounds__(128, 8) gat_backward_dst(
                 with_c += x.get(i) * z.get(i);
             }
         }
-    for (int offset = 1; offset < lanes; offset *= 2) {
-        with_out += __shfl_xor_sync(FULL, with_out, offset);
-        with_c += __shfl_xor_sync(FULL, with_c, offset);
-    }
-    if (item >= num_items || lane % lanes > 0) return;
+    with_out = groups.sum_of_lanes(with_out);
+    with_c = groups.sum_of_lanes(with_c);
+    if (item >= num_items || groups.member > 0) return;
     const A row[4] = {score_dst[item], lse[item], with_out, 0};
     store<A, 4>(row, facts + item * 4);
     d_score_dst[item] = (1 - slope) * with_c;
@@ -299,14 +295,15 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 6>) gat_backward_src(
             indptr, chunk_row, chunk_begin, chunk_end, num_rows, num_chunks, chunk, piece))
         return;
     const Coins coins(drop_below, seed, device_seed);
-    const int lane = threadIdx.x % 32, group = lane / lanes, groups = 32 / lanes;
-    const int columns = heads * dim;
+    const Groups groups(lanes);
+    const int lane = threadIdx.x % 32, columns = heads * dim;
     A d_score = 0;  // of the head whose number is the lane's
     for (int first = 0; first < columns; first += lanes * VEC) {
-        const int column = first + lane % lanes * VEC;
+        const int column = first + groups.member * VEC;
         const bool inside = column < columns;
-        const int head = inside ? column / dim : 0;
+        const int head = inside && heads > 1 ? column / dim : 0;
         const A own_score = score_src[(long long)piece.row * heads + head];
+        const T* const g_column = g + (inside ? column : 0);
         A sum[VEC] = {}, tilted[VEC] = {};  // of alpha g; and times the slope at the logit
         A dots = 0;                         // of alpha <g, out> times the slope at the logit
 #pragma unroll 1
@@ -315,61 +312,55 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 6>) gat_backward_src(
             const int count = next_columns<DROP, false>(
                 indices + piece.begin + done, piece.row, piece.count - done, coins, lane, own);
 #pragma unroll 1
-            for (int k = group; k - group < count; k += DEPTH * groups) {
+            for (int k = groups.group; k - groups.group < count; k += DEPTH * groups.count) {
                 int from[DEPTH];
-                take_turns(own, k, groups, from);
+                groups.take_turns(own, k, from);
                 Vector<T, VEC> row[DEPTH];
                 Vector<A, 4> fact[DEPTH];
 #pragma unroll
-                for (int u = 0; u < DEPTH; u++) {
-                    const long long i = from[u];
-                    const bool live = k + u * groups < count;
-                    row[u] = load_if<T, VEC>(inside && live, g + i * columns + column);
-                    fact[u] = load_if<A, 4>(live, facts + (i * heads + head) * 4);
-                }
-#pragma unroll
-                for (int u = 0; u < DEPTH; u++) {
-                    const A sum_of_scores = fact[u].at[0] + own_score;
-                    const A steepness = sum_of_scores > 0 ? A(1) : slope;
-                    const A rise = steepness * sum_of_scores - fact[u].at[1];  // > 0 by rounding
-                    const bool live = k + u * groups < count;
-                    const A alpha = live ? fast_exp(rise < 0 ? rise : A(0)) : A(0);
-                    const A alpha_tilted = steepness * alpha;
-                    dots += alpha_tilted * fact[u].at[2];
-#pragma unroll
-                    for (int i = 0; i < VEC; i++) {
-                        const A value = row[u].get(i);
-                        sum[i] += alpha * value;
-                        tilted[i] += alpha_tilted * value;
+                for (int u = 0; u < DEPTH; u++)
+                    if (k + u * groups.count < count) {
+                        row[u] = load<VEC>(row_at(g_column, from[u], columns * sizeof(T)));
+                        fact[u] = load<4>(row_at(facts + head * 4, from[u], heads * 4 * sizeof(A)));
                     }
-                }
+#pragma unroll
+                for (int u = 0; u < DEPTH; u++)
+                    if (k + u * groups.count < count) {
+                        const A scores = fact[u].at[0] + own_score, steepness = scores > 0 ? A(1) : slope;
+                        // Above 0 by rounding only.
+                        const A rise = -larger(A(0), fact[u].at[1] - steepness * scores);
+                        const A alpha = fast_exp(rise), alpha_tilted = steepness * alpha;
+                        dots += alpha_tilted * fact[u].at[2];
+#pragma unroll
+                        for (int i = 0; i < VEC; i++) {
+                            const A value = row[u].get(i);
+                            sum[i] += alpha * value;
+                            tilted[i] += alpha_tilted * value;
+                        }
+                    }
             }
         }
-        for (int offset = lanes; offset < 32; offset *= 2) {
-            dots += __shfl_xor_sync(FULL, dots, offset);
+        dots = groups.sum_of_groups(dots);
 #pragma unroll
-            for (int i = 0; i < VEC; i++) {
-                sum[i] += __shfl_xor_sync(FULL, sum[i], offset);
-                tilted[i] += __shfl_xor_sync(FULL, tilted[i], offset);
-            }
+        for (int i = 0; i < VEC; i++) {
+            sum[i] = groups.sum_of_groups(sum[i]);
+            tilted[i] = groups.sum_of_groups(tilted[i]);
         }
 
         A part = 0;  // of <h, tilted> - dots; the dots count once a head
         if (inside) {
             const Vector<T, VEC> own_row = load<VEC>(h + (long long)piece.row * columns + column);
-            if (column % dim == 0) part = -dots;
+            if (column == head * dim) part = -dots;
 #pragma unroll
             for (int i = 0; i < VEC; i++) part += own_row.get(i) * tilted[i];
-            if (group == 0 && piece.chunk >= 0)
+            if (groups.group == 0 && piece.chunk >= 0)
                 store<A, VEC>(sum, partial + (long long)piece.chunk * columns + column);
-            if (group == 0 && piece.chunk < 0)
+            if (groups.group == 0 && piece.chunk < 0)
                 store<T, VEC>(sum, d_h + (long long)piece.row * columns + column);
         }
         const int past = first + lanes * VEC < columns ? first + lanes * VEC : columns;
         for (int of = first / dim; of <= (past - 1) / dim; of++) {  // the heads of this tile
-            A total = inside && head == of ? part : A(0);
-            for (int offset = 1; offset < lanes; offset *= 2)
-                total += __shfl_xor_sync(FULL, total, offset);
+            const A total = groups.sum_of_lanes(inside && head == of ? part : A(0));
             if (lane == of) d_score += total;
         }
     }
@@ -397,8 +388,8 @@ __global__ void __launch_bounds__(128, 8) attention(
         const A own_score = score_dst[row * heads + head];
         Softmax<A, 1, false> softmax;
         for (long long e = begin + threadIdx.x; e < end; e += blockDim.x) {
-            A logit = own_score + score_src[(long long)indices[e] * heads + head];
-            if (!(logit > 0)) logit *= slope;
+            const A logit = leaky_relu(
+                own_score + score_src[(long long)indices[e] * heads + head], slope);
             if (logit > softmax.top) softmax.raise(logit);
             softmax.mass += fast_exp(logit - softmax.top);
         }
@@ -417,8 +408,8 @@ __global__ void __launch_bounds__(128, 8) attention(
             row_softmax.merge(theirs);
         }
         for (long long e = begin + threadIdx.x; e < end; e += blockDim.x) {
-            A logit = own_score + score_src[(long long)indices[e] * heads + head];
-            if (!(logit > 0)) logit *= slope;
+            const A logit = leaky_relu(
+                own_score + score_src[(long long)indices[e] * heads + head], slope);
             alpha[e * heads + head] = fast_exp(logit - row_softmax.top) / row_softmax.mass;
         }
     }

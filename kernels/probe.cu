@@ -20,40 +20,44 @@ extern "C" __global__ void copy(
 //   sums  (ceil(num_gathers / per_warp), row_floats) float32, out
 //
 // Mapping: lanes that a row does not need read another row at the same time.
-extern "C" __global__ void __launch_bounds__(128, 8) gather(
+extern "C" __global__ void __launch_bounds__(128, BLOCKS<float>) gather(
     const float* __restrict__ x, const int* __restrict__ rows, float* __restrict__ sums,
     long long num_gathers, int row_floats, int per_warp) {
-    constexpr int DEPTH = 8;
-    const int lane = threadIdx.x % 32;
     const long long warp = (long long)blockIdx.x * WARPS + threadIdx.x / 32;
     const long long begin = warp * per_warp;
     if (begin >= num_gathers) return;
-    const long long end = begin + per_warp < num_gathers ? begin + per_warp : num_gathers;
+    const int all = num_gathers - begin < per_warp ? (int)(num_gathers - begin) : per_warp;
     int lanes = 32;
     while (lanes > 1 && lanes / 2 * 4 >= row_floats) lanes /= 2;
-    const int groups = 32 / lanes;
+    const Groups groups(lanes);
     for (int first = 0; first < row_floats; first += lanes * 4) {
-        const int column = first + lane % lanes * 4;
+        const int column = first + groups.member * 4, lane = threadIdx.x % 32;
         const bool inside = column < row_floats;
         float sum[4] = {};
-        for (long long e = begin + lane / lanes; e < end; e += DEPTH * groups) {
-            Vector<float, 4> row[DEPTH];
+#pragma unroll 1
+        for (int done = 0; done < all; done += 32) {
+            const int count = all - done < 32 ? all - done : 32;
+            const int own = lane < count ? rows[begin + done + lane] : 0;
+#pragma unroll 1
+            for (int k = groups.group; k - groups.group < count; k += DEPTH * groups.count) {
+                int from[DEPTH];
+                groups.take_turns(own, k, from);
+                Vector<float, 4> row[DEPTH];
 #pragma unroll
-            for (int u = 0; u < DEPTH; u++) {
-                const long long at = e + u * groups;
-                const bool wanted = inside && at < end;
-                row[u] = load_if<float, 4>(
-                    wanted, x + (wanted ? (long long)rows[at] * row_floats + column : 0));
+                for (int u = 0; u < DEPTH; u++)
+                    if (k + u * groups.count < count)
+                        row[u] = load<4>(
+                            row_at(x + (inside ? column : 0), from[u], row_floats * sizeof(float)));
+#pragma unroll
+                for (int u = 0; u < DEPTH; u++)
+                    if (k + u * groups.count < count)
+#pragma unroll
+                        for (int i = 0; i < 4; i++) sum[i] += row[u].get(i);
             }
-#pragma unroll
-            for (int u = 0; u < DEPTH; u++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) sum[i] += row[u].get(i);
         }
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-            for (int offset = lanes; offset < 32; offset *= 2)
-                sum[i] += __shfl_xor_sync(FULL, sum[i], offset);
-        if (inside && lane < lanes) store<float, 4>(sum, sums + warp * row_floats + column);
+        for (int i = 0; i < 4; i++) sum[i] = groups.sum_of_groups(sum[i]);
+        if (inside && groups.group == 0)
+            store<float, 4>(sum, sums + warp * row_floats + column);
     }
 }

@@ -21,16 +21,17 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 5>) edge_dot(
     const long long* __restrict__ dst, T* __restrict__ out, long long num_pairs,
     long long num_src, long long num_dst, int dim, int lanes) {
     using A = wide<T>;
-    const int lane = threadIdx.x % 32, group = lane / lanes, groups = 32 / lanes;
+    const Groups groups(lanes);
+    const int row_bytes = dim * sizeof(T);
     const long long warp = (long long)blockIdx.x * WARPS + threadIdx.x / 32;
-    const long long begin = warp * DEPTH * groups;
-    if (begin >= num_pairs) return;
+    const long long begin = warp * DEPTH * groups.count + groups.group;
+    if (warp * DEPTH * groups.count >= num_pairs) return;
 
     int i[DEPTH], j[DEPTH];  // i is -1 if one is out of range
     A sum[DEPTH] = {};
 #pragma unroll
     for (int u = 0; u < DEPTH; u++) {
-        const long long pair = begin + u * groups + group;
+        const long long pair = begin + u * groups.count;
         const long long from = pair < num_pairs ? src[pair] : -1;
         const long long to = pair < num_pairs ? dst[pair] : -1;
         const bool good = from >= 0 && from < num_src && to >= 0 && to < num_dst;
@@ -38,24 +39,25 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 5>) edge_dot(
         j[u] = (int)to;
     }
 #pragma unroll 1
-    for (int column = lane % lanes * VEC; column < dim; column += lanes * VEC) {
+    for (int column = groups.member * VEC; column < dim; column += lanes * VEC) {
         Vector<T, VEC> x[DEPTH], y[DEPTH];
 #pragma unroll
-        for (int u = 0; u < DEPTH; u++) {
-            x[u] = load_if<T, VEC>(i[u] >= 0, z_src + (long long)i[u] * dim + column);
-            y[u] = load_if<T, VEC>(i[u] >= 0, z_dst + (long long)j[u] * dim + column);
-        }
+        for (int u = 0; u < DEPTH; u++)
+            if (i[u] >= 0) {
+                x[u] = load<VEC>(row_at(z_src + column, i[u], row_bytes));
+                y[u] = load<VEC>(row_at(z_dst + column, j[u], row_bytes));
+            }
 #pragma unroll
         for (int u = 0; u < DEPTH; u++)
+            if (i[u] >= 0)
 #pragma unroll
-            for (int k = 0; k < VEC; k++) sum[u] += x[u].get(k) * y[u].get(k);
+                for (int k = 0; k < VEC; k++) sum[u] += x[u].get(k) * y[u].get(k);
     }
 #pragma unroll
     for (int u = 0; u < DEPTH; u++) {
-        for (int offset = 1; offset < lanes; offset *= 2)
-            sum[u] += __shfl_xor_sync(FULL, sum[u], offset);
-        const long long pair = begin + u * groups + group;
-        const A nothing = __int_as_float(0x7fffffff);  // NaN
-        if (lane % lanes == 0 && pair < num_pairs) out[pair] = narrow<T>(i[u] >= 0 ? sum[u] : nothing);
+        const A total = groups.sum_of_lanes(sum[u]), nothing = __int_as_float(0x7fffffff);  // NaN
+        const long long pair = begin + u * groups.count;
+        if (groups.member == 0 && pair < num_pairs)
+            out[pair] = narrow<T>(i[u] >= 0 ? total : nothing);
     }
 }

@@ -33,10 +33,12 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 7>) spmm(
     if (!find_piece(
             indptr, chunk_row, chunk_begin, chunk_end, num_rows, num_chunks, chunk, piece))
         return;
-    const int lane = threadIdx.x % 32, group = lane / lanes, groups = 32 / lanes;
+    const Groups groups(lanes);
+    const int lane = threadIdx.x % 32, row_bytes = columns * sizeof(T);
     for (int first = 0; first < columns; first += lanes * VEC) {
-        const int column = first + lane % lanes * VEC;
+        const int column = first + groups.member * VEC;
         const bool inside = column < columns;
+        const T* const x_column = x + (inside ? column : 0);
         A sum[VEC] = {};
 #pragma unroll 1
         for (int done = 0; done < piece.count; done += 32) {
@@ -47,29 +49,26 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 7>) spmm(
             if (lane < count && edge_weight) own_weight *= edge_weight[next];
             if (lane < count && scale_src) own_weight *= scale_src[own];
 #pragma unroll 1
-            for (int k = group; k - group < count; k += DEPTH * groups) {
+            for (int k = groups.group; k - groups.group < count; k += DEPTH * groups.count) {
                 int from[DEPTH];
                 A weight[DEPTH];
-                take_turns(own, k, groups, from);
+                groups.take_turns(own, k, from);
                 Vector<T, VEC> row[DEPTH];
 #pragma unroll
                 for (int u = 0; u < DEPTH; u++)
-                    row[u] = load_if<T, VEC>(
-                        inside && k + u * groups < count,
-                        x + (long long)from[u] * columns + column);
-                take_turns(own_weight, k, groups, weight);
+                    if (k + u * groups.count < count)
+                        row[u] = load<VEC>(row_at(x_column, from[u], row_bytes));
+                groups.take_turns(own_weight, k, weight);
 #pragma unroll
                 for (int u = 0; u < DEPTH; u++)
+                    if (k + u * groups.count < count)
 #pragma unroll
-                    for (int i = 0; i < VEC; i++)
-                        sum[i] += (k + u * groups < count ? weight[u] : A(0)) * row[u].get(i);
+                        for (int i = 0; i < VEC; i++) sum[i] += weight[u] * row[u].get(i);
             }
         }
 #pragma unroll
-        for (int i = 0; i < VEC; i++)
-            for (int offset = lanes; offset < 32; offset *= 2)
-                sum[i] += __shfl_xor_sync(FULL, sum[i], offset);
-        const bool writes = inside && group == 0;
+        for (int i = 0; i < VEC; i++) sum[i] = groups.sum_of_groups(sum[i]);
+        const bool writes = inside && groups.group == 0;
         if (writes && piece.chunk >= 0)
             store<A, VEC>(sum, partial + (long long)piece.chunk * columns + column);
         if (writes && piece.chunk < 0) {

@@ -158,22 +158,24 @@ MISTAKES = {
     "a logit of zero counts as positive": (
         "gat.cu", "const A weight_pos = logit > 0", "const A weight_pos = logit >= 0"
     ),
-    "the slope is applied to all": ("gat.cu", "if (!(logit[u] > 0)) logit[u] *=", "logit[u] *="),
+    "the slope is applied to all": (
+        "gadkit.cuh", "return larger(x, slope * x);", "return slope * x;"
+    ),
     "a head reads its neighbor's score": (
-        "gat.cu", "score_src[j * heads + head] : A(0)", "score_src[j * heads] : A(0)"
+        "gat.cu", "row_at(score_src + head, from", "row_at(score_src, from"
     ),
     "groups of lanes are merged too late": (
         "gat.cu", "int offset = lanes; offset < 32; offset *= 2) softmax",
         "int offset = 2 * lanes; offset < 32; offset *= 2) softmax",
     ),
     "the dots are counted once a tile": (
-        "gat.cu", "if (column % dim == 0) part = -dots", "part = -dots"
+        "gat.cu", "if (column == head * dim) part = -dots", "part = -dots"
     ),
     "the second tile overwrites the first": (
         "gat.cu", "if (lane == of) d_score += total", "if (lane == of) d_score = total"
     ),
     "the gradient of the slope is left out": (
-        "gat.cu", "const A alpha_tilted = steepness * alpha", "const A alpha_tilted = alpha"
+        "gat.cu", "alpha_tilted = steepness * alpha;", "alpha_tilted = alpha;"
     ),
     "log-sum-exp forgets the maximum": (
         "gat.cu", "= softmax.top + fast_log(softmax.mass);\n            const", 
@@ -192,11 +194,11 @@ MISTAKES = {
         "spmm.cu", "narrow<T>(scale_dst ? scale_dst[row] * sum : sum)", "narrow<T>(sum)"
     ),
     "every group of lanes writes its own sum": (
-        "spmm.cu", "offset = lanes; offset < 32", "offset = lanes; offset < 16"
+        "gadkit.cuh", "offset = lanes; offset < 32", "offset = lanes; offset < 16"
     ),
-    "a pair's lanes are added up halfway": ("sddmm.cu", "offset < lanes;", "offset < lanes / 2;"),
+    "a pair's lanes are added up halfway": ("gadkit.cuh", "offset < lanes;", "offset < lanes / 2;"),
     "the last pairs are left out": (
-        "sddmm.cu", "if (begin >= num_pairs)", "if (begin + 8 >= num_pairs)"
+        "sddmm.cu", "groups.count >= num_pairs)", "groups.count + 8 >= num_pairs)"
     ),
 }  # fmt: skip
 # In the order in which they are tried: the cheap ones that catch most come first.

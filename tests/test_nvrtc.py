@@ -21,7 +21,7 @@ IN_FLIGHT = {
     "gat_backward_dst": (3, 0),
     "gat_backward_src": (4, 3),  # the others: facts of edges, which are used first, and a row of h
     "copy": (1, 0),
-    "gather": (8, 0),
+    "gather": (4, 0),
 }
 LOCAL_OR_ATOMIC = {"LDL", "STL", "ATOM", "ATOMG", "ATOMS", "RED", "REDG"}
 
