@@ -530,7 +530,9 @@ def bandwidth_bars(
     return ax
 
 
-def rates_by_shape(axes: Mapping[str, Axes], cases: Sequence[Mapping], *, copy: float) -> None:
+def rates_by_shape(
+    axes: Mapping[str, Axes], cases: Sequence[Mapping], *, copy: float
+) -> Mapping[str, Axes]:
     """Draw the memory rates that benchmarks/gpu.py measured, beside what the machine can do.
 
     An ax shows one operation: a row for each shape of graph, in it a bar for each dtype. The mark
@@ -543,6 +545,9 @@ def rates_by_shape(axes: Mapping[str, Axes], cases: Sequence[Mapping], *, copy: 
         cases: of a result file, one for each operation, shape and dtype, with the keys "op",
             "shape", "dtype", "rate" (in GB/s) and "of_gather".
         copy: rate of a copy in GB/s.
+
+    Returns:
+        The axes.
 
     Raises:
         ValueError: no case of these operations.
@@ -570,6 +575,7 @@ def rates_by_shape(axes: Mapping[str, Axes], cases: Sequence[Mapping], *, copy: 
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     figure = next(iter(axes.values())).figure
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=len(handles))
+    return axes
 
 
 def _marked_bar(ax: Axes, y: float, height: float, case: Mapping | None, **style) -> None:

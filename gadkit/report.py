@@ -26,6 +26,7 @@ from pathlib import Path
 
 from gadkit import __version__, store
 from gadkit.marketplace import PLANTED
+from gadkit.timing import RESULTS
 
 ROOT = Path(__file__).parents[1]
 DATASET_INPUTS = [*store.raw_files(), store.GRAPH, PLANTED]  # the rest are results
@@ -274,10 +275,11 @@ def _hash_file(path: Path) -> str:
 
 
 def _hash_surroundings(dataset: Path) -> str:
-    """Hash what all notebooks depend on: dataset, package, kernels, libraries, settings."""
+    """Hash what all notebooks depend on: dataset, package, kernels, libraries, settings, and the
+    committed results, which one of them shows."""
     package = Path(__file__).parent
     files = [dataset / name for name in DATASET_INPUTS]
-    files += [*package.rglob("*.py"), *(ROOT / "kernels").glob("*")]
+    files += [*package.rglob("*.py"), *(ROOT / "kernels").glob("*"), *RESULTS.glob("*.json")]
     digests = []
     for path in sorted(path for path in files if path.is_file()):
         digests.append(f"{path.name} {_hash_file(path)}")

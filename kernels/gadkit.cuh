@@ -154,9 +154,9 @@ struct Groups {
           group(threadIdx.x % 32 >> (__ffs(lanes) - 1)),
           member(threadIdx.x & (lanes - 1)) {}
 
-    // Hand round what the lanes of a warp hold, for the next N edges of the caller's group: those in
-    // the lanes `at`, `at` + count, ... modulo 32. All at once, because a shuffle between two loads
-    // would keep the second one waiting.
+    // Hand round what the lanes of a warp hold, for the next N edges of the caller's group: those
+    // in the lanes `at`, `at` + count, ... modulo 32. All at once, because a shuffle between two
+    // loads would keep the second one waiting.
     template <typename X, int N>
     __device__ __forceinline__ void take_turns(X own, int at, X (&of)[N]) const {
 #pragma unroll

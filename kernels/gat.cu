@@ -27,8 +27,14 @@
 // far. The sums _pos are over edges with a positive logit only, for the gradient of LeakyReLU.
 template <typename A, int VEC, bool TRAIN>
 struct Softmax {
-    A top = LOWEST, mass = 0, mass_pos = 0;
-    A sum[VEC] = {}, sum_pos[TRAIN ? VEC : 1] = {};
+    A top, mass, mass_pos;
+    A sum[VEC], sum_pos[TRAIN ? VEC : 1];
+
+    static __device__ __forceinline__ Softmax of_nothing() {
+        Softmax empty = {};
+        empty.top = LOWEST;
+        return empty;
+    }
 
     __device__ __forceinline__ void scale(A factor) {
         mass *= factor;
@@ -71,7 +77,7 @@ struct Softmax {
 
     // The same of the lane whose number differs by `offset`.
     __device__ __forceinline__ Softmax across(int offset) const {
-        Softmax other;
+        Softmax other = *this;
         other.top = __shfl_xor_sync(FULL, top, offset);
         other.mass = __shfl_xor_sync(FULL, mass, offset);
         if constexpr (TRAIN) other.mass_pos = __shfl_xor_sync(FULL, mass_pos, offset);
@@ -127,7 +133,7 @@ __global__ void __launch_bounds__(128, BLOCKS<T, TRAIN ? 6 : 8>) gat_forward(
         const int head = inside && heads > 1 ? column / dim : 0;
         const A own_score = score_dst[(long long)piece.row * heads + head];
         const T* const h_column = h + (inside ? column : 0);
-        Softmax<A, VEC, TRAIN> softmax;
+        auto softmax = Softmax<A, VEC, TRAIN>::of_nothing();
 #pragma unroll 1
         for (int done = 0; done < piece.count; done += 32) {
             int own;
@@ -166,10 +172,10 @@ __global__ void __launch_bounds__(128, BLOCKS<T, TRAIN ? 6 : 8>) gat_forward(
             store<A, VEC>(softmax.sum, to);
             if constexpr (TRAIN) store<A, VEC>(softmax.sum_pos, to + columns);
             if (first_of_head) {
-                A* const facts = state + ((long long)piece.chunk * heads + head) * 3;
-                facts[0] = softmax.top;
-                facts[1] = softmax.mass;
-                facts[2] = softmax.mass_pos;
+                A* const of = state + ((long long)piece.chunk * heads + head) * 3;
+                of[0] = softmax.top;
+                of[1] = softmax.mass;
+                of[2] = softmax.mass_pos;
             }
         }
         if (writes && piece.chunk < 0) {
@@ -193,41 +199,24 @@ __global__ void __launch_bounds__(256, 2) gat_merge(
     T* __restrict__ out, wide<T>* __restrict__ lse, T* __restrict__ c, int chunk, int heads,
     int dim) {
     using A = wide<T>;
-    __shared__ A facts[MERGERS][5][32];
+    __shared__ Softmax<A, 1, TRAIN> of_warp[MERGERS][32];
     long long row;
     int num_chunks;
     if (!first_chunk(indptr, chunk_row, chunk, row, num_chunks)) return;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, columns = heads * dim;
     const int column = blockIdx.y * 32 + lane;
     const int head = column < columns ? column / dim : 0;
-    Softmax<A, 1, TRAIN> softmax;
+    auto softmax = Softmax<A, 1, TRAIN>::of_nothing();
     for (int k = warp; k < num_chunks && column < columns; k += MERGERS) {
-        const A* const from = partial + (long long)(blockIdx.x + k) * (TRAIN ? 2 : 1) * columns + column;
-        const A* const of = state + ((long long)(blockIdx.x + k) * heads + head) * 3;
-        Softmax<A, 1, TRAIN> one;
-        one.top = of[0];
-        one.mass = of[1];
-        one.mass_pos = of[2];
-        one.sum[0] = from[0];
-        if constexpr (TRAIN) one.sum_pos[0] = from[columns];
-        softmax.merge(one);
+        const long long at = blockIdx.x + k;
+        const A* const from = partial + at * (TRAIN ? 2 : 1) * columns + column;
+        const A* const of = state + (at * heads + head) * 3;
+        softmax.merge({of[0], of[1], of[2], {from[0]}, {TRAIN ? from[columns] : A(0)}});
     }
-    facts[warp][0][lane] = softmax.top;
-    facts[warp][1][lane] = softmax.mass;
-    facts[warp][2][lane] = softmax.mass_pos;
-    facts[warp][3][lane] = softmax.sum[0];
-    facts[warp][4][lane] = softmax.sum_pos[0];
+    of_warp[warp][lane] = softmax;
     __syncthreads();
     if (warp > 0 || column >= columns) return;
-    for (int other = 1; other < MERGERS; other++) {
-        Softmax<A, 1, TRAIN> theirs;
-        theirs.top = facts[other][0][lane];
-        theirs.mass = facts[other][1][lane];
-        theirs.mass_pos = facts[other][2][lane];
-        theirs.sum[0] = facts[other][3][lane];
-        theirs.sum_pos[0] = facts[other][4][lane];
-        softmax.merge(theirs);
-    }
+    for (int other = 1; other < MERGERS; other++) softmax.merge(of_warp[other][lane]);
     if (TRAIN && column == head * dim)
         lse[row * heads + head] = softmax.top + fast_log(softmax.mass);
     const long long to = row * columns + column;
@@ -256,7 +245,8 @@ __global__ void __launch_bounds__(128, 8) gat_backward_dst(
     if (item < num_items)
         for (int column = groups.member * VEC; column < dim; column += lanes * VEC) {
             const long long at = item * dim + column;
-            const Vector<T, VEC> x = load<VEC>(g + at), y = load<VEC>(out + at), z = load<VEC>(c + at);
+            const Vector<T, VEC> x = load<VEC>(g + at);
+            const Vector<T, VEC> y = load<VEC>(out + at), z = load<VEC>(c + at);
 #pragma unroll
             for (int i = 0; i < VEC; i++) {
                 with_out += x.get(i) * y.get(i);
@@ -326,10 +316,11 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 6>) gat_backward_src(
 #pragma unroll
                 for (int u = 0; u < DEPTH; u++)
                     if (k + u * groups.count < count) {
-                        const A scores = fact[u].at[0] + own_score, steepness = scores > 0 ? A(1) : slope;
-                        // Above 0 by rounding only.
-                        const A rise = -larger(A(0), fact[u].at[1] - steepness * scores);
-                        const A alpha = fast_exp(rise), alpha_tilted = steepness * alpha;
+                        const A scores = fact[u].at[0] + own_score;
+                        const A steepness = scores > 0 ? A(1) : slope;
+                        const A rise = steepness * scores - fact[u].at[1];
+                        const A alpha = fast_exp(rise > 0 ? A(0) : rise);  // above by rounding only
+                        const A alpha_tilted = steepness * alpha;
                         dots += alpha_tilted * fact[u].at[2];
 #pragma unroll
                         for (int i = 0; i < VEC; i++) {
@@ -381,12 +372,11 @@ __global__ void __launch_bounds__(128, 8) attention(
     const long long* __restrict__ indptr, const int* __restrict__ indices,
     const A* __restrict__ score_src, const A* __restrict__ score_dst, A* __restrict__ alpha,
     int heads, A slope) {
-    __shared__ A tops[WARPS], masses[WARPS];
+    __shared__ Softmax<A, 1, false> of_warp[WARPS];
     const long long row = blockIdx.x, begin = indptr[row], end = indptr[row + 1];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     for (int head = 0; head < heads; head++) {
         const A own_score = score_dst[row * heads + head];
-        Softmax<A, 1, false> softmax;
+        auto softmax = Softmax<A, 1, false>::of_nothing();
         for (long long e = begin + threadIdx.x; e < end; e += blockDim.x) {
             const A logit = leaky_relu(
                 own_score + score_src[(long long)indices[e] * heads + head], slope);
@@ -395,22 +385,14 @@ __global__ void __launch_bounds__(128, 8) attention(
         }
         for (int offset = 1; offset < 32; offset *= 2) softmax.merge(softmax.across(offset));
         __syncthreads();  // until now the numbers of the head before were being read
-        if (lane == 0) {
-            tops[warp] = softmax.top;
-            masses[warp] = softmax.mass;
-        }
+        if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = softmax;
         __syncthreads();
-        Softmax<A, 1, false> row_softmax;
-        for (int other = 0; other < WARPS; other++) {
-            Softmax<A, 1, false> theirs;
-            theirs.top = tops[other];
-            theirs.mass = masses[other];
-            row_softmax.merge(theirs);
-        }
+        softmax = of_warp[0];
+        for (int other = 1; other < WARPS; other++) softmax.merge(of_warp[other]);
         for (long long e = begin + threadIdx.x; e < end; e += blockDim.x) {
             const A logit = leaky_relu(
                 own_score + score_src[(long long)indices[e] * heads + head], slope);
-            alpha[e * heads + head] = fast_exp(logit - row_softmax.top) / row_softmax.mass;
+            alpha[e * heads + head] = fast_exp(logit - softmax.top) / softmax.mass;
         }
     }
 }

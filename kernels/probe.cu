@@ -7,8 +7,8 @@
 // Copy in order: to[i] = from[i], 16 bytes at a time.
 extern "C" __global__ void copy(
     const float* __restrict__ from, float* __restrict__ to, long long num_vectors) {
-    const long long stride = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < num_vectors; i += stride)
+    const long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    for (long long i = first; i < num_vectors; i += (long long)gridDim.x * blockDim.x)
         *reinterpret_cast<Vector<float, 4>*>(to + 4 * i) = load<4>(from + 4 * i);
 }
 

@@ -7,7 +7,9 @@
 //   indices      (num_edges,) int32
 //   chunk_row, chunk_begin, chunk_end   (num_chunks,) int64; see gadkit.graph.RowPlan
 //   x            (num_src, columns) T
-//   edge_weight  (num_edges,) wide, scale_src (num_src,) wide, scale_dst (num_rows,) wide; null: ones
+//   edge_weight  (num_edges,) wide; null stands for ones, as it does for the scales
+//   scale_src    (num_src,) wide
+//   scale_dst    (num_rows,) wide
 //   out          (num_rows, columns) T, out; a row without edges is zero
 //   partial      (num_chunks, columns) wide, out; summed by sum_chunks
 //

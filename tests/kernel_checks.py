@@ -304,7 +304,7 @@ def gradcheck(device: str) -> None:
 
 def autocast(device: str) -> None:
     """Mixed precision: features as autocast makes them, gradients as GradScaler takes them."""
-    csr, kind = graph(device), torch.bfloat16 if device == "cpu" else torch.float16
+    csr, kind = graph(device), torch.float16
     x = randn(csr.num_src, 32, device=device)
     weights = [randn(32, size, device=device, seed=size) / 6 for size in (64, 2)]
 
@@ -315,7 +315,7 @@ def autocast(device: str) -> None:
             out = ops.gat_aggregate(
                 csr, h.view(-1, 2, 32), scores.contiguous(), scores[: csr.num_dst].contiguous()
             )
-            z = ops.spmm(csr, h) + out.flatten(1)
+            z = ops.spmm(csr, h, scale_dst=per_edge(csr).float()) + out.flatten(1)
             pairs = torch.arange(csr.num_dst, device=device)
             loss = ops.edge_dot(z, z, pairs, pairs.flip(0)).float().square().mean()
         scaler = torch.amp.GradScaler(device, init_scale=2.0**-4, enabled=enabled)
@@ -382,6 +382,7 @@ def capture(device: str) -> None:
         return [*outs, *torch.autograd.grad(sum(o.square().sum() for o in outs), inputs)]
 
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         step()
     torch.cuda.synchronize()
@@ -509,7 +510,10 @@ def _checks() -> Iterator[tuple]:
         name = f"gat_aggregate, heads {heads}, dim {dim}"
         options = {"heads": heads, "dim": dim, "dtype": torch.float32, "drop_edge": 0.0}
         yield name, functools.partial(gat, **options)
+    options = {"heads": 8, "dim": 128, "dtype": torch.bfloat16, "drop_edge": 0.5}
+    yield "gat_aggregate, heads 8, dim 128, bfloat16", functools.partial(gat, **options)
     yield "spmm, dim 1024", functools.partial(spmm, dim=1024, dtype=torch.float32, scaled=True)
+    yield "edge_dot, dim 1024", functools.partial(edge_dot, dim=1024, dtype=torch.float32)
     for slope in (0.0, 1.0):
         yield f"negative_slope {slope}", functools.partial(slopes, slope=slope)
     for heads, dtype in itertools.product((1, 4), (torch.float32, torch.float64)):

@@ -128,7 +128,7 @@ def test_instances_are_what_is_asked_for():
 def test_cuda_tensors_without_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     _cuda.cupy.cache_clear()
-    with pytest.raises(ImportError, match=r"need CuPy.*pip install 'cupy-cuda13x>=14'"):
+    with pytest.raises(ImportError, match=r"need CuPy.*pip install 'cupy-cuda13x>=14.2'"):
         _cuda.cupy()
 
 

@@ -282,6 +282,48 @@ def test_bandwidth_bars_without_ceilings(ax):
     assert ax.get_legend() is None and ax.get_xlim()[1] > 100
 
 
+def result_case(op, shape, dtype, rate, of_gather):
+    return {"op": op, "shape": shape, "dtype": dtype, "rate": rate, "of_gather": of_gather}
+
+
+def test_rates_by_shape(ax):
+    cases = [
+        result_case("spmm", "uniform", "float32", 1500.0, 0.75),
+        result_case("spmm", "uniform", "bfloat16", 1200.0, 0.8),
+        result_case("spmm", "star", "float32", 2200.0, 1.1),
+        result_case("edge_dot", "tiny", "float32", 9e9, 0.5),  # no ax for it
+    ]
+    assert plot.rates_by_shape({"spmm": ax}, cases, copy=2500.0) == {"spmm": ax}
+    assert [bar.get_width() for bar in ax.patches] == [1500, 2200, 1200]
+    marks = [lines.get_segments()[0] for lines in ax.collections]
+    np.testing.assert_allclose([mark[:, 0] for mark in marks], [[2000] * 2, [2000] * 2, [1500] * 2])
+    for bar, mark in zip(ax.patches, marks, strict=True):  # each on its own bar
+        assert bar.get_y() + bar.get_height() / 2 == pytest.approx(mark[:, 1].mean())
+    assert [round(bar.get_y() + bar.get_height() / 2) for bar in ax.patches] == [0, 1, 0]
+    assert [set(line.get_xdata()) for line in ax.lines] == [{2500}]
+    assert [text for text in texts(ax) if text] == ["75%", "110%", "80%", "not measured"]
+    assert yticks(ax) == ["uniform", "star"]
+    assert ax.get_title() == "spmm" and "GB/s" in ax.get_xlabel() and ax.get_xlim()[1] > 2500
+    (shared,) = ax.figure.legends
+    named = {text.get_text() for text in shared.get_texts()}
+    assert named == {"float32", "bfloat16", "gather of such rows", "copy, 2,500 GB/s"}
+
+
+def test_rates_by_shape_has_the_same_rows_and_scale_on_every_ax(ax):
+    other = ax.figure.add_subplot(2, 1, 2)
+    cases = [
+        result_case("spmm", "uniform", "float32", 1500.0, 0.75),
+        result_case("gat backward", "star", "bfloat16", 4000.0, 0.5),
+    ]
+    plot.rates_by_shape({"spmm": ax, "gat backward": other}, cases, copy=2500.0)
+    assert yticks(ax) == yticks(other) == ["uniform", "star"]
+    assert ax.get_xlim() == other.get_xlim() and ax.get_xlim()[1] > 8000
+    assert texts(ax).count("not measured") == texts(other).count("not measured") == 3
+    colors = [axes.patches[0].get_facecolor() for axes in (ax, other)]
+    assert colors[0] != colors[1]  # a dtype keeps its color
+    assert len(ax.figure.legends[0].get_texts()) == 4  # of all axes together
+
+
 @pytest.mark.parametrize(
     ("draw", "nothing"),
     [
@@ -294,6 +336,7 @@ def test_bandwidth_bars_without_ceilings(ax):
         (plot.attention_distribution, {"buys": []}),
         (plot.intervals, {}),
         (plot.bandwidth_bars, {}),
+        (lambda ax, cases: plot.rates_by_shape({"spmm": ax}, cases, copy=1.0), []),
         (lambda ax, xy: plot.embedding_map(ax, xy, np.zeros(0)), np.zeros((0, 2))),
     ],
 )

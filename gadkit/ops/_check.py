@@ -26,7 +26,6 @@ def check_tensor(
     Raises:
         TypeError: the dtype is not supported, or does not go with `like`.
         ValueError: the device, the shape or the memory layout is wrong.
-        ImportError: x is on a GPU and CuPy is not installed.
     """
     if x.dtype not in _cuda.TYPES:
         raise TypeError(f"{name} must be float32, float64, float16 or bfloat16, not {x.dtype}")
@@ -52,8 +51,6 @@ def check_tensor(
         raise ValueError(
             f"{name} is not contiguous (strides {x.stride()}); call .contiguous() on it first"
         )
-    if x.device.type == "cuda":
-        _cuda.cupy()
 
 
 def check_columns(x: Tensor, name: str) -> None:

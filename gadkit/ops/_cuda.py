@@ -175,6 +175,6 @@ def cupy():
         major = (torch.version.cuda or "13").split(".")[0]
         raise ImportError(
             "gadkit's operations on CUDA tensors need CuPy, which is not installed: "
-            f"pip install 'cupy-cuda{major}x>=14', or move the tensors with .cpu()"
+            f"pip install 'cupy-cuda{major}x>=14.2', or move the tensors with .cpu()"
         ) from error
     return cupy

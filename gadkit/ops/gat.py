@@ -75,11 +75,9 @@ def gat_aggregate(
     check_columns(h, "h")
     if heads and not 1 <= heads[0] <= _cuda.MAX_HEADS:
         raise ValueError(f"h has {heads[0]} heads; there may be 1 to {_cuda.MAX_HEADS}")
-    score_src, score_dst = _check_scores(csr, h, heads, score_src, score_dst)
+    score_src, score_dst = _check_scores(csr, h, heads, score_src, score_dst, negative_slope)
     if not 0 <= drop_edge < 1:
         raise ValueError(f"drop_edge must be in [0, 1), got {drop_edge}")
-    if not 0 <= negative_slope <= 1:
-        raise ValueError(f"negative_slope must be in [0, 1], got {negative_slope}")
     if isinstance(seed, Tensor) and (seed.dtype != torch.int64 or seed.numel() != 1):
         raise TypeError(f"seed must hold one int64, not {tuple(seed.shape)} {seed.dtype}")
     if isinstance(seed, Tensor) and seed.device != csr.device:
@@ -97,13 +95,21 @@ def gat_aggregate(
     return out if heads else out[:, 0]
 
 
-def _check_scores(csr: CSR, features: Tensor, heads: tuple, *scores: Tensor) -> list[Tensor]:
+def _check_scores(
+    csr: CSR,
+    features: Tensor,
+    heads: tuple,
+    score_src: Tensor,
+    score_dst: Tensor,
+    negative_slope: float,
+) -> tuple[Tensor, Tensor]:
     """Check both halves of the logits and return them in the dtype that they are computed in."""
-    for name, score, count in zip(
-        ("score_src", "score_dst"), scores, (csr.num_src, csr.num_dst), strict=True
-    ):
-        check_tensor(score, name, (count, *heads), csr.device, like=features)
-    return [score.to(_cuda.wide(features.dtype)) for score in scores]
+    check_tensor(score_src, "score_src", (csr.num_src, *heads), csr.device, like=features)
+    check_tensor(score_dst, "score_dst", (csr.num_dst, *heads), csr.device, like=features)
+    if not 0 <= negative_slope <= 1:
+        raise ValueError(f"negative_slope must be in [0, 1], got {negative_slope}")
+    dtype = _cuda.wide(features.dtype)
+    return score_src.to(dtype), score_dst.to(dtype)
 
 
 def keep_mask(csr: CSR, drop_edge: float, seed: int) -> Tensor:
@@ -141,7 +147,7 @@ def attention(
         As `gat_aggregate`.
     """
     heads = score_src.shape[1:]
-    scores = _check_scores(csr, score_src, heads, score_src, score_dst)
+    scores = _check_scores(csr, score_src, heads, score_src, score_dst, negative_slope)
     score_src, score_dst = (score.detach() for score in scores)
     if rows is not None:
         csr, score_dst = csr.select(rows), score_dst[rows]
