@@ -7,6 +7,7 @@ bytes.
 
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -185,19 +186,24 @@ def _epochs(
     checkpoint: Checkpoint, epochs: int, name: str, progress: bool
 ) -> Iterator[tuple[int, dict]]:
     """Yield (epoch, record to fill) for the epochs not done yet; show a bar, save now and then."""
-    from tqdm import tqdm
-
     done = checkpoint.restore()
-    with tqdm(total=epochs, initial=done, desc=name, unit="epoch", disable=not progress) as bar:
+    with _bar(total=epochs, initial=done, desc=name) if progress else nullcontext() as bar:
         for epoch in range(done + 1, epochs + 1):
             record = {"epoch": epoch}
             yield epoch, record
             checkpoint.history.append(record)
             if epoch % CHECKPOINT_EVERY == 0 or epoch == epochs:
                 checkpoint.save()
-            shown = {key: f"{value:.4f}" for key, value in record.items() if key != "epoch"}
-            bar.set_postfix(shown, refresh=False)
-            bar.update()
+            if bar:
+                shown = {key: f"{value:.4f}" for key, value in record.items() if key != "epoch"}
+                bar.set_postfix(shown, refresh=False)
+                bar.update()
+
+
+def _bar(**options):
+    from tqdm import tqdm
+
+    return tqdm(unit="epoch", **options)
 
 
 @dataclass
