@@ -169,11 +169,17 @@ def tiles(dim: int) -> tuple[int, int]:
 
 @functools.cache
 def spmm_kernel(dim: int):
-    """Make the kernel of diag(scale_dst) A diag(scale_src) x; an empty scale stands for ones."""
+    """Make the kernel of diag(scale_dst) A diag(scale_src) x, where edges may have weights.
+
+    An empty weight or scale stands for ones.
+    """
     width, count, chunk, sources = *tiles(dim), CHUNK, SOURCES
 
     @njit(cache=True, **FAST)
-    def kernel(first, last, task_ptr, begins, ends, rows, indices, x, scale_dst, scale_src, out):
+    def kernel(
+        first, last, task_ptr, begins, ends, rows, indices,
+        x, edge_weight, scale_dst, scale_src, out,
+    ):  # fmt: skip
         if sources < 0:
             return
         weight = np.ones(chunk, x.dtype)
@@ -181,9 +187,10 @@ def spmm_kernel(dim: int):
             begin, end = begins[piece], ends[piece]
             if end - begin > chunk:
                 end = begin
-            if len(scale_src):
-                for k in range(begin, end):
-                    weight[k - begin] = scale_src[indices[k]]
+            for k in range(begin, end if len(edge_weight) or len(scale_src) else begin):
+                weight[k - begin] = edge_weight[k] if len(edge_weight) else x.dtype.type(1)
+                if len(scale_src):
+                    weight[k - begin] *= scale_src[indices[k]]
             scale = scale_dst[piece] if len(scale_dst) else x.dtype.type(1)
             for tile in range(count):
                 offset = min(tile * width, dim - width)
@@ -367,16 +374,3 @@ def edge_dot_kernel(first, last, dim, block, z_src, z_dst, src, dst, out):
         for d in range(dim):
             total += z_src[a + d] * z_dst[b + d]
         out[e] = total
-
-
-@njit(cache=True, **FAST)
-def edge_dot_backward_kernel(first, last, dim, block, g, z, to, of, d_z):
-    """Add g * z[of] into d_z[to] for every pair; a task owns `block` columns of d_z."""
-    low, high = first * block, min(last * block, dim)
-    for e in range(len(g)):
-        ahead = min(e + AHEAD, len(g) - 1)
-        prefetch(zeros(1, z), z, of[ahead] * dim + low)
-        prefetch(zeros(1, z), d_z, to[ahead] * dim + low)
-        a, b = to[e] * dim, of[e] * dim
-        for d in range(low, high):
-            d_z[a + d] += g[e] * z[b + d]

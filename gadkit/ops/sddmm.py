@@ -8,17 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit.graph import CHUNK
+from gadkit.graph import CHUNK, CSR
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor
-from gadkit.ops._packed import Packed
-from gadkit.ops.spmm import weighted_sum
+from gadkit.ops._packed import Packed, pack
+from gadkit.ops.spmm import weighted_sum_cpu, weighted_sum_cuda
 
-PAIRS = 4096  # a task of the forward
-DEPTH = 4  # pairs that a group of lanes has in flight; as in sddmm.cu
-COLUMNS = (
-    32  # a task of the backward: two cache lines of float32, which the hardware fetches together
-)
+PAIRS = 4096  # a task of the forward on a CPU
+DEPTH = 4  # pairs that a group of lanes has in flight on a GPU; as in gadkit.cuh
 
 
 def edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
@@ -117,21 +114,22 @@ def _edge_dot_backward(g: Tensor, z: Tensor, to: Tensor, of: Tensor, num_rows: i
     """Return, for each of num_rows rows, the sum of g * z[of] over the pairs whose `to` is it."""
     if z.dtype in _cpu.HALVES:
         return _edge_dot_backward(g.float(), z.float(), to, of, num_rows).to(z.dtype)
-    d_z = z.new_zeros(num_rows, z.shape[1])
-    tasks = -(-z.shape[1] // COLUMNS)
-    ids = to.contiguous(), of.contiguous()
-    _cpu.run(_cpu.edge_dot_backward_kernel, tasks, z.shape[1], COLUMNS, g, z, *ids, d_z)
-    return d_z
+    indptr, columns, weight = _by_row(g, to, of, num_rows)
+    return weighted_sum_cpu(Packed(*pack(CSR(indptr, columns, len(z)))), z, weight)
 
 
 @_edge_dot_backward.register_kernel("cuda")
 def _edge_dot_backward_cuda(g, z, to, of, num_rows):
+    indptr, columns, weight = _by_row(g, to, of, num_rows)
+    columns = columns.clamp(0, max(0, len(z) - 1))  # ids of a CUDA graph are unchecked
+    return weighted_sum_cuda(_packed_on_device(indptr, columns), z, weight.to(_cuda.wide(z.dtype)))
+
+
+def _by_row(g: Tensor, to: Tensor, of: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sort pairs into the rows of a CSR, in their order; return indptr, indices and weights."""
     to, order = torch.sort(to, stable=True)
-    rows = torch.arange(num_rows + 1, device=z.device)
-    columns = of[order].clamp(0, max(0, len(z) - 1)).int()  # ids of a CUDA graph are unchecked
-    indptr = torch.searchsorted(to, rows)
-    weight = g[order].to(_cuda.wide(g.dtype))
-    return weighted_sum(_packed_on_device(indptr, columns), z, weight)
+    rows = torch.arange(num_rows + 1, device=to.device)
+    return torch.searchsorted(to, rows), of[order].int(), g[order]
 
 
 def _packed_on_device(indptr: Tensor, indices: Tensor) -> Packed:

@@ -75,13 +75,35 @@ def _spmm(
 ) -> Tensor:
     if x.dtype in _cpu.HALVES:
         return _spmm(csr, csr_t, x.float(), scale_dst, scale_src).to(x.dtype)
-    rows, kernel, ones = Packed(*csr), _cpu.spmm_kernel(x.shape[1]), x.new_empty(0)
-    scale_src = ones if scale_src is None else scale_src
+    return weighted_sum_cpu(Packed(*csr), x, None, scale_dst, scale_src)
+
+
+def weighted_sum_cpu(
+    rows: Packed,
+    x: Tensor,
+    edge_weight: Tensor | None,
+    scale_dst: Tensor | None = None,
+    scale_src: Tensor | None = None,
+) -> Tensor:
+    """Compute diag(scale_dst) A diag(scale_src) x, where the edges may have weights.
+
+    Args:
+        rows: a CSR.
+        x: (num_src, dim).
+        edge_weight: (num_edges,) of the dtype that x is summed in, like the scales.
+        scale_dst: (num_dst,).
+        scale_src: (num_src,).
+    """
+    ones = x.new_empty(0)
+    kernel = _cpu.spmm_kernel(x.shape[1])
+    edge_weight, scale, scale_src = (
+        ones if given is None else given for given in (edge_weight, scale_dst, scale_src)
+    )
     out = x.new_empty(len(rows.indptr) - 1, x.shape[1])
-    _cpu.run_rows(rows, kernel, x, ones if scale_dst is None else scale_dst, scale_src, out)
+    _cpu.run_rows(rows, kernel, x, edge_weight, scale, scale_src, out)
     if len(rows.long_row):
         partial = x.new_empty(len(rows.chunk_row), x.shape[1])
-        _cpu.run_chunks(rows, kernel, x, ones, scale_src, partial)
+        _cpu.run_chunks(rows, kernel, x, edge_weight, ones, scale_src, partial)
         long = _cpu.sum_chunks(rows, partial)
         out[rows.long_row] = long if scale_dst is None else long * scale_dst[rows.long_row, None]
     return out
@@ -89,25 +111,17 @@ def _spmm(
 
 @_spmm.register_kernel("cuda")
 def _spmm_cuda(csr, csr_t, x, scale_dst, scale_src):
-    return weighted_sum(Packed(*csr), x, None, scale_dst, scale_src)
+    return weighted_sum_cuda(Packed(*csr), x, None, scale_dst, scale_src)
 
 
-def weighted_sum(
+def weighted_sum_cuda(
     rows: Packed,
     x: Tensor,
     edge_weight: Tensor | None,
     scale_dst: Tensor | None = None,
     scale_src: Tensor | None = None,
 ) -> Tensor:
-    """Compute diag(scale_dst) A diag(scale_src) x on a GPU, where the edges may have weights.
-
-    Args:
-        rows: a CSR. A chunk_row of -1 marks a chunk that is none.
-        x: (num_src, dim).
-        edge_weight: (num_edges,) of the dtype that x is summed in, like the scales.
-        scale_dst: (num_dst,).
-        scale_src: (num_src,).
-    """
+    """Compute what `weighted_sum_cpu` does; a chunk_row of -1 marks a chunk that is none."""
     num_chunks, dim = len(rows.chunk_row), x.shape[1]
     out = x.new_empty(len(rows.indptr) - 1, dim)
     partial = x.new_empty(num_chunks, dim, dtype=_cuda.wide(x.dtype))
