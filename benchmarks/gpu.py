@@ -399,7 +399,14 @@ def machine(device: str) -> dict:
     }
 
 
-def measure_all(cases: list[Case], *, device: str, scale: float, budget: float) -> dict:
+def measure_all(
+    cases: list[Case],
+    *,
+    device: str,
+    scale: float,
+    budget: float,
+    keep: Callable[[dict], None] = lambda found: None,
+) -> dict:
     """Run the cases in order.
 
     Args:
@@ -407,12 +414,13 @@ def measure_all(cases: list[Case], *, device: str, scale: float, budget: float) 
         device: "cuda" or "cpu".
         scale: factor to the numbers of nodes and edges of all graphs.
         budget: seconds after which no case is begun, save those of the tiny graph.
+        keep: called after each case with what there is, lest a run that is killed leave nothing.
 
     Returns:
         What is written to the result file.
     """
     start = time.perf_counter()
-    found = {
+    described = {
         "format": timing.FORMAT,
         "machine": machine(device),
         "date": datetime.date.today().isoformat(),
@@ -423,6 +431,19 @@ def measure_all(cases: list[Case], *, device: str, scale: float, budget: float) 
         "budget": budget,
     }
     run, skipped = Run(device, scale), []
+
+    def found() -> dict:
+        gathers = [{"num_rows": n, "row_bytes": b, "rate": r} for (n, b), r in run.gathers.items()]
+        return described | {
+            "copy": run.copy,
+            "gather": gathers,
+            "cases": run.cases,
+            "skipped": skipped,
+            "failed": run.failed,
+            "goals": goals(run.cases),
+            "seconds": round(time.perf_counter() - start),
+        }
+
     for number, case in enumerate(cases, 1):
         elapsed = time.perf_counter() - start
         run.free()
@@ -441,10 +462,8 @@ def measure_all(cases: list[Case], *, device: str, scale: float, budget: float) 
             left = cases[number:]
             skipped += [{"case": str(case), "why": "the GPU takes no more work"} for case in left]
             break
-    gathers = [{"num_rows": n, "row_bytes": b, "rate": r} for (n, b), r in run.gathers.items()]
-    found |= {"copy": run.copy, "gather": gathers, "cases": run.cases}
-    found |= {"skipped": skipped, "failed": run.failed, "goals": goals(run.cases)}
-    return found | {"seconds": round(time.perf_counter() - start)}
+        keep(found())
+    return found()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -463,15 +482,21 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 1
     checks = kernel_checks.run(options.device)
-    found = measure_all(CASES, **{k: getattr(options, k) for k in ("device", "scale", "budget")})
-    found["checks"] = checks
+    out = options.out
+    if out is None and options.device == "cuda":
+        slug = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()).strip("-")
+        out = timing.RESULTS / f"{slug}.json"
+
+    def keep(found: dict) -> None:
+        if out:
+            write_json(out, found | {"checks": checks})
+
+    settings = {name: getattr(options, name) for name in ("device", "scale", "budget")}
+    found = measure_all(CASES, keep=keep, **settings)
+    keep(found)
     print(table(found))
-    if options.out is None and options.device == "cuda":
-        slug = re.sub(r"[^a-z0-9]+", "-", found["machine"]["name"].lower()).strip("-")
-        options.out = timing.RESULTS / f"{slug}.json"
-    if options.out:
-        write_json(options.out, found)
-        print(f"\nwritten: {options.out}")
+    if out:
+        print(f"\nwritten: {out}")
     return 1 if found["failed"] or checks["failed"] else 0
 
 

@@ -415,6 +415,23 @@ def test_command_writes_what_timing_reads(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "none").exists()
 
 
+def test_a_run_that_is_stopped_leaves_what_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu.kernel_checks, "run", lambda device: {"run": 0, "failed": []})
+    monkeypatch.setattr(gpu, "CASES", [Case("tiny", Spmm, QUICK), Case("tiny", Pairs, QUICK)])
+    measure = gpu.Run.case
+
+    def case(run, case):
+        if case.work is Pairs:
+            raise KeyboardInterrupt
+        measure(run, case)
+
+    monkeypatch.setattr(gpu.Run, "case", case)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main(["--device", "cpu", "--out", str(tmp_path / "part.json")])
+    (found,) = timing.committed_results(tmp_path)
+    assert [c["op"] for c in found["cases"]] == ["spmm"]
+
+
 def test_command_without_a_gpu_says_so(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.main([]) == 1
