@@ -477,7 +477,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.device == "cuda" and not torch.cuda.is_available():
         print(
             "torch sees no CUDA device here. `make test` checks the kernels without one; "
-            "--device cpu --scale 0.001 rehearses this run.",
+            "python benchmarks/gpu.py --device cpu --scale 0.001 rehearses this run.",
             file=sys.stderr,
         )
         return 1

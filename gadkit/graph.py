@@ -236,7 +236,21 @@ class CSR:
         return self
 
     def select(self, rows: Tensor) -> "CSR":
-        """Return the given rows, (num_rows,) int64, as a relation of their own, in that order."""
+        """Return the given rows as a relation of their own, in that order.
+
+        Args:
+            rows: (num_rows,) int64 in [0, num_dst); may repeat.
+
+        Raises:
+            TypeError: rows are not int64.
+            ValueError: a row is out of range.
+        """
+        if rows.dtype != torch.int64 or rows.dim() != 1:
+            raise TypeError(f"rows must be 1-D int64, not {tuple(rows.shape)} {rows.dtype}")
+        outside = (rows < 0) | (rows >= self.num_dst)
+        if outside.any():
+            at = int(outside.nonzero()[0])
+            raise ValueError(f"rows[{at}] is {int(rows[at])}, outside [0, {self.num_dst})")
         degrees = self.degrees()[rows]
         indptr = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
         edges = torch.arange(int(indptr[-1]), device=self.device)

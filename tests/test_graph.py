@@ -207,6 +207,13 @@ def test_select_by_hand():
     assert csr.indices.tolist() == [0, 1, 0, 0, 1]
     assert (csr.num_src, csr.num_dst) == (3, 4)
     assert three_nodes().select(torch.tensor([], dtype=torch.int64)).num_edges == 0
+    for rows, error, message in (
+        (torch.tensor([0, 3]), ValueError, r"rows\[1\] is 3, outside \[0, 3\)"),
+        (torch.tensor([-1]), ValueError, r"rows\[0\] is -1, outside \[0, 3\)"),
+        (torch.tensor([1.0]), TypeError, r"rows must be 1-D int64, not \(1,\) torch.float32"),
+    ):
+        with pytest.raises(error, match=message):
+            three_nodes().select(rows)
 
 
 def test_bad_edges():
