@@ -14,10 +14,7 @@ its neighbors and its degrees, 0.58 on its degrees alone. No single feature exce
 """
 
 import operator
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,7 +161,7 @@ def generate(
         label_rate = min(1.0, _REVIEWED / (counts[0] + counts[2]))
     _check(counts, base_rate, camouflage, label_noise, label_rate)
     streams = np.random.SeedSequence(operator.index(seed)).spawn(8)
-    with _appearing(Path(folder)) as partial:
+    with store.appearing(folder) as partial:
         stages = _stages(partial, counts, base_rate, camouflage, label_noise, label_rate, streams)
         _follow(stages, progress)
     return Path(folder)
@@ -210,33 +207,6 @@ def _follow(stages: Iterator[str], progress: bool) -> None:
         for stage in stages:
             bar.set_postfix_str(stage)
             bar.update()
-
-
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """Yield a temporary sibling, which becomes `folder` in one step if the block ends well."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists already: delete it or choose another folder")
-    target = folder.resolve()
-    partial = target.with_name(f".{os.getpid()}.{target.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        _sync(partial)
-        partial.rename(target)
-        _sync(target.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder durable; `store` has done so for the content of its files."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class _Pool:

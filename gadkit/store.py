@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import sys
 import zipfile
 import zlib
@@ -104,6 +105,38 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def appearing(folder: Path | str) -> Iterator[Path]:
+    """Yield a temporary sibling, which becomes `folder` in one step if the block ends well.
+
+    Raises:
+        FileExistsError: the folder holds something already.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists already: delete it or choose another folder")
+    target = folder.resolve()
+    partial = target.with_name(f".{os.getpid()}.{target.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        _sync(partial)
+        partial.rename(target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder durable; `store` has done so for the content of its files."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
