@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -190,25 +190,32 @@ class RawMarketplace:
     def sanitize(self) -> tuple[HeteroGraph, list[SanitizeReport]]:
         """Drop what points to the wrong node type; see `graph.sanitize`.
 
+        A type without nodes is left out together with its relation, and so are co-purchases where
+        there are none: no entry, or the users' self-loops alone, which are then dropped as well.
+
         Returns:
             The strict graph, rows sorted, and one report per relation.
 
         Raises:
-            ValueError: a column id is no node at all, or a relation has no edge left.
+            ValueError: a column id is no node at all, or a relation between two types that have
+                nodes has no edge left.
         """
         edges, reports = {}, []
         for name in RELATIONS:
             csr, report = self._sanitize(name)
-            edges[RELATIONS[name].edge_type] = csr
+            if report.kept:
+                edges[RELATIONS[name].edge_type] = csr
             reports.append(report)
-        x = {node_type: self.x[self.span(node_type)] for node_type in self.num_nodes}
+        num_nodes = {node_type: count for node_type, count in self.num_nodes.items() if count}
+        x = {node_type: self.x[self.span(node_type)] for node_type in num_nodes}
         with errors_about(self.folder):
-            return HeteroGraph(self.num_nodes, edges, x, self.labels), reports
+            return HeteroGraph(num_nodes, edges, x, self.labels), reports
 
     def _sanitize(self, name: str) -> tuple[CSR, SanitizeReport]:
         edge_type, rows, columns = RELATIONS[name]
         valid = self.span(columns)
-        with errors_about(self.folder / f"{name}_col_idx.bin"):
+        path = self.folder / f"{name}_col_idx.bin"
+        with errors_about(path):
             indptr, indices, report = sanitize(
                 *self.relations[name],
                 row_offset=self.span(rows).start,
@@ -217,15 +224,29 @@ class RawMarketplace:
                 total=self.total,
                 name=edge_type[1],
             )
-            if report.kept == 0:
-                raise ValueError(
-                    f"no edge between a {rows} and a {columns} is left after sanitizing; "
-                    f"dropped {report.dropped}"
-                )
         csr = CSR(indptr, indices, self.num_nodes[columns])
+        if rows == columns and torch.equal(csr.indices.long(), csr.dst()):
+            report = _without_loops(csr, report)
+        if report.kept == 0 and not self._may_be_empty(rows, columns, report):
+            raise ValueError(
+                f"{path}: no edge between a {rows} and a {columns} is left after sanitizing; "
+                f"dropped {report.dropped}"
+            )
         if rows != edge_type[2]:
             return csr.transpose(), report
         return csr if csr.is_sorted else csr.transpose().transpose(), report
+
+    def _may_be_empty(self, rows: str, columns: str, report: SanitizeReport) -> bool:
+        """Whether nothing but self-loops was dropped from a relation that need not have edges."""
+        absent = 0 in (self.num_nodes[rows], self.num_nodes[columns])
+        return (absent or rows == columns) and report.dropped["wrong_type"] == 0
+
+
+def _without_loops(csr: CSR, report: SanitizeReport) -> SanitizeReport:
+    """Report a relation of legal self-loops alone as one that holds nothing."""
+    emptied = report.rows_emptied + int((csr.degrees() > 0).sum())
+    dropped = report.dropped | {"self_loop": report.dropped["self_loop"] + csr.num_edges}
+    return replace(report, kept=0, dropped=dropped, rows_emptied=emptied)
 
 
 def read_raw(folder: Path | str) -> RawMarketplace:

@@ -227,11 +227,45 @@ def test_missing_file(tmp_path, name):
         store.read_raw(tmp_path)
 
 
-def test_a_type_without_edges(tmp_path):
-    """No sellers: the relation that would reach them is empty."""
+def no_sellers(**changed):
+    """Return the example without its seller, and relations in place of its own."""
+    raw = relations() | {"eps": (torch.tensor([0, 1, 2]), torch.tensor([3, 4]))} | changed
+    return NUM_NODES | {"seller": 0}, raw, features()[:5], LABELS[:2]
+
+
+@pytest.mark.parametrize("eps", [([0, 1, 2], [3, 4]), ([0, 0, 0], [])])
+def test_marketplace_without_sellers(tmp_path, eps):
+    eps = torch.tensor(eps[0]), torch.tensor(eps[1], dtype=torch.int32)
+    store.write_raw(tmp_path, *no_sellers(eps=eps))
+    graph, reports = store.load_with_reports(tmp_path)
+    assert graph.num_nodes == {"user": 3, "product": 2}
+    assert list(graph.x) == ["user", "product"]
+    assert [name for _, name, _ in graph.edge_types] == ["buys", "co_buys"]
+    dropped = {"self_loop": len(eps[1]), "wrong_type": 0}
+    assert [(r.relation, r.kept, r.dropped) for r in reports][1] == ("sells", 0, dropped)
+
+
+@pytest.mark.parametrize("euu", [([0, 1, 2, 3], [0, 1, 2]), ([0, 0, 0, 0], [])])
+def test_marketplace_without_co_purchases(tmp_path, euu):
+    euu = torch.tensor(euu[0]), torch.tensor(euu[1], dtype=torch.int32)
+    store.write_raw(tmp_path, NUM_NODES, relations() | {"euu": euu}, features(), LABELS)
+    graph, reports = store.load_with_reports(tmp_path)
+    assert [name for _, name, _ in graph.edge_types] == ["buys", "sells"]
+    loops = {"self_loop": len(euu[1]), "wrong_type": 0}
+    assert (reports[2].kept, reports[2].dropped, reports[2].rows_emptied) == (0, loops, len(euu[1]))
+
+
+def test_a_type_with_nodes_needs_edges(tmp_path):
     raw = relations() | {"eps": (torch.tensor([0, 1, 2]), torch.tensor([3, 4]))}
-    store.write_raw(tmp_path, NUM_NODES | {"seller": 0}, raw, features()[:5], LABELS[:2])
+    store.write_raw(tmp_path, NUM_NODES, raw, features(), LABELS)
     with pytest.raises(ValueError, match="no edge between a product and a seller is left"):
+        store.load_graph(tmp_path)
+
+
+def test_edges_to_a_type_without_nodes_are_an_error(tmp_path):
+    eps = torch.tensor([0, 1, 2]), torch.tensor([3, 0])  # product 4 is sold by a user
+    store.write_raw(tmp_path, *no_sellers(eps=eps))
+    with pytest.raises(ValueError, match=r"eps_col_idx.bin: no edge .* 'wrong_type': 1"):
         store.load_graph(tmp_path)
 
 
