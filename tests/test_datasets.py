@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gadkit import datasets, marketplace, store
+from gadkit.datasets import layout
 from gadkit.graph import CSR, HeteroGraph
 
 
@@ -166,7 +167,7 @@ def test_time_since_previous_against_a_loop(seed):
     entity = torch.randint(5, (60,), generator=generator)
     time = torch.randint(20, (60,), generator=generator).double()  # unordered, with ties
     csr = CSR.from_edges(torch.arange(60), entity, num_src=60, num_dst=5)
-    since, first = datasets._since_previous(csr, time)
+    since, first = layout._since_previous(csr, time)
     last: dict[int, float] = {}
     for i in sorted(range(60), key=lambda i: (time[i], i)):
         who = int(entity[i])

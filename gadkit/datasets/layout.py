@@ -1,8 +1,6 @@
-"""What a dataset name, folder or file means, and how published fraud graphs become dataset folders.
+"""From plain arrays to a graph: the import layout, the shapes it recognizes, structural features.
 
-Files are read into arrays in one plain layout (`<relation>_row_ptr`, `<relation>_col_idx`, `x`,
-`y`; described in data/README.md) and from there made a graph. Nothing is downloaded: licenses
-differ, so the authors' own files are converted where the user has put them.
+The layout (`<relation>_row_ptr`, `<relation>_col_idx`, `x`, `y`) is described in data/README.md.
 
     YelpChi   Rayana and Akoglu, "Collective Opinion Spam Detection", KDD 2015; as the graph of
               Dou et al., "Enhancing Graph Neural Network-based Fraud Detectors against Camouflaged
@@ -11,200 +9,57 @@ differ, so the authors' own files are converted where the user has put them.
               Representation", AAAI 2023
 """
 
-import csv
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterator
-from itertools import count
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit import marketplace, store
+from gadkit import store
 from gadkit.graph import CSR, EdgeType, HeteroGraph
 
 Arrays = dict[str, np.ndarray]
-
-DATA = Path(__file__).resolve().parents[1] / "data"  # of the repository, wherever a notebook runs
 
 _YELPCHI = (
     {"user_id", "product_component"},
     {"rur_row_ptr", "rtr_row_ptr", "rsr_row_ptr"},
 )
-_CSV_COLUMNS = ("Time", "Source", "Target", "Amount", "Location", "Type", "Labels")
-_MAT_HEADER = {"__header__", "__version__", "__globals__"}
-
-ORIGIN = "source.json"  # which file a folder was converted from
-FORMAT = 1  # of the conversion; to be raised when the same file gives another graph
 # Relations of S-FFSD: an entity and what it does to a transaction.
 ENTITIES = {"source": "sends", "target": "receives", "location": "hosts", "type": "classifies"}
 
 
-def open_dataset() -> Path:
-    """Prepare what the environment variable GADKIT_DATASET names, "demo" by default."""
-    return prepare(os.environ.get("GADKIT_DATASET", "demo"))
+@dataclass
+class Converted:
+    """A published data set as gadkit keeps it.
+
+    Attributes:
+        graph: what to learn from.
+        ids: the authors' names of the nodes, by node type; row i is node i. Types without are left
+            out.
+        about: what is known of it, as `store.write_about` takes it.
+    """
+
+    graph: HeteroGraph
+    ids: dict[str, np.ndarray] = field(default_factory=dict)
+    about: dict = field(default_factory=dict)
 
 
-def prepare(source: str | Path, *, root: Path | str | None = None, progress: bool = True) -> Path:
-    """Make a dataset ready for `store.load_graph`; what is there already is not made again.
+def from_arrays(arrays: Arrays) -> HeteroGraph:
+    """Make a graph of arrays; features from `structural_features` are joined to its own.
 
     Args:
-        source: "small", "demo" or "full" (a generated marketplace), a dataset folder or its name
-            under `root`, or a file to convert (.mat, .csv or .npz, see `convert`).
-        root: where new folders go; by default data/ of this repository.
-        progress: show a progress bar while generating.
-
-    Returns:
-        The dataset folder. A converted file gets the folder `root/<stem>`; when the file has
-        changed, the folder made from the old one is set aside as `<stem>.old1` and so on, with all
-        that was trained on it.
+        arrays: the relations of YelpChi (users, reviews, products), the columns of S-FFSD
+            (transactions and four entity types), or any in the import layout.
 
     Raises:
-        ValueError: `source` is none of these, or its content is not what it should be.
+        ValueError: they do not fit; the message names the array.
     """
-    root, path = Path(root or DATA), Path(source)
-    if str(source) in marketplace.SIZES:
-        return _generated(root / path, progress)
-    for folder in (path, root / path):
-        if store.is_dataset(folder):
-            return folder
-    if path.is_file() and path.suffix.lower() in _READERS:
-        if path.stem in marketplace.SIZES:
-            raise ValueError(
-                f"{path} would take the name of the generated {path.stem!r}; rename it"
-            )
-        return _converted(path, root / path.stem)
-    raise ValueError(
-        f"{str(source)!r} is no dataset; expected {', '.join(marketplace.SIZES)} (generated), "
-        f"a folder holding {store.COUNTS} or {store.GRAPH}, here or under {root}, "
-        f"or a file ending in {', '.join(_READERS)}"
-    )
-
-
-def _generated(folder: Path, progress: bool) -> Path:
-    if not store.is_dataset(folder):
-        marketplace.generate(folder, size=folder.name, progress=progress)
-    return folder
-
-
-def _converted(path: Path, folder: Path) -> Path:
-    origin = _origin_of(path)
-    previous = folder / ORIGIN
-    if store.is_dataset(folder):
-        if not previous.is_file():
-            raise ValueError(
-                f"{folder} exists and was not converted from a file; rename it, or {path}"
-            )
-        if json.loads(previous.read_text(encoding="utf-8")) == origin:
-            return folder
-    graph = convert(path)
-    if store.is_dataset(folder):
-        names = (folder.with_name(f"{folder.name}.old{k}") for k in count(1))
-        folder.rename(next(name for name in names if not name.exists()))
-    # The origin goes first: a folder with a graph and no origin is taken for the user's own.
-    store.write_json(previous, origin)
-    store.save_graph(folder, graph)
-    return folder
-
-
-def _origin_of(path: Path) -> dict:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file": path.name, "size": path.stat().st_size, "sha256": digest, "format": FORMAT}
-
-
-def convert(path: Path | str) -> HeteroGraph:
-    """Read a published file as a graph; features from `structural_features` are joined to its own.
-
-    Args:
-        path: YelpChi.mat or an .npz with the same relations (users, reviews, products); S-FFSD.csv
-            or an .npz with its columns (transactions and four entity types); or any .npz in
-            gadkit's import layout, which another .mat with `net_*` matrices is read as.
-
-    Raises:
-        ValueError: the content does not fit; the message names file and array.
-    """
-    path = Path(path)
-    with store.errors_about(path):
-        arrays = _READERS[path.suffix.lower()](path)
-        if any(names <= arrays.keys() for names in _YELPCHI):
-            return _yelpchi(arrays)
-        if ENTITIES.keys() <= arrays.keys():
-            return _s_ffsd(arrays)
-        return _plain(arrays)
-
-
-def _read_mat(path: Path) -> Arrays:
-    """Read the CARE-GNN layout: sparse `net_<relation>`, `features`, `label`."""
-    from scipy.io import loadmat
-    from scipy.sparse import csr_matrix
-
-    try:
-        content = loadmat(path)
-    except (ValueError, TypeError, EOFError, OSError, NotImplementedError) as error:
-        raise ValueError(f"not a readable MATLAB 5 file, or cut off: {error}") from error
-    arrays = {}
-    for key in sorted(content):
-        if key.startswith("net_"):
-            matrix = csr_matrix(content[key])
-            matrix.sum_duplicates()
-            matrix.eliminate_zeros()
-            name = key.removeprefix("net_")
-            arrays[f"{name}_row_ptr"] = matrix.indptr.astype(np.int64)
-            arrays[f"{name}_col_idx"] = matrix.indices.astype(np.int32)
-    if not arrays:
-        raise ValueError(
-            f"no sparse matrix named net_<relation>; found {sorted(set(content) - _MAT_HEADER)}"
-        )
-    if "features" in content:
-        features = content["features"]
-        arrays["x"] = features.toarray() if hasattr(features, "toarray") else features
-    if "label" in content:
-        arrays["y"] = content["label"].ravel()
-    return arrays
-
-
-def _read_csv(path: Path) -> Arrays:
-    """Read S-FFSD.csv: Time, Source, Target, Amount, Location, Type, Labels (2 = unlabelled)."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        header, *table = [*csv.reader(file)] or [[]]
-    if not set(_CSV_COLUMNS) <= set(header):
-        raise ValueError(
-            f"the columns are {', '.join(header)}; S-FFSD.csv has {', '.join(_CSV_COLUMNS)}, "
-            "and no other table is understood"
-        )
-    for line, row in enumerate(table, start=2):
-        if len(row) != len(header):
-            raise ValueError(f"line {line} has {len(row)} fields, the header {len(header)}")
-    column = {name: [row[at] for row in table] for at, name in enumerate(header)}
-    y = _numbers(column["Labels"], "Labels")
-    arrays = {
-        "x": np.stack([_numbers(column[name], name) for name in ("Time", "Amount")], axis=1),
-        "y": np.where(y == 2, -1, y),
-    }
-    for name in ENTITIES:
-        arrays[name] = np.unique(np.array(column[name.title()]), return_inverse=True)[1]
-    return arrays
-
-
-def _numbers(texts: list[str], column: str) -> np.ndarray:
-    numbers = np.empty(len(texts))
-    for row, text in enumerate(texts):
-        try:
-            numbers[row] = float(text)
-        except ValueError:
-            raise ValueError(f"line {row + 2}: {column} is {text!r}, not a number") from None
-    return numbers
-
-
-_READERS: dict[str, Callable[[Path], Arrays]] = {
-    ".mat": _read_mat,
-    ".csv": _read_csv,
-    ".npz": store.read_npz,
-}
+    if any(names <= arrays.keys() for names in _YELPCHI):
+        return _yelpchi(arrays)
+    if ENTITIES.keys() <= arrays.keys():
+        return _s_ffsd(arrays)
+    return _plain(arrays)
 
 
 def _yelpchi(arrays: Arrays) -> HeteroGraph:
@@ -475,11 +330,3 @@ def _segment(value: Tensor, csr: CSR, reduce: np.ufunc) -> Tensor:
             reduce.reduceat(value.numpy(), csr.indptr[:-1][filled].numpy())
         )
     return out
-
-
-def planted_names(folder: Path | str) -> list[str] | None:
-    """Return what each node of a generated marketplace really is, by global id; None elsewhere."""
-    if not (Path(folder) / marketplace.PLANTED).is_file():
-        return None
-    planted = marketplace.load_planted(folder)
-    return [planted.kind_names[kind] for kind in planted.kind]

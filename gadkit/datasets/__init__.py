@@ -1,0 +1,127 @@
+"""What a dataset name, folder or file means, and how published fraud graphs become dataset folders.
+
+The authors' files are read by `readers`, as arrays made a graph by `layout`. A file is converted
+where the user has put it.
+"""
+
+import hashlib
+import json
+import os
+from itertools import count
+from pathlib import Path
+
+from gadkit import marketplace, store
+from gadkit.datasets import readers
+from gadkit.datasets.layout import structural_features
+from gadkit.graph import HeteroGraph
+
+__all__ = [
+    "DATA",
+    "convert",
+    "open_dataset",
+    "planted_names",
+    "prepare",
+    "structural_features",
+]
+
+DATA = Path(__file__).resolve().parents[2] / "data"  # of the repository, wherever a notebook runs
+
+ORIGIN = "source.json"  # which file a folder was converted from
+FORMAT = 1  # of the conversion; to be raised when the same file gives another graph
+_SUFFIXES = {".mat": "care_gnn_mat", ".csv": "s_ffsd", ".npz": "npz"}  # whose reader takes a file
+
+
+def open_dataset() -> Path:
+    """Prepare what the environment variable GADKIT_DATASET names, "demo" by default."""
+    return prepare(os.environ.get("GADKIT_DATASET", "demo"))
+
+
+def prepare(source: str | Path, *, root: Path | str | None = None, progress: bool = True) -> Path:
+    """Make a dataset ready for `store.load_graph`; what is there already is not made again.
+
+    Args:
+        source: "small", "demo" or "full" (a generated marketplace), a dataset folder or its name
+            under `root`, or a file to convert (.mat, .csv or .npz, see `convert`).
+        root: where new folders go; by default data/ of this repository.
+        progress: show a progress bar while generating.
+
+    Returns:
+        The dataset folder. A converted file gets the folder `root/<stem>`; when the file has
+        changed, the folder made from the old one is set aside as `<stem>.old1` and so on, with all
+        that was trained on it.
+
+    Raises:
+        ValueError: `source` is none of these, or its content is not what it should be.
+    """
+    root, path = Path(root or DATA), Path(source)
+    if str(source) in marketplace.SIZES:
+        return _generated(root / path, progress)
+    for folder in (path, root / path):
+        if store.is_dataset(folder):
+            return folder
+    if path.is_file() and path.suffix.lower() in _SUFFIXES:
+        if path.stem in marketplace.SIZES:
+            raise ValueError(
+                f"{path} would take the name of the generated {path.stem!r}; rename it"
+            )
+        return _converted(path, root / path.stem)
+    raise ValueError(
+        f"{str(source)!r} is no dataset; expected {', '.join(marketplace.SIZES)} (generated), "
+        f"a folder holding {store.COUNTS} or {store.GRAPH}, here or under {root}, "
+        f"or a file ending in {', '.join(_SUFFIXES)}"
+    )
+
+
+def _generated(folder: Path, progress: bool) -> Path:
+    if not store.is_dataset(folder):
+        marketplace.generate(folder, size=folder.name, progress=progress)
+    return folder
+
+
+def _converted(path: Path, folder: Path) -> Path:
+    origin = _origin_of(path)
+    previous = folder / ORIGIN
+    if store.is_dataset(folder):
+        if not previous.is_file():
+            raise ValueError(
+                f"{folder} exists and was not converted from a file; rename it, or {path}"
+            )
+        if json.loads(previous.read_text(encoding="utf-8")) == origin:
+            return folder
+    graph = convert(path)
+    if store.is_dataset(folder):
+        names = (folder.with_name(f"{folder.name}.old{k}") for k in count(1))
+        folder.rename(next(name for name in names if not name.exists()))
+    # The origin goes first: a folder with a graph and no origin is taken for the user's own.
+    store.write_json(previous, origin)
+    store.save_graph(folder, graph)
+    return folder
+
+
+def _origin_of(path: Path) -> dict:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"file": path.name, "size": path.stat().st_size, "sha256": digest, "format": FORMAT}
+
+
+def convert(path: Path | str) -> HeteroGraph:
+    """Read a published file as a graph; features from `structural_features` are joined to its own.
+
+    Args:
+        path: YelpChi.mat or an .npz with the same relations (users, reviews, products); S-FFSD.csv
+            or an .npz with its columns (transactions and four entity types); or any .npz in
+            gadkit's import layout, which another .mat with `net_*` matrices is read as.
+
+    Raises:
+        ValueError: the content does not fit; the message names file and array.
+    """
+    path = Path(path)
+    return readers.READERS[_SUFFIXES[path.suffix.lower()]](path).graph
+
+
+def planted_names(folder: Path | str) -> list[str] | None:
+    """Return what each node of a generated marketplace really is, by global id; None elsewhere."""
+    if not (Path(folder) / marketplace.PLANTED).is_file():
+        return None
+    planted = marketplace.load_planted(folder)
+    return [planted.kind_names[kind] for kind in planted.kind]
