@@ -5,15 +5,17 @@ Forests on tabular features are hard to beat on fraud (Tang et al., GADBench, Ne
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from gadkit import store
 from gadkit.graph import HeteroGraph
 from gadkit.nn import GAE
 from gadkit.ops import spmm
-from gadkit.train import Split
+from gadkit.train import Split, load_gae
 
 TREES = 200
 MIN_SAMPLES_LEAF = 2
@@ -85,6 +87,27 @@ def neighbor_features(graph: HeteroGraph, ids: Tensor) -> Tensor:
         column[chosen] = torch.cat([degrees[rows, None].float(), mean[rows]], 1)
         columns.append(column)
     return torch.cat(columns, 1)
+
+
+def stage1_scores(graph: HeteroGraph, folder: Path | str) -> Tensor:
+    """Score nodes by the first stage alone, as notebook 3 has left it; no label is used.
+
+    This is what ranks a graph without labels. Types have levels of their own, as popular nodes are
+    predicted otherwise than others: compare the scores of nodes of one type only.
+
+    Args:
+        graph: the graph of the folder.
+        folder: a dataset folder with the embeddings and the autoencoder of stage 1.
+
+    Returns:
+        (total,) `reconstruction_error`, the higher the more unusual.
+
+    Raises:
+        FileNotFoundError: stage 1 has not been trained there.
+        ValueError: what it left is damaged, or made from a graph of another size.
+    """
+    z = store.load_array(folder, store.GAE_EMBEDDINGS, rows=graph.total)
+    return reconstruction_error(graph, load_gae(Path(folder) / store.GAE_CHECKPOINT), z)
 
 
 def reconstruction_error(graph: HeteroGraph, model: GAE, z: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gadkit import __version__, datasets, report, store, train
+from gadkit import __version__, baselines, datasets, report, store, train
 from gadkit.graph import HeteroGraph
 
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
@@ -58,10 +58,16 @@ def _run(args: argparse.Namespace) -> None:
     folder = datasets.prepare(args.dataset)
     graph = store.load_graph(folder)
     train.check_trainable(graph)  # now, and not after minutes of training
-    executed = report.run_notebooks(folder, out=args.out, force=args.force)
-    scores = store.load_array(folder, store.GAT_SCORES, rows=graph.total)
-    _write_suspects(args.out / "suspects.csv", folder, graph, scores, models=folder)
-    print(f"report    {report.write_index(args.out, executed, dataset=folder.name)}")
+    labelled = graph.labels is not None
+    executed = report.run_notebooks(folder, out=args.out, force=args.force, labelled=labelled)
+    if labelled:
+        scores = store.load_array(folder, store.GAT_SCORES, rows=graph.total)
+        _write_suspects(args.out / "suspects.csv", folder, graph, scores, models=folder)
+    else:
+        _write_unusual(args.out / "suspects.csv", folder, graph)
+    skipped = [] if labelled else report.needing_labels()
+    page = report.write_index(args.out, executed, dataset=folder.name, skipped=skipped)
+    print(f"report    {page}")
 
 
 def _score(args: argparse.Namespace) -> None:
@@ -87,3 +93,16 @@ def _write_suspects(
         planted=datasets.planted_names(folder),
     )
     print(f"suspects  {path}")
+
+
+def _write_unusual(path: Path, folder: Path, graph: HeteroGraph) -> None:
+    """List the first node type by the first stage alone, which needs no labels."""
+    store.write_suspects(
+        path,
+        graph,
+        baselines.stage1_scores(graph, folder),
+        node_types=graph.node_types[:1],
+        planted=datasets.planted_names(folder),
+        score=store.UNLABELLED_SCORE,
+    )
+    print(f"suspects  {path} (ranked without labels: what the first stage cannot explain)")

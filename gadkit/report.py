@@ -29,10 +29,12 @@ from gadkit.marketplace import PLANTED
 from gadkit.timing import RESULTS
 
 ROOT = Path(__file__).parents[1]
-DATASET_INPUTS = [*store.raw_files(), store.GRAPH, PLANTED]  # the rest are results
+# Names, and patterns of them; the rest are results.
+DATASET_INPUTS = [*store.raw_files(), store.GRAPH, store.ABOUT, store.IDS.format("*"), PLANTED]
 LIBRARIES = ("torch", "numpy", "numba", "matplotlib", "pandas", "scikit-learn")
 CELL_TIMEOUT = 6 * 3600  # seconds; a guard against a kernel that hangs, not a limit on training
 SUSPECTS_SHOWN = 20
+NEEDS_LABELS = "needs-labels"  # tag of a notebook's parameters, where nothing is left without any
 SUMMARY_TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
 SUMMARY_TAGS |= {"p", "ul", "ol", "li", "strong", "b", "em", "i", "code", "pre", "br"}
 
@@ -63,6 +65,7 @@ def run_notebooks(
     notebooks: Path | None = None,
     out: Path = Path("build"),
     force: bool = False,
+    labelled: bool = True,
     log: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Execute the notebooks in the order of their numbers, each in a fresh kernel.
@@ -76,7 +79,9 @@ def run_notebooks(
         out: receives notebooks/NN_*.ipynb (executed), report/NN_*.html, and failed/ for the
             notebook that raised.
         force: execute even what is up to date.
-        log: receives a line for each notebook that is skipped; by default it goes to stdout.
+        labelled: whether the dataset has labels; without, the notebooks that need some are skipped,
+            and what an earlier run left of them is deleted.
+        log: receives a line for each notebook that is not executed; by default it goes to stdout.
 
     Returns:
         The executed notebooks, in order.
@@ -86,12 +91,9 @@ def run_notebooks(
         NotebookError: a cell raised, hung, or took its kernel down. Earlier results stay.
     """
     dataset, out = Path(dataset).resolve(), Path(out).resolve()
-    notebooks = Path(notebooks or ROOT / "notebooks").resolve()
-    sources = sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))
     if not dataset.is_dir():
         raise FileNotFoundError(f"there is no dataset folder {dataset}")
-    if not sources:
-        raise FileNotFoundError(f"{notebooks} holds no notebook named like 01_explore_data.ipynb")
+    sources = _sources(notebooks)
     log = log or _log
     executed = []
     stamp = _hash_surroundings(dataset)
@@ -99,6 +101,11 @@ def run_notebooks(
         label = f"[{number}/{len(sources)}] {source.stem}"
         stamp = _hash(stamp, _cells_of(source))
         target = out / "notebooks" / source.name
+        if not labelled and _needs_labels(source):
+            log(f"{label}  skipped: it needs labels, and the dataset has none")
+            for stale in (target, _page_of(target), out / "failed" / source.name):
+                stale.unlink(missing_ok=True)
+            continue
         if not force and _is_up_to_date(target, _page_of(target), stamp):
             log(f"{label}  unchanged, kept")
         else:
@@ -107,18 +114,27 @@ def run_notebooks(
     return executed
 
 
-def write_index(out: Path, executed: Sequence[Path], *, dataset: str) -> Path:
+def needing_labels(notebooks: Path | None = None) -> list[Path]:
+    """Return the notebooks whose parameters are tagged `needs-labels`, in order."""
+    return [path for path in _sources(notebooks) if _needs_labels(path)]
+
+
+def write_index(
+    out: Path, executed: Sequence[Path], *, dataset: str, skipped: Sequence[Path] = ()
+) -> Path:
     """Write out/report/index.html: the suspects, and a card for each executed notebook.
 
     A card shows the notebook's first heading, the sentence under it, the figure of the cell tagged
     `key-figure` (else the first figure), and the output of the cell tagged `summary` (an HTML
-    table, Markdown or text). The suspects are the first rows of out/suspects.csv, if that exists.
-    The page needs no other file and no network, and is the same for the same results.
+    table, Markdown or text). The suspects are the first rows of out/suspects.csv, if that exists;
+    where its column of scores says that no label was used, so does the page. The page needs no
+    other file and no network, and is the same for the same results.
 
     Args:
         out: the folder given to `run_notebooks`.
         executed: executed notebooks, in the order of the page.
         dataset: its name, the title of the page.
+        skipped: notebooks that were not executed, for want of labels.
 
     Returns:
         The page's path.
@@ -129,13 +145,29 @@ def write_index(out: Path, executed: Sequence[Path], *, dataset: str) -> Path:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    cards = [_card(path) for path in executed]
+    cards += [_card(path) | {"skipped": True} for path in skipped]
     page = environment.get_template("report.html").render(
         dataset=dataset,
-        cards=[_card(path) for path in executed],
+        cards=sorted(cards, key=lambda card: card["name"]),
+        executed=[Path(path).stem for path in executed],
         suspects=_read_suspects(Path(out) / "suspects.csv"),
         version=__version__,
     )
     return _write(Path(out) / "report" / "index.html", page)
+
+
+def _sources(notebooks: Path | None) -> list[Path]:
+    folder = Path(notebooks or ROOT / "notebooks").resolve()
+    sources = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not sources:
+        raise FileNotFoundError(f"{folder} holds no notebook named like 01_explore_data.ipynb")
+    return sources
+
+
+def _needs_labels(source: Path) -> bool:
+    cells = _read_stripped(source).cells
+    return any(NEEDS_LABELS in cell.metadata.get("tags", []) for cell in cells)
 
 
 def _run_one(source: Path, target: Path, *, dataset: Path, stamp: str, label: str) -> None:
@@ -278,7 +310,7 @@ def _hash_surroundings(dataset: Path) -> str:
     """Hash what all notebooks depend on: dataset, package, kernels, libraries, settings, and the
     committed results, which one of them shows."""
     package = Path(__file__).parent
-    files = [dataset / name for name in DATASET_INPUTS]
+    files = [path for name in DATASET_INPUTS for path in dataset.glob(name)]
     files += [*package.rglob("*.py"), *(ROOT / "kernels").glob("*"), *RESULTS.glob("*.json")]
     digests = []
     for path in sorted(path for path in files if path.is_file()):
@@ -351,6 +383,7 @@ def _card(path: Path) -> dict:
     figures = _figures(_outputs(cells, "key-figure")) or _figures(_outputs(cells))
     return {
         "name": path.stem,
+        "skipped": False,
         "number": number,
         "title": title,
         "question": " ".join(paragraph.split()),
@@ -400,21 +433,28 @@ def _read_suspects(path: Path) -> dict:
     Cases that the model has learned from are passed over: nobody need look at them.
     """
     if not path.is_file():
-        return {"columns": [], "rows": [], "href": "", "filtered": False}
+        return {"columns": [], "rows": [], "href": "", "filtered": False, "unlabelled": False}
     with path.open(newline="", encoding="utf-8") as file:
         names, *first = itertools.islice(csv.reader(file), SUSPECTS_SHOWN + 1)
         at = names.index(store.LEARNED) if store.LEARNED in names else None
         if at is not None:
             rest = (row for row in itertools.chain(first, csv.reader(file)) if row[at] != "1")
             first = [*itertools.islice(rest, SUSPECTS_SHOWN)]
-    keep = [i for i in range(len(names)) if i != at]
+    unlabelled = store.UNLABELLED_SCORE in names
+    keep = [i for i, name in enumerate(names) if i != at and not (unlabelled and name == "label")]
     names, rows = [names[i] for i in keep], [[row[i] for i in keep] for row in first]
     columns = [
         {"name": name.replace("_", " "), "numeric": all(_is_number(row[i]) for row in rows)}
         for i, name in enumerate(names)
     ]
     rows = [[_shorten(value) for value in row] for row in rows]
-    return {"columns": columns, "rows": rows, "href": f"../{path.name}", "filtered": at is not None}
+    return {
+        "columns": columns,
+        "rows": rows,
+        "href": f"../{path.name}",
+        "filtered": at is not None,
+        "unlabelled": unlabelled,
+    }
 
 
 def _is_number(text: str) -> bool:

@@ -37,7 +37,8 @@ from gadkit.graph import (
 
 COUNTS, FEATURES, LABELS = "node_counts.json", "X_combined.memmap", "labels.npy"
 GRAPH = "graph.npz"
-LEARNED = "learned_from"  # column of the list of suspects
+LEARNED = "learned_from"  # columns of the list of suspects
+SCORE, UNLABELLED_SCORE = "score", "score_without_labels"
 GAE_EMBEDDINGS = "Z_embeddings_stage1.npy"
 GAT_EMBEDDINGS = "Z_stage2.npy"
 GAT_SCORES = "anomaly_scores_stage2.npy"
@@ -608,6 +609,7 @@ def write_suspects(
     top: int | None = None,
     learned_from: Tensor | None = None,
     planted: Sequence[str] | None = None,
+    score: str = SCORE,
 ) -> None:
     """Write the ranked list of suspects as CSV.
 
@@ -625,6 +627,7 @@ def write_suspects(
         top: list this many only; all by default.
         learned_from: (n,) int64 global ids of the nodes whose labels the model has seen.
         planted: name of what each node really is, by global id.
+        score: name of the score's column; `UNLABELLED_SCORE` says that no label was used.
 
     Raises:
         ValueError: there is not one score per node, a score is NaN, or a type is not in the graph.
@@ -647,7 +650,7 @@ def write_suspects(
     order = order[:top]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        header = ["rank", "node", "type", "id", "score", "label"]
+        header = ["rank", "node", "type", "id", score, "label"]
         columns = _suspect_columns(graph, scores, order)
         if learned_from is not None:
             header.append(LEARNED)

@@ -46,13 +46,16 @@ class Split(NamedTuple):
 
 
 def check_trainable(graph: HeteroGraph) -> None:
-    """Check that both stages can be trained: features, and enough labels of each class to split.
+    """Check that the stages can be trained: features, and where there are labels, enough to split.
+
+    A graph without labels is one for stage 1 alone.
 
     Raises:
         ValueError: they cannot; the message says what is missing.
     """
     _feature_dims(graph)
-    split_labels(graph.labels)
+    if graph.labels is not None:
+        split_labels(graph.labels)
 
 
 def split_labels(

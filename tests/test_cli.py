@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from gadkit import cli, store, train
+from gadkit import baselines, cli, report, store, train
 from gadkit.graph import CSR, HeteroGraph
 
 
@@ -87,14 +87,50 @@ def test_score_needs_no_labels(trained, tmp_path):
     assert {row["label"] for row in rows} == {""}
 
 
-@pytest.mark.parametrize("missing", ["labels", "x"])
-def test_run_says_at_once_what_training_needs(tmp_path, capsys, missing):
-    graph = make_graph(45, seed=1)
-    setattr(graph, missing, None)
-    store.save_graph(tmp_path / "new", graph)
+def without(graph, **changes):
+    """Return the graph without its features, or with other labels."""
+    parts = {"x": graph.x, "labels": graph.labels} | changes
+    return HeteroGraph(graph.num_nodes, graph.edges, **parts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x": None}, "no features"),
+        ({"labels": torch.tensor([[0, 0], [1, 1]])}, "labelled 0 are too few to split"),
+    ],
+)
+def test_run_says_at_once_what_training_needs(tmp_path, capsys, changes, message):
+    store.save_graph(tmp_path / "new", without(make_graph(45, seed=1), **changes))
     assert cli.main(["run", str(tmp_path / "new"), "--out", str(tmp_path / "out")]) == 1
-    assert {"labels": "no labels", "x": "no features"}[missing] in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, monkeypatch):
+    folder, out = tmp_path / "new", tmp_path / "out"
+    graph = without(make_graph(45, seed=1), labels=None)
+    store.save_graph(folder, graph)
+
+    def run_notebooks(folder, *, out, force, labelled):
+        """Leave what notebook 3 leaves, in place of running it."""
+        assert not labelled
+        found = train.train_gae(graph, hidden_dim=8, out_dim=8, epochs=2, progress=False)
+        store.save_array(folder, store.GAE_EMBEDDINGS, found.z)
+        store.save_checkpoint(folder / store.GAE_CHECKPOINT, found.best)
+        return []
+
+    monkeypatch.setattr(report, "run_notebooks", run_notebooks)
+    assert cli.main(["run", str(folder), "--out", str(out)]) == 0
+    assert "without labels" in capsys.readouterr().out
+    rows = read(out / "suspects.csv")
+    assert list(rows[0]) == ["rank", "node", "type", "id", "score_without_labels", "label"]
+    assert [row["type"] for row in rows] == ["user"] * 45
+    expected = baselines.stage1_scores(graph, folder)[[int(row["node"]) for row in rows]]
+    assert expected.tolist() == sorted(expected.tolist(), reverse=True)
+    page = (out / "report" / "index.html").read_text()
+    assert "No label was used." in page
+    assert page.count("Skipped: it needs labels") == 2  # notebooks 4 and 6
 
 
 def test_score_refuses_a_graph_of_another_kind(trained, tmp_path, capsys):

@@ -76,6 +76,34 @@ def test_notebooks_run_in_order_and_find_their_folders(workspace):
     assert (workspace / "build/notebooks/02_read.ipynb").read_bytes() == executed
 
 
+def test_notebook_that_needs_labels_is_skipped_without(workspace, without_kernel):
+    second = workspace / "notebooks" / "02_read.ipynb"
+    notebook = nbformat.read(second, as_version=4)
+    notebook.cells[1].metadata["tags"] = ["parameters", "needs-labels"]
+    nbformat.write(notebook, second)
+    assert report.needing_labels(workspace / "notebooks") == [second]
+    assert run(workspace) == []
+    lines = []
+    executed = report.run_notebooks(
+        workspace / "demo",
+        notebooks=workspace / "notebooks",
+        out=workspace / "build",
+        labelled=False,
+        log=lines.append,
+    )
+    assert lines == [
+        "[1/2] 01_write  unchanged, kept",
+        "[2/2] 02_read  skipped: it needs labels, and the dataset has none",
+    ]
+    assert [path.name for path in executed] == ["01_write.ipynb"]
+    left = sorted(path.name for path in (workspace / "build" / "report").iterdir())
+    assert left == ["01_write.html"]  # the page of an earlier run, with labels, is gone
+    page = report.write_index(workspace / "build", executed, dataset="demo", skipped=[second])
+    page = page.read_text()
+    assert "1 notebook," in page and page.count("Skipped: it needs labels") == 1
+    assert 'href="01_write.html"' in page and 'href="02_read.html"' not in page
+
+
 def test_failing_cell_is_reported_and_earlier_results_stay(workspace):
     failing = workspace / "notebooks" / "02_read.ipynb"
     cells = ["1 + 1", "x = 3\nraise ValueError(f'edge {x} is outside')", "2 + 2"]
@@ -240,6 +268,17 @@ def test_index_lists_the_first_suspects(tmp_path):
     assert "<td>u20</td>" in page and "<td>u21</td>" not in page
     assert '<td class="numeric">0.912346</td>' in page
     assert '<th scope="col">node id</th>' in page
+
+
+def test_index_says_that_no_label_was_used(tmp_path):
+    rows = "rank,type,score_without_labels,label\n1,user,0.5,\n"
+    (tmp_path / "suspects.csv").write_text(rows)
+    page = index_of(tmp_path)
+    assert "<strong>No label was used.</strong>" in page
+    assert '<th scope="col" class="numeric">score without labels</th>' in page
+    assert '<th scope="col">label</th>' not in page  # an empty column
+    (tmp_path / "suspects.csv").write_text("rank,score,label\n1,0.5,\n")
+    assert "No label was used" not in index_of(tmp_path)
 
 
 def test_pages_fetch_nothing_and_figures_have_alt_texts(tmp_path):
