@@ -1,7 +1,7 @@
 """What a dataset name, folder or file means, and how published fraud graphs become dataset folders.
 
 The authors' files are read by `readers`, as arrays made a graph by `layout`. A file is converted
-where the user has put it.
+where the user has put it; `registry` knows the published ones, `library` gets them by `fetch`.
 """
 
 import hashlib
@@ -13,21 +13,22 @@ from pathlib import Path
 from gadkit import marketplace, store
 from gadkit.datasets import readers
 from gadkit.datasets.layout import structural_features
+from gadkit.datasets.library import DATA, FORMAT, ORIGIN, add, get
+from gadkit.datasets.registry import PUBLISHED
 from gadkit.graph import HeteroGraph
 
 __all__ = [
     "DATA",
+    "PUBLISHED",
+    "add",
     "convert",
+    "get",
     "open_dataset",
     "planted_names",
     "prepare",
     "structural_features",
 ]
 
-DATA = Path(__file__).resolve().parents[2] / "data"  # of the repository, wherever a notebook runs
-
-ORIGIN = "source.json"  # which file a folder was converted from
-FORMAT = 1  # of the conversion; to be raised when the same file gives another graph
 _SUFFIXES = {".mat": "care_gnn_mat", ".csv": "s_ffsd", ".npz": "npz"}  # whose reader takes a file
 
 
@@ -65,6 +66,8 @@ def prepare(source: str | Path, *, root: Path | str | None = None, progress: boo
                 f"{path} would take the name of the generated {path.stem!r}; rename it"
             )
         return _converted(path, root / path.stem)
+    if str(source) in PUBLISHED:
+        raise ValueError(f"{source} is published but not here: gadkit data get {source}")
     raise ValueError(
         f"{str(source)!r} is no dataset; expected {', '.join(marketplace.SIZES)} (generated), "
         f"a folder holding {store.COUNTS} or {store.GRAPH}, here or under {root}, "

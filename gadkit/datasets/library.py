@@ -1,0 +1,262 @@
+"""Get published data sets, or add them from files that are there: check, extract, convert, file."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from gadkit import store
+from gadkit.datasets import fetch, readers
+from gadkit.datasets.registry import KINDS, PUBLISHED, File, Published, published
+
+DATA = Path(__file__).resolve().parents[2] / "data"  # of the repository, wherever a notebook runs
+DOWNLOADS = "downloads"  # folder beside the dataset folders; what the authors' servers sent
+
+ORIGIN = "source.json"  # what a folder was converted from
+FORMAT = 1  # of the conversion; to be raised when the same file gives another graph
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What to convert: files with the entry of the registry each one is, or an extracted folder."""
+
+    files: tuple[tuple[Path, File | None], ...] = ()
+    folder: Path | None = None
+
+    def origin(self) -> dict:
+        """Return what tells this source from another one."""
+        if self.folder is not None:
+            return {"folder": str(self.folder.resolve())}
+        return {"files": {_plain_name(path): fetch.checksum(path) for path, _ in self.files}}
+
+
+def get(
+    name: str,
+    *,
+    root: Path | str | None = None,
+    progress: bool = True,
+    positive: int | str | None = None,
+) -> Path:
+    """Download a published data set from its authors and convert it; what is there is kept.
+
+    Args:
+        name: one of `registry.PUBLISHED`.
+        root: where folders go; by default data/ of this repository. The files as downloaded stay
+            in `root/downloads/<name>/`.
+        progress: show progress bars.
+        positive: of a data set with classes, the one to take for the anomaly; by default the
+            rarest.
+
+    Returns:
+        The dataset folder, `root/<name>`.
+
+    Raises:
+        ValueError: there is no such data set, it cannot be downloaded by a program, a file is not
+            the published one, or the folder is there and holds something else.
+        OSError: a server failed; the same call goes on from there.
+    """
+    entry = _entry(name, positive)
+    root = Path(root or DATA)
+    if _is_there(root / name, {"dataset": name, "positive": positive}):
+        return root / name
+    if not entry.files:
+        raise ValueError(
+            f"{name} cannot be downloaded by a program. {entry.by_hand} Then: "
+            f"gadkit data add {name} FILE"
+        )
+    source = _Source(
+        tuple((_downloaded(entry, file, root, progress), file) for file in entry.files)
+    )
+    _convert(entry, source, root / name, positive, where=", ".join(f.url for f in entry.files))
+    return root / name
+
+
+def add(
+    name: str,
+    path: Path | str,
+    *,
+    root: Path | str | None = None,
+    positive: int | str | None = None,
+    as_name: str | None = None,
+    unchecked: bool = False,
+) -> Path:
+    """Convert a published data set from a file or folder of the user, which stays as it is.
+
+    Args:
+        name: one of `registry.PUBLISHED`.
+        path: the authors' file, an archive of theirs, or a folder with either or with what an
+            archive was extracted to.
+        root, positive: as for `get`.
+        as_name: the dataset folder is `root/<as_name>`, by default `root/<name>`.
+        unchecked: take a file whose checksum is not the published one.
+
+    Returns:
+        The dataset folder. One that was made from the same file is kept.
+
+    Raises:
+        FileNotFoundError: nothing is at `path`.
+        ValueError: as for `get`.
+    """
+    entry, path = _entry(name, positive), Path(path)
+    as_name = as_name or name
+    if Path(as_name).name != as_name:
+        raise ValueError(f"{as_name!r} must be the name of a folder, not a path")
+    folder = Path(root or DATA) / as_name
+    source = _local(entry, path)
+    if not unchecked:
+        _check_local(entry, source)
+    made_from = {"dataset": name, "positive": positive} | source.origin()
+    if not _is_there(folder, made_from):
+        _convert(entry, source, folder, positive, where=path.name)
+    return folder
+
+
+def table(root: Path | str | None = None) -> list[list[str]]:
+    """Return the rows of an overview: header, then name, nodes, edges, labels, license, here."""
+    rows = [["name", "nodes", "edges", "labels", "license", "here"]]
+    for entry in PUBLISHED.values():
+        nodes, edges = (f"{sum(counts.values()):,}" for counts in (entry.nodes, entry.edges))
+        here = "yes" if store.is_dataset(Path(root or DATA) / entry.name) else "no"
+        rows.append([entry.name, nodes, edges, entry.kind, entry.license, here])
+    return rows
+
+
+def describe(name: str) -> list[list[str]]:
+    """Return all that is known of a data set, as rows of a label and a text."""
+    entry = published(name)
+    files = [f"{file.url} ({file.check or 'no checksum known'})" for file in entry.files]
+    rows = [
+        ["name", f"{entry.name}: {entry.title}"],
+        ["what", entry.description],
+        ["nodes", _listed(entry.nodes)],
+        ["edges", _listed(entry.edges)],
+        ["label 1", entry.labels],
+        ["labels", f"{entry.kind}: {KINDS[entry.kind]}"],
+        ["license", entry.license],
+        ["cite", entry.citation],
+        ["page", entry.page],
+        *(["file", file] for file in files),
+    ]
+    return [*rows, ["by hand", entry.by_hand]] if entry.by_hand else rows
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _entry(name: str, positive: int | str | None) -> Published:
+    entry = published(name)
+    if positive is not None and not entry.has_classes:
+        raise ValueError(
+            f"{name} has labels of its own ({entry.labels}); `positive` is for classes"
+        )
+    return entry
+
+
+def _is_there(folder: Path, made_from: dict) -> bool:
+    """Whether a folder was made from this; anything else that is there is an error."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    origin = folder / ORIGIN
+    known = json.loads(origin.read_text(encoding="utf-8")) if origin.is_file() else {}
+    if store.is_dataset(folder) and (known | made_from | {"format": FORMAT}) == known:
+        return True
+    raise ValueError(
+        f"{folder} is there and was not made from the same file in the same way: delete or rename "
+        "it, or choose another folder with `gadkit data add ... --as FOLDER`"
+    )
+
+
+def _downloaded(entry: Published, file: File, root: Path, progress: bool) -> Path:
+    path = root / DOWNLOADS / entry.name / file.name
+    try:
+        return fetch.download(file.url, path, check=file.check, progress=progress)
+    except fetch.WrongChecksum as error:
+        aside = path.with_name(path.name + fetch.WRONG)
+        raise ValueError(f"{error}. {_unchecked_hint(entry, aside)}") from error
+
+
+def _unchecked_hint(entry: Published, path: Path) -> str:
+    return (
+        "If its authors have changed it and you trust it: "
+        f"gadkit data add {entry.name} {path} --unchecked"
+    )
+
+
+def _local(entry: Published, path: Path) -> _Source:
+    if path.is_file():
+        return _Source(((path, _published_file(entry, path)),))
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is neither a file nor a folder")
+    inside = {file: path / file.name for file in entry.files}
+    missing = [file.name for file, own in inside.items() if not own.is_file()]
+    if len(missing) == len(inside):  # not as downloaded, so as extracted
+        return _Source(folder=path)
+    if missing:
+        raise ValueError(f"{path} holds a part of {entry.name}: {', '.join(missing)} is missing")
+    return _Source(tuple((own, file) for file, own in inside.items()))
+
+
+def _published_file(entry: Published, path: Path) -> File | None:
+    """Return which file of a data set this is: by its name, or the only one that ends like it."""
+    named = [file for file in entry.files if file.name == _plain_name(path)]
+    alike = [f for f in entry.files if Path(f.name).suffix == Path(_plain_name(path)).suffix]
+    if named:
+        return named[0]
+    return alike[0] if len(alike) == len(entry.files) == 1 else None
+
+
+def _plain_name(path: Path) -> str:
+    return path.name.removesuffix(fetch.WRONG)
+
+
+def _check_local(entry: Published, source: _Source) -> None:
+    for path, file in source.files:
+        if file is not None and file.check is not None:
+            try:
+                fetch.verify(path, file.check)
+            except fetch.WrongChecksum as error:
+                raise ValueError(f"{error}. {_unchecked_hint(entry, path)}") from error
+
+
+def _convert(
+    entry: Published, source: _Source, folder: Path, positive: int | str | None, *, where: str
+) -> None:
+    """Make the dataset folder in one step; `where` is what about.json calls the source."""
+    options = {} if positive is None else {"positive": positive}
+    with store.appearing(folder) as partial:
+        content = _content(source, partial / "content")
+        converted = readers.READERS[entry.reader](content, **options)
+        store.save_graph(partial, converted.graph)
+        store.save_ids(partial, converted.ids)
+        store.write_about(partial, converted.about | _about(entry, converted.about, where))
+        made_from = {"dataset": entry.name, "positive": positive, "format": FORMAT}
+        store.write_json(partial / ORIGIN, made_from | source.origin())
+        shutil.rmtree(partial / "content", ignore_errors=True)
+
+
+def _content(source: _Source, folder: Path) -> Path:
+    """Return what the reader reads: the one file, or a folder with all files extracted."""
+    if source.folder is not None:
+        return source.folder
+    for path, file in source.files:
+        name = _plain_name(path)
+        if fetch.is_archive(name):
+            fetch.extract(path, folder / f"{name}.d", only=file.only if file else "*")
+        else:
+            folder.mkdir(exist_ok=True)
+            (folder / name).symlink_to(path.resolve())
+    alone = len(source.files) == 1 and not fetch.is_archive(name)
+    return folder / name if alone else folder
+
+
+def _about(entry: Published, read: dict, where: str) -> dict:
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "description": entry.description,
+        "source": where,
+        "license": entry.license,
+        "citation": entry.citation,
+        "labels": {"meaning": entry.labels, "kind": entry.kind} | read.get("labels", {}),
+    }
