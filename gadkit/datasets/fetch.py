@@ -455,6 +455,8 @@ def _extract_tar(archive: Path, target: _Target, compression: str) -> None:
             else:
                 raise ValueError(f"entry {entry.name!r} is a link or a device; do not trust it")
             content.members.clear()  # else they pile up
+        while block := stream.read(BLOCK):  # to the checksum at the end
+            target.count(len(block), "the end")
 
 
 def _extract_gz(archive: Path, target: _Target) -> None:
