@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gadkit import __version__, baselines, datasets, report, store, train
+from gadkit.datasets import library
 from gadkit.graph import HeteroGraph
 
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
@@ -51,7 +52,54 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--top", type=int, help="list this many only")
     score.set_defaults(command=_score)
+
+    _add_data_commands(commands.add_parser("data", help="list, get and add published data sets"))
     return parser
+
+
+def _add_data_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True)
+
+    known = commands.add_parser("list", help="what there is, or all about one")
+    known.add_argument("name", nargs="?")
+    known.set_defaults(command=_data_list)
+
+    get = commands.add_parser("get", help="download from the authors, check and convert")
+    add = commands.add_parser("add", help="the same from a file or folder that is here")
+    for command in (get, add):
+        command.add_argument("name")
+        command.add_argument("--positive", metavar="CLASS", help="default: the rarest class")
+    add.add_argument("path", type=Path)
+    add.add_argument("--as", dest="as_name", metavar="FOLDER", help="default: the name")
+    add.add_argument("--unchecked", action="store_true", help="accept another checksum")
+    get.set_defaults(command=_data_get)
+    add.set_defaults(command=_data_add)
+
+
+def _data_list(args: argparse.Namespace) -> None:
+    rows = library.describe(args.name) if args.name else library.table()
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    numbers = {"nodes", "edges"} if not args.name else set()
+    for row in rows:
+        cells = zip(rows[0], row, widths, strict=True)
+        texts = (t.rjust(w) if name in numbers else t.ljust(w) for name, t, w in cells)
+        print("  ".join(texts).rstrip())
+
+
+def _data_get(args: argparse.Namespace) -> None:
+    _print_terms(datasets.get(args.name, positive=args.positive))
+
+
+def _data_add(args: argparse.Namespace) -> None:
+    options = {"positive": args.positive, "as_name": args.as_name, "unchecked": args.unchecked}
+    _print_terms(datasets.add(args.name, args.path, **options))
+
+
+def _print_terms(folder: Path) -> None:
+    about = store.read_about(folder)
+    print(f"dataset   {folder}")
+    print(f"license   {about['license']}")
+    print(f"cite      {about['citation']}")
 
 
 def _run(args: argparse.Namespace) -> None:

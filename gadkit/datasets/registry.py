@@ -86,7 +86,7 @@ _REVIEWS = (
         description="Yelp reviews of hotels and restaurants in Chicago, linked where they share "
         "the user (rur), product and stars (rsr), or product and month (rtr).",
         nodes={"review": 45_954},
-        edges={"rur": 98_630, "rtr": 1_147_232, "rsr": 6_805_486},
+        edges={"rur": 49_315, "rtr": 573_616, "rsr": 3_402_743},
         labels="Yelp's own filter hides the review (6,677 of 45,954)",
         kind="proxy",
         license="Apache-2.0 (repository); the reviews themselves: research use",
@@ -107,7 +107,7 @@ _REVIEWS = (
         description="Amazon users who reviewed musical instruments, linked where they reviewed "
         "the same product (upu), gave the same stars within a week (usu), or wrote alike (uvu).",
         nodes={"user": 11_944},
-        edges={"upu": 351_216, "usu": 7_132_958, "uvu": 2_073_474},
+        edges={"upu": 175_608, "usu": 3_566_479, "uvu": 1_036_737},
         labels="fewer than 20 % of the votes call the user's reviews helpful, against more than "
         "80 % for 0 (821 of 8,639; the others have no label)",
         kind="proxy",
