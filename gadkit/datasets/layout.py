@@ -9,7 +9,7 @@ The layout (`<relation>_row_ptr`, `<relation>_col_idx`, `x`, `y`) is described i
               Representation", AAAI 2023
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +25,8 @@ _YELPCHI = (
     {"user_id", "product_component"},
     {"rur_row_ptr", "rtr_row_ptr", "rsr_row_ptr"},
 )
+_AMAZON = {"upu_row_ptr", "usu_row_ptr", "uvu_row_ptr"}
+AMAZON_USERS, AMAZON_UNLABELLED = 11_944, 3305  # of the whole graph; the first have no label
 # Relations of S-FFSD: an entity and what it does to a transaction.
 ENTITIES = {"source": "sends", "target": "receives", "location": "hosts", "type": "classifies"}
 
@@ -49,8 +51,8 @@ def from_arrays(arrays: Arrays) -> HeteroGraph:
     """Make a graph of arrays; features from `structural_features` are joined to its own.
 
     Args:
-        arrays: the relations of YelpChi (users, reviews, products), the columns of S-FFSD
-            (transactions and four entity types), or any in the import layout.
+        arrays: the relations of YelpChi (users, reviews, products) or Amazon (users), the columns
+            of S-FFSD (transactions and four entity types), or any in the import layout.
 
     Raises:
         ValueError: they do not fit; the message names the array.
@@ -59,6 +61,8 @@ def from_arrays(arrays: Arrays) -> HeteroGraph:
         return _yelpchi(arrays)
     if ENTITIES.keys() <= arrays.keys():
         return _s_ffsd(arrays)
+    if arrays.keys() >= _AMAZON:
+        return _amazon(arrays)
     return _plain(arrays)
 
 
@@ -84,7 +88,7 @@ def _yelpchi(arrays: Arrays) -> HeteroGraph:
     num_nodes = {"user": _count(user), "review": num_reviews, "product": _count(product)}
     x = _features(arrays, "x", num_reviews)
     x = {} if x is None else {"review": x}
-    return _assemble(num_nodes, edges, x, arrays.get("y"), "review")
+    return assemble(num_nodes, edges, x, arrays.get("y"), "review")
 
 
 def _link(src: Tensor, dst: Tensor) -> CSR:
@@ -122,19 +126,104 @@ def _s_ffsd(arrays: Arrays) -> HeteroGraph:
     """Make transactions nodes of their own, linked to the four entities they have in common."""
     if "x" not in arrays or arrays["x"].ndim != 2 or arrays["x"].shape[1] != 2:
         raise ValueError("array 'x' must be (num_transactions, 2): time and amount")
-    num = len(arrays["x"])
-    time, amount = torch.from_numpy(arrays["x"]).double().unbind(1)
-    amount = (amount.sign() * amount.abs().log1p()).float()
-    transaction = torch.arange(num)
-    num_nodes, edges, x, own = {"transaction": num}, {}, {}, [amount]
-    for entity, verb in ENTITIES.items():
-        ids = _ids(arrays, entity, num)
-        num_nodes[entity] = _count(ids)
-        edges[entity, verb, "transaction"] = csr = _link(ids, transaction)
-        x[entity] = _statistics(csr.transpose(), amount)
-        own += _since_previous(csr.transpose(), time)
-    x["transaction"] = torch.stack(own, dim=1)
-    return _assemble(num_nodes, edges, x, arrays.get("y"), "transaction")
+    time, amount = arrays["x"].T
+    entities = {name: _ids(arrays, name, len(time)).numpy() for name in ENTITIES}
+    return event_graph(entities, {"amount": amount}, time=time, y=arrays.get("y"), verbs=ENTITIES)
+
+
+def event_graph(
+    entities: dict[str, np.ndarray],
+    values: dict[str, np.ndarray],
+    *,
+    time: np.ndarray | None = None,
+    y: np.ndarray | None = None,
+    event: str = "transaction",
+    verbs: dict[str, str] | None = None,
+    types: dict[str, str] | None = None,
+) -> HeteroGraph:
+    """Make events nodes of their own, linked to the entities that they have in common.
+
+    An event knows its values, compressed as sign(v) log1p(|v|); and where there is a time, for each
+    role log1p of the time since the entity's previous event in it, and whether it is the first. An
+    entity knows mean, standard deviation, maximum and minimum of its events' compressed values.
+    `event_features` names these columns. Structural features are joined to both.
+
+    Args:
+        entities: (num_events,) integers by role; whom the event concerns, numbered from 0 in each
+            node type, -1 = nobody.
+        values: (num_events,) numbers by name.
+        time: (num_events,) numbers, in seconds.
+        y: (num_events,) labels: 1 = anomaly, 0 = normal, -1 = unknown.
+        event: node type of the events, the first of the graph.
+        verbs: name of the relation from an entity to its events, by role; `<role>_of` by default.
+        types: node type of a role, where several share one as sender and receiver are both
+            accounts; by default each role is a type of its own.
+
+    Raises:
+        ValueError: a length differs, a value is not finite, or no event concerns anybody.
+    """
+    num, types = len(next(iter(entities.values()))), types or {}
+    ids = {role: _per_event(column, role, num, "iu").long() for role, column in entities.items()}
+    own = [_compressed(_per_event(column, name, num, "iufb")) for name, column in values.items()]
+    about_values, x = list(own), {event: own}
+    time = None if time is None else _per_event(time, "time", num, "iuf").double()
+    num_nodes, edges = {event: num}, {}
+    for role, who in ids.items():
+        node_type = types.get(role, role)
+        num_nodes[node_type] = max(num_nodes.get(node_type, 0), _count(who))
+    for role, who in ids.items():
+        node_type, verb = types.get(role, role), (verbs or {}).get(role, f"{role}_of")
+        known = (who >= 0).nonzero().flatten()
+        csr = CSR.from_edges(who[known], known, num_src=num_nodes[node_type], num_dst=num)
+        edges[node_type, verb, event] = csr
+        back = csr.transpose()
+        x.setdefault(node_type, []).extend(_statistics(back, value) for value in about_values)
+        if time is not None:
+            own += _since_previous(back, time)
+    features = {name: _columns(parts, num_nodes[name]) for name, parts in x.items()}
+    return assemble(num_nodes, edges, features, y, event)
+
+
+def _columns(parts: list[Tensor], num_nodes: int) -> Tensor:
+    parts = [part[:, None] if part.dim() == 1 else part for part in parts]
+    return torch.cat(parts, dim=1) if parts else torch.empty(num_nodes, 0)
+
+
+def _per_event(column: np.ndarray, name: str, num: int, kinds: str) -> Tensor:
+    if column.shape != (num,) or column.dtype.kind not in kinds:
+        raise ValueError(
+            f"column {name!r} must be ({num},) {'integers' if kinds == 'iu' else 'numbers'}, "
+            f"got {column.shape} {column.dtype}"
+        )
+    return torch.from_numpy(np.ascontiguousarray(column))
+
+
+def _compressed(value: Tensor) -> Tensor:
+    value = value.double()
+    return (value.sign() * value.abs().log1p()).float()
+
+
+def event_features(
+    roles: Iterable[str],
+    values: Iterable[str],
+    *,
+    timed: bool,
+    event: str = "transaction",
+    types: dict[str, str] | None = None,
+) -> dict[str, list[str]]:
+    """Name the columns that `event_graph` makes, by node type, without the structural ones."""
+    roles, values, types = list(roles), list(values), types or {}
+    names = {event: [f"log_{value}" for value in values]}
+    for role in roles:
+        prefix = f"{role}_" if role in types else ""
+        names.setdefault(types.get(role, role), []).extend(
+            f"{prefix}{what}_log_{value}"
+            for value in values
+            for what in ("mean", "sd", "max", "min")
+        )
+        if timed:
+            names[event] += [f"log_seconds_since_{role}_before", f"is_first_of_{role}"]
+    return names
 
 
 def _since_previous(csr: CSR, time: Tensor) -> list[Tensor]:
@@ -144,6 +233,7 @@ def _since_previous(csr: CSR, time: Tensor) -> list[Tensor]:
 
     Returns:
         log1p of the time, 0 for the first source of a row; and 1 where it is the first, else 0.
+        Both are 0 for sources of no row.
     """
     row, source = csr.dst(), csr.indices.long()
     by_time = torch.argsort(time[source], stable=True)
@@ -152,7 +242,7 @@ def _since_previous(csr: CSR, time: Tensor) -> list[Tensor]:
     is_first = torch.ones(len(row), dtype=torch.bool)
     is_first[1:] = row[1:] != row[:-1]
     gap = time[source].diff(prepend=time.new_zeros(1)).masked_fill(is_first, 0)
-    since, first = torch.empty(len(time)), torch.empty(len(time))
+    since, first = torch.zeros(len(time)), torch.zeros(len(time))
     since[source], first[source] = gap.log1p().float(), is_first.float()
     return [since, first]
 
@@ -166,24 +256,33 @@ def _statistics(csr: CSR, value: Tensor) -> Tensor:
     return torch.stack([mean, sd, top, bottom], dim=1).float()
 
 
-def _plain(arrays: Arrays) -> HeteroGraph:
+def _amazon(arrays: Arrays) -> HeteroGraph:
+    """Call the nodes users, and take no label of those that the published protocol leaves out."""
+    y = arrays.get("y")
+    if y is not None and len(y) == AMAZON_USERS:
+        y = np.where(np.arange(AMAZON_USERS) < AMAZON_UNLABELLED, -1, y)
+        arrays = arrays | {"y": y}
+    return _plain(arrays, node_type="user")
+
+
+def _plain(arrays: Arrays, *, node_type: str = "node") -> HeteroGraph:
     """Read the import layout; rows of a relation are its sources, columns its destinations."""
     num_nodes: dict[str, int] = {}
     edges = {}
     for name in _relation_names(arrays):
-        csr, edge_type = _relation(arrays, name), _edge_type(name)
-        for node_type, num in ((edge_type[0], csr.num_dst), (edge_type[2], csr.num_src)):
-            if num_nodes.setdefault(node_type, num) != num:
+        csr, edge_type = _relation(arrays, name), _edge_type(name, node_type)
+        for end, num in ((edge_type[0], csr.num_dst), (edge_type[2], csr.num_src)):
+            if num_nodes.setdefault(end, num) != num:
                 raise ValueError(
-                    f"relation {name!r} has {num} nodes of type {node_type!r}, "
-                    f"another one has {num_nodes[node_type]}"
+                    f"relation {name!r} has {num} nodes of type {end!r}, "
+                    f"another one has {num_nodes[end]}"
                 )
         edges[edge_type] = csr.transpose()
     first = next(iter(num_nodes))
     x = {name: _features(arrays, f"x_{name}", num) for name, num in num_nodes.items()}
     x[first] = _features(arrays, "x", num_nodes[first]) if x[first] is None else x[first]
     x = {name: own for name, own in x.items() if own is not None}
-    return _assemble(num_nodes, edges, x, arrays.get("y"), first)
+    return assemble(num_nodes, edges, x, arrays.get("y"), first)
 
 
 def _relation_names(arrays: Arrays) -> list[str]:
@@ -196,7 +295,7 @@ def _relation_names(arrays: Arrays) -> list[str]:
     return names
 
 
-def _edge_type(name: str) -> EdgeType:
+def _edge_type(name: str, node_type: str) -> EdgeType:
     parts = name.split("__")
     if len(parts) > 3 or not all(parts):
         raise ValueError(
@@ -204,7 +303,7 @@ def _edge_type(name: str) -> EdgeType:
             "<source>__<relation>__<destination>"
         )
     if len(parts) == 1:
-        return "node", name, "node"
+        return node_type, name, node_type
     return parts[0], parts[1] if len(parts) == 3 else name, parts[-1]
 
 
@@ -246,14 +345,25 @@ def _features(arrays: Arrays, name: str, num_nodes: int) -> Tensor | None:
     return torch.from_numpy(x.astype(np.float32))
 
 
-def _assemble(
+def assemble(
     num_nodes: dict[str, int],
     edges: dict[EdgeType, CSR],
     x: dict[str, Tensor],
     y: np.ndarray | None,
     labelled: str,
 ) -> HeteroGraph:
-    """Leave out what has no edges, add the structural features, and number the labels globally."""
+    """Leave out what has no edges, add the structural features, and number the labels globally.
+
+    Args:
+        num_nodes: by node type, in the order of the graph.
+        edges: rows are destinations.
+        x: (num_nodes[type], dim) float32 of the types that have features of their own.
+        y: (num_nodes[labelled],) 1 = anomaly, 0 = normal, -1 = unknown; or None.
+        labelled: the node type that `y` is about.
+
+    Raises:
+        ValueError: the labelled nodes have no edges, a label is none, or the graph is not sound.
+    """
     edges = {edge_type: csr for edge_type, csr in edges.items() if csr.num_edges}
     connected = {node_type for src, _, dst in edges for node_type in (src, dst)}
     if labelled not in connected:
@@ -280,6 +390,90 @@ def _labels(y: np.ndarray, num_nodes: int, offset: int) -> Tensor:
         )
     known = np.flatnonzero(y >= 0)
     return torch.from_numpy(np.stack([known + offset, y[known].astype(np.int64)], axis=1))
+
+
+def one_class(y: np.ndarray, positive: int | str = "rarest") -> tuple[np.ndarray, dict]:
+    """Make one class the anomaly and all others normal.
+
+    Args:
+        y: (num_nodes,) integers; the class of each node, negative = unknown.
+        positive: the class to find, by its number; or "rarest", of equally rare ones the first.
+
+    Returns:
+        y in {-1, 0, 1}, and what about.json says of it.
+
+    Raises:
+        ValueError: there are fewer than two classes, or the one named is not among them.
+    """
+    if y.ndim != 1 or y.dtype.kind not in "iuf":
+        raise ValueError(
+            f"array 'y' must be 1-D numbers, one class a node, got {y.shape} {y.dtype}"
+        )
+    classes, counts = np.unique(y[y >= 0], return_counts=True)
+    if len(classes) < 2:
+        raise ValueError(f"array 'y' holds {len(classes)} class; at least 2 are needed")
+    chosen = counts.argmin() if positive == "rarest" else _place_of(positive, classes)
+    meaning = (
+        f"class {classes[chosen]:g} of {len(classes)} ({counts[chosen]:,} of {counts.sum():,} "
+        f"labelled nodes{', the rarest' if positive == 'rarest' else ''}), not fraud"
+    )
+    binary = np.where(y < 0, -1, y == classes[chosen]).astype(np.int8)
+    return binary, {"meaning": meaning, "kind": "proxy"}
+
+
+def _place_of(positive: int | str, classes: np.ndarray) -> int:
+    found = np.flatnonzero(classes.astype(str) == str(positive))
+    found = found if len(found) else np.flatnonzero([f"{c:g}" == str(positive) for c in classes])
+    if not len(found):
+        raise ValueError(
+            f"there is no class {positive!r}; found {', '.join(f'{c:g}' for c in classes)}, "
+            "or say rarest"
+        )
+    return int(found[0])
+
+
+def distinct_edges(
+    src: np.ndarray, dst: np.ndarray, *, num_src: int, num_dst: int
+) -> tuple[CSR, int]:
+    """Build a relation in which every pair comes once; also return how many repeats that drops."""
+    csr = CSR.from_edges(
+        torch.from_numpy(src), torch.from_numpy(dst), num_src=num_src, num_dst=num_dst
+    )
+    row, keep = csr.dst(), torch.ones(csr.num_edges, dtype=torch.bool)
+    keep[1:] = (row[1:] != row[:-1]) | (csr.indices[1:] != csr.indices[:-1])
+    kept_before = torch.cat([torch.zeros(1, dtype=torch.int64), keep.cumsum(0)])
+    return CSR(kept_before[csr.indptr], csr.indices[keep], num_src), int((~keep).sum())
+
+
+def feature_names(
+    graph: HeteroGraph, own: dict[str, list[str]] | None = None
+) -> dict[str, list[str]]:
+    """Name every column of x, by node type.
+
+    Args:
+        graph: as `assemble` makes it.
+        own: names of the columns before the structural ones, by node type; `x_0`, `x_1`, ... where
+            the authors give none.
+    """
+    names = {}
+    for node_type, structural in _structural_names(graph).items():
+        num_own = graph.x[node_type].shape[1] - len(structural)
+        numbered = [f"x_{k}" for k in range(num_own)]
+        names[node_type] = (own or {}).get(node_type, numbered) + structural
+    return names
+
+
+def _structural_names(graph: HeteroGraph) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {node_type: [] for node_type in graph.node_types}
+    for _, (_, name, dst), _ in graph.streams:
+        names[dst] += [
+            f"{name}_log_degree",
+            f"{name}_mean_log_degree_of_neighbors",
+            f"{name}_max_log_degree_of_neighbors",
+            f"{name}_min_log_degree_of_neighbors",
+            f"{name}_mean_log_degree_two_hops_away",
+        ]
+    return names
 
 
 def structural_features(graph: HeteroGraph) -> dict[str, Tensor]:
