@@ -117,10 +117,11 @@ def generate(
 ) -> Path:
     """Write a marketplace with planted fraud as a raw dataset folder.
 
-    Writes node_counts.json, {epu,eps,euu}_{row_ptr,col_idx}.bin, X_combined.memmap, labels.npy and
-    planted.npz (`load_planted`). Columns are sorted within a row, each pair occurs once, and every
-    row holds a self-loop on its own global id: in epu and eps a wrong-typed entry, to be repaired.
-    The same arguments give the same bytes. Nothing appears at `folder` before all is written.
+    Writes node_counts.json, {epu,eps,euu}_{row_ptr,col_idx}.bin, X_combined.memmap, labels.npy,
+    about.json and planted.npz (`load_planted`). Columns are sorted within a row, each pair occurs
+    once, and every row holds a self-loop on its own global id: in epu and eps a wrong-typed entry,
+    to be repaired. The same arguments give the same bytes. Nothing appears at `folder` before all
+    is written.
 
     Planted kinds: ring members, who review target products together; camouflaged members of the
     same rings, who buy much that is popular and hardly show in features; shill buyers and the
@@ -164,6 +165,7 @@ def generate(
     with store.appearing(folder) as partial:
         stages = _stages(partial, counts, base_rate, camouflage, label_noise, label_rate, streams)
         _follow(stages, progress)
+        store.write_about(partial, _about(label_noise))
     return Path(folder)
 
 
@@ -175,6 +177,20 @@ def load_planted(folder: str | Path) -> Planted:
     """
     arrays = store.read_npz(Path(folder) / PLANTED)
     return Planted(**arrays | {"kind_names": tuple(arrays["kind_names"].tolist())})
+
+
+def _about(label_noise: float) -> dict:
+    """Return what about.json says of a generated marketplace."""
+    flipped = f", with {label_noise:.1%} of the labels flipped" if label_noise else ""
+    return {
+        "title": "Generated marketplace",
+        "description": "Users buy products, sellers list them, and users who buy alike are linked. "
+        "Fraud of six kinds is planted among users and sellers.",
+        "source": "gadkit.marketplace.generate",
+        "license": "none is needed: made by gadkit",
+        "labels": {"meaning": f"a fraud that was planted{flipped}", "kind": "injected"},
+        "features": dict.fromkeys(store.NODE_TYPES.values(), list(FEATURE_NAMES)),
+    }
 
 
 def _check(counts, base_rate, camouflage, label_noise, label_rate) -> None:

@@ -27,6 +27,7 @@ FRAUD = "#D55E00"  # vermilion, for fraud alone: no model or relation is drawn i
 NORMAL = "#8C96A3"
 USER, PRODUCT, SELLER = "#0072B2", "#009E73", "#CC79A7"
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#6A4C93")
+DASHES = ("-", "--", ":")  # once each for all colors of the palette
 INK = "#3A3F47"  # reference lines and text on the figure
 COLORS = {"fraud": FRAUD, "normal": NORMAL, "user": USER, "product": PRODUCT, "seller": SELLER}
 
@@ -97,6 +98,11 @@ def _colors(names: Iterable[str]) -> list[str]:
     return [COLORS[name] if name in COLORS else next(free) for name in names]
 
 
+def _dashes(i: int) -> str:
+    """The line of curve i: the palette comes again, but not with the same dashes."""
+    return DASHES[i // len(PALETTE) % len(DASHES)]
+
+
 def _require(things: Sequence | Mapping, what: str) -> None:
     if len(things) == 0:
         raise ValueError(f"{what} is empty; there is nothing to draw")
@@ -105,6 +111,28 @@ def _require(things: Sequence | Mapping, what: str) -> None:
 def _legend_above(ax: Axes, columns: int) -> Legend:
     """Put the legend above the axes, where it hides no data."""
     return ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0)
+
+
+def missing_values(ax: Axes, missing: Mapping[str, tuple[int, int]]) -> Axes:
+    """Draw the share of values missing in each column, the first on top, counts at the right.
+
+    Args:
+        ax: axes to draw on.
+        missing: column to (values missing, values there should be).
+
+    Returns:
+        The ax.
+
+    Raises:
+        ValueError: no column.
+    """
+    _require(missing, "missing")
+    shares = [count / whole for count, whole in missing.values()]
+    ax.barh(range(len(missing)), shares, height=0.6, color=NORMAL)
+    _label_rows(ax, {name: f"{n:,} of {whole:,}" for name, (n, whole) in missing.items()})
+    ax.set(xlim=(0, min(1, 1.05 * max(shares)) or 1), xlabel="share of values missing")
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    return ax
 
 
 def degree_distribution(ax: Axes, degrees: Mapping[Hashable, ArrayLike]) -> Axes:
@@ -124,7 +152,8 @@ def degree_distribution(ax: Axes, degrees: Mapping[Hashable, ArrayLike]) -> Axes
         ValueError: no label, or a label without nodes.
     """
     _require(degrees, "degrees")
-    for (key, values), color in zip(degrees.items(), _colors(map(_name, degrees)), strict=True):
+    colors = _colors(map(_name, degrees))
+    for i, (key, values) in enumerate(degrees.items()):
         values = _array(values)
         _require(values, f"degrees of {key!r}")
         degree, count = np.unique(values, return_counts=True)
@@ -135,7 +164,8 @@ def degree_distribution(ax: Axes, degrees: Mapping[Hashable, ArrayLike]) -> Axes
         ax.plot(
             degree[seen],
             share[seen],
-            color=color,
+            color=colors[i],
+            linestyle=_dashes(i),
             label=label,
             drawstyle="steps-pre",
             marker="o",
@@ -443,7 +473,7 @@ def attention_distribution(
         ValueError: no relation, or a relation without values.
     """
     _require(values, "values")
-    for key, numbers in values.items():
+    for i, (key, numbers) in enumerate(values.items()):
         numbers = np.sort(_array(numbers))
         _require(numbers, f"values of {key!r}")
         share = np.arange(1, len(numbers) + 1) / len(numbers)
@@ -451,6 +481,7 @@ def attention_distribution(
             numbers,
             share,
             drawstyle="steps-post",
+            linestyle=_dashes(i),
             label=f"{_name(key)} (median {np.median(numbers):.2f}, n = {len(numbers):,})",
         )
     ax.axvline(uniform, color=INK, linestyle=":", linewidth=1.2, label="uniform attention")

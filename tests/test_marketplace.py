@@ -46,13 +46,20 @@ def keys(rows, columns):
 
 
 def test_writes_exactly_the_files_of_the_format(folder):
-    assert {path.name for path in folder.iterdir()} == {*store.raw_files(), "planted.npz"}
+    names = {*store.raw_files(), store.ABOUT, "planted.npz"}
+    assert {path.name for path in folder.iterdir()} == names
     counts = {"users": USERS, "products": PRODUCTS, "sellers": SELLERS, "total": TOTAL}
     assert json.loads((folder / "node_counts.json").read_text()) == counts
     assert (folder / "X_combined.memmap").stat().st_size == TOTAL * 128 * 4
     labels = np.load(folder / "labels.npy")
     assert labels.dtype == np.int64
     assert labels.shape == (USERS + SELLERS, 2)  # small reviews every account
+
+
+def test_says_what_features_and_labels_are(folder):
+    about = store.read_about(folder)
+    assert about["labels"] == {"meaning": "a fraud that was planted", "kind": "injected"}
+    assert about["features"] == dict.fromkeys(("user", "product", "seller"), list(FEATURE_NAMES))
 
 
 def test_leaves_nothing_beside_the_folder(folder):
@@ -173,7 +180,7 @@ def test_same_seed_same_bytes(folder, tmp_path):
 def test_other_seed_other_bytes(folder, tmp_path):
     other = hashes(generate(tmp_path / "other", size="small", seed=1, progress=False))
     same = {name for name, value in hashes(folder).items() if other[name] == value}
-    assert same == {"node_counts.json"}
+    assert same == {"node_counts.json", store.ABOUT}
 
 
 def test_explicit_counts_replace_those_of_the_size(tmp_path):

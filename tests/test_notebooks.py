@@ -5,11 +5,16 @@ import os
 import re
 from pathlib import Path
 
+import matplotlib
 import nbformat
+import pandas as pd
 import pytest
+import torch
+from matplotlib import pyplot as plt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gadkit import cli, datasets
+from gadkit import cli, datasets, report, store
+from gadkit.graph import CSR, HeteroGraph
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 NAMES = [
@@ -176,7 +181,7 @@ def test_notebooks_run_headless_to_figures_and_numbers(runs):
 
 def test_two_runs_give_the_same_bytes(runs):
     files = [sorted((folder / "data" / "small").iterdir()) for folder in runs]
-    assert len(files[0]) == len(files[1]) == 17
+    assert len(files[0]) == len(files[1]) == 18
     for one, other in zip(*files, strict=True):
         assert one.name == other.name
         assert one.read_bytes() == other.read_bytes(), one.name
@@ -189,3 +194,86 @@ def test_two_runs_show_the_same_numbers_and_figures(runs, name):
     paths = [folder / "build" / "notebooks" / f"{name}.ipynb" for folder in runs]
     first, second = (nbformat.read(path, as_version=4) for path in paths)
     assert first.cells == second.cells
+
+
+def test_the_notebooks_that_need_labels_say_so():
+    assert [path.stem for path in report.needing_labels()] == ["04_finetune_gat", "06_evaluate_auc"]
+
+
+ABOUT = {
+    "title": "Accounts",
+    "labels": {"meaning": "closed by the bank", "kind": "adjudicated"},
+    "features": {"account": ["age", "country", "payments"]},
+    "rows": {"read": 10, "used": 8, "unused": {"account is missing": 2}},
+    "missing": {"at": 0, "amount": 2},
+    "missing_x": {"account": {"age": 3}},
+}
+SHORT = {"EPOCHS": 2, "PAIRS": 500, "REPEATS": 20}  # in place of a notebook's parameters
+
+
+def write_accounts(folder, *, x=True, labels=True, about=None):
+    """Write a graph of one node type and one relation."""
+    generator = torch.Generator().manual_seed(0)
+    src, dst = torch.randint(60, (2, 200), generator=generator)
+    knows = CSR.from_edges(src, dst, num_src=60, num_dst=60)
+    features = {"account": torch.randn(60, 3, generator=generator)} if x else None
+    known = torch.stack([torch.arange(40), torch.arange(40) % 4 == 0], 1).long()
+    edges = {("account", "knows", "account"): knows}
+    store.save_graph(
+        folder, HeteroGraph({"account": 60}, edges, features, known if labels else None)
+    )
+    if about:
+        store.write_about(folder, about)
+
+
+def write_marketplace(folder):
+    """Write a marketplace of users and products, without sellers, co-purchases and labels."""
+    generator = torch.Generator().manual_seed(0)
+    products = 30 + torch.randint(20, (30, 4), generator=generator).sort().values.flatten()
+    bought = torch.arange(31) * 4, products.int()
+    none = {"eps": 21, "euu": 31}
+    none = {name: (torch.zeros(n).long(), torch.empty(0).int()) for name, n in none.items()}
+    x = torch.randn(50, store.FEATURE_DIM, generator=generator)
+    counts = {"user": 30, "product": 20, "seller": 0}
+    store.write_raw(folder, counts, {"epu": bought} | none, x, torch.tensor([[0, 0], [1, 1]]))
+    (folder / store.LABELS).unlink()
+
+
+def run_in_process(name, folder, monkeypatch):
+    """Run a notebook's cells here, which is faster than in a kernel of its own, and draw."""
+    monkeypatch.setenv("GADKIT_DATASET", str(folder))
+    names = {"display": lambda table: None}
+    with matplotlib.rc_context({"backend": "agg"}), pd.option_context("display.max_colwidth", 50):
+        for cell in nbformat.read(report.ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells:
+            if cell.cell_type == "code":
+                exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names |= SHORT
+        for number in plt.get_fignums():
+            plt.figure(number).canvas.draw()
+        plt.close("all")
+
+
+ODD = {
+    "bare": lambda folder: write_accounts(folder, x=False, labels=False),
+    "no-features": lambda folder: write_accounts(folder, x=False),
+    "no-labels": lambda folder: write_accounts(folder, labels=False),
+    "one-relation": lambda folder: write_accounts(folder, about=ABOUT),
+    "no-sellers": write_marketplace,
+}
+
+
+@pytest.mark.parametrize("graph", ODD)
+def test_notebooks_work_on_odd_graphs(tmp_path, monkeypatch, capsys, graph):
+    ODD[graph](tmp_path)
+    loaded = store.load_graph(tmp_path)
+    names = [*NAMES[:2], *(NAMES[2:3] if loaded.x else [])]
+    names += (
+        ["04_finetune_gat", "06_evaluate_auc"] if loaded.x and loaded.labels is not None else []
+    )
+    for name in names:
+        run_in_process(name, tmp_path, monkeypatch)
+    said = capsys.readouterr().out
+    assert ("This dataset has no labels" in said) == (loaded.labels is None)
+    assert ("1 of 3 columns looked at are complete" in said) == (graph == "one-relation")
+    assert ("Nobody has counted" in said) == (graph != "one-relation")

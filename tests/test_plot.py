@@ -231,6 +231,22 @@ def test_precision_recall_legend_stays_off_the_curves(ax, level, corner):
     assert len(ax.lines) == 1  # no base rate given, none drawn
 
 
+def test_more_curves_than_colors_can_be_told_apart(ax):
+    plot.degree_distribution(ax, {f"relation {i}": [1, 2] for i in range(9)})
+    styles = {(line.get_color(), line.get_linestyle()) for line in ax.lines}
+    assert len(styles) == 9
+
+
+def test_missing_values(ax):
+    missing = {"account: age": (3, 4), "amount": (2, 8), "at": (0, 8)}
+    assert plot.missing_values(ax, missing) is ax
+    assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25, 0]
+    assert texts(ax) == ["3 of 4", "2 of 8", "0 of 8"]
+    assert yticks(ax) == list(missing)
+    assert ax.get_xlim() == pytest.approx((0, 0.7875))
+    assert ax.get_xlabel() == "share of values missing"
+
+
 def test_attention_distribution(ax):
     values = {"buys": torch.tensor([0.5, 0.25, 1.0, 1.0]), ("user", "co_buys", "user"): [0.1]}
     assert plot.attention_distribution(ax, values) is ax
@@ -327,6 +343,7 @@ def test_rates_by_shape_has_the_same_rows_and_scale_on_every_ax(ax):
 @pytest.mark.parametrize(
     ("draw", "nothing"),
     [
+        (plot.missing_values, {}),
         (plot.degree_distribution, {}),
         (plot.degree_distribution, {"user": []}),
         (plot.sanitize_report, []),

@@ -1,0 +1,180 @@
+"""What a dataset folder says of itself: the numbers of the first notebook.
+
+`about` is what `store.read_about` returns. Any of its keys may be missing: a graph may come with
+or without a history, labels, features and names, and what is not known is said to be so.
+"""
+
+import torch
+from torch import Tensor
+
+from gadkit.graph import HeteroGraph
+from gadkit.metrics import roc_auc
+
+KINDS = {  # of labels, and what that is worth
+    "adjudicated": "Somebody decided each labelled case, so a label is a verdict, with the errors "
+    "and the habits of those who judge.",
+    "proxy": "This is a stand-in for fraud and not a verdict: a model that finds it well need not "
+    "find fraud well.",
+    "injected": "These anomalies were planted by a program: they show whether a method works, not "
+    "how much real fraud it would find.",
+}
+
+
+def provenance(about: dict) -> dict[str, str]:
+    """Return where the data come from, as rows of a table: name, source, license, citation, time.
+
+    Only the first rows are always there; what the folder does not say is "not stated".
+    """
+    rows = {"name": about.get("title") or about.get("name")}
+    rows |= {key: about.get(key) for key in ("description", "source", "license", "citation")}
+    rows = {key: str(value or "not stated") for key, value in rows.items()}
+    time = about.get("time", {})
+    if time.get("first") and time.get("last"):
+        rows["time range"] = f"{time['first']} to {time['last']}"
+        rows["time range"] += f" ({time['column']})" if time.get("column") else ""
+    if about.get("roles"):
+        roles = (f"{role}: {', '.join(map(str, of))}" for role, of in about["roles"].items())
+        rows["columns used"] = "; ".join(roles)
+    return rows
+
+
+def rows_read(about: dict) -> dict[str, tuple[str, str]]:
+    """Return the rows of the source table read, used and left out by reason, with their shares.
+
+    Returns:
+        name of the row: (count, share of the rows read); empty where the folder keeps no count.
+    """
+    rows = about.get("rows", {})
+    counts = {name: rows[name] for name in ("read", "used") if name in rows}
+    counts |= {f"not used: {reason}": count for reason, count in rows.get("unused", {}).items()}
+    whole = rows.get("read", 0)
+    return {name: (f"{n:,}", f"{n / whole:.2%}" if whole else "") for name, n in counts.items()}
+
+
+def missing_values(about: dict, graph: HeteroGraph) -> dict[str, tuple[int, int]]:
+    """Count the values that the source did not have.
+
+    Returns:
+        column: (missing, of how many), the most incomplete first: columns of the events of all
+        used rows, and features as "type: feature" of all nodes of the type, where the graph holds
+        a fill instead. Columns of events are left out where nobody counted the rows used.
+    """
+    used = about.get("rows", {}).get("used", 0)
+    missing = {column: (n, used) for column, n in about.get("missing", {}).items() if used}
+    for node_type, columns in about.get("missing_x", {}).items():
+        whole = graph.num_nodes[node_type]
+        missing |= {f"{node_type}: {name}": (n, whole) for name, n in columns.items()}
+    return dict(sorted(missing.items(), key=lambda item: -item[1][0] / item[1][1]))
+
+
+def label_meaning(about: dict, graph: HeteroGraph) -> str:
+    """Return in words what a label of this dataset is, and what it is not."""
+    if graph.labels is None:
+        return (
+            "This dataset has no labels: nothing here says what is fraud. Stage 1 can rank its "
+            "nodes by how unusual they are; stage 2 and every measure of quality need labels."
+        )
+    labels = about.get("labels", {})
+    says = "The folder does not say what label 1, called fraud here, means: ask who made it."
+    if labels.get("meaning"):
+        says = f"Label 1, called fraud here, means: {labels['meaning'].rstrip('.')}."
+    return f"{says} {KINDS.get(labels.get('kind'), '')}".strip()
+
+
+def feature_names(about: dict, graph: HeteroGraph, node_type: str) -> list[str]:
+    """Return the name of each feature of a type, "feature 7" where the folder does not say.
+
+    Raises:
+        ValueError: the folder names another number of features than the graph has.
+    """
+    width = graph.x[node_type].shape[1]
+    names = about.get("features", {}).get(node_type)
+    if names is None:
+        return [f"feature {column}" for column in range(width)]
+    if len(names) != width:
+        raise ValueError(
+            f"about.json names {len(names)} features of a {node_type}, but there are {width}: "
+            "is it from another graph? Correct or delete it"
+        )
+    return list(names)
+
+
+def relation_table(graph: HeteroGraph) -> dict[str, list[str]]:
+    """Describe every relation: ends, edges, and how many nodes at each end have none.
+
+    Returns:
+        relation: the columns [source, destination, edges, self-loops, sources without,
+        destinations without]; a self-loop is counted apart and leaves its node without.
+    """
+    rows = {}
+    for (src, name, dst), csr in graph.edges.items():
+        others = (csr.indices != csr.dst()) | (src != dst)
+        ends = csr.indices[others], csr.dst()[others]
+        sizes = csr.num_src, csr.num_dst
+        without = [n - len(ids.unique()) for ids, n in zip(ends, sizes, strict=True)]
+        edges = int(others.sum())
+        counts = edges, csr.num_edges - edges, *without
+        rows[name] = [src, dst, *map("{:,}".format, counts)]
+    return rows
+
+
+def node_table(graph: HeteroGraph) -> dict[str, list[str]]:
+    """Describe every node type, and what is known of it.
+
+    Returns:
+        type: the columns [nodes, features, labelled, fraud, fraud rate among labelled].
+    """
+    empty = torch.empty(0, 2, dtype=torch.int64)
+    ids, y_true = (empty if graph.labels is None else graph.labels).unbind(1)
+    of_type = graph.node_type_of(ids)
+    rows = {}
+    for number, (name, count) in enumerate(graph.num_nodes.items()):
+        known = y_true[of_type == number]
+        rate = f"{known.double().mean():.2%}" if len(known) else ""
+        width = 0 if graph.x is None else graph.x[name].shape[1]
+        numbers = count, width, len(known), int(known.sum())
+        rows[name] = [*map("{:,}".format, numbers), rate]
+    return rows
+
+
+def single_feature_areas(graph: HeteroGraph) -> tuple[str | None, Tensor]:
+    """Measure how well each feature alone, high or low, tells fraud.
+
+    Returns:
+        The node type with most known frauds, and (dim,) the area under the ROC curve of each of
+        its features, from 0.5 to 1. None and no areas without labels, without features, or where
+        the labels of that type are all alike.
+    """
+    nothing = None, torch.empty(0)
+    if graph.labels is None or graph.x is None:
+        return nothing
+    ids, y_true = graph.labels.unbind(1)
+    of_type = graph.node_type_of(ids)
+    number = int(of_type[y_true == 1].mode().values)
+    node_type, chosen = graph.node_types[number], of_type == number
+    if bool(y_true[chosen].all()):
+        return nothing
+    x = graph.x[node_type][ids[chosen] - graph.offset(node_type)]
+    areas = torch.tensor([roc_auc(y_true[chosen], column) for column in x.T])
+    return node_type, torch.maximum(areas, 1 - areas)
+
+
+def fraud_beside(graph: HeteroGraph) -> dict[str, list[str]]:
+    """Say how often a labelled neighbor of a cleared node, and of a fraud, is a fraud.
+
+    Returns:
+        stream: the two rates; without the streams that join no labelled nodes of both kinds, and
+        empty without labels.
+    """
+    if graph.labels is None:
+        return {}
+    label = torch.full((graph.total,), torch.nan)
+    label[graph.labels[:, 0]] = graph.labels[:, 1].float()
+    rows = {}
+    for _, (src, name, dst), csr in graph.streams:
+        ends = label[csr.indices + graph.offset(src)], label[csr.dst() + graph.offset(dst)]
+        between = (csr.indices != csr.dst()) | (src != dst)  # not a self-loop
+        rates = [ends[0][between & (ends[1] == value)].nanmean() for value in (0, 1)]
+        if not any(map(torch.isnan, rates)):
+            rows[f"{src} → {dst} ({name})"] = [f"{float(rate):.1%}" for rate in rates]
+    return rows
