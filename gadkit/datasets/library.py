@@ -55,7 +55,7 @@ def get(
             the published one, or the folder is there and holds something else.
         OSError: a server failed; the same call goes on from there.
     """
-    entry = _entry(name, positive)
+    entry, positive = _entry(name, positive)
     root = Path(root or DATA)
     if _is_there(root / name, {"dataset": name, "positive": positive}):
         return root / name
@@ -97,7 +97,7 @@ def add(
         FileNotFoundError: nothing is at `path`.
         ValueError: as for `get`.
     """
-    entry, path = _entry(name, positive), Path(path)
+    (entry, positive), path = _entry(name, positive), Path(path)
     as_name = as_name or name
     if Path(as_name).name != as_name:
         raise ValueError(f"{as_name!r} must be the name of a folder, not a path")
@@ -112,12 +112,12 @@ def add(
 
 
 def table(root: Path | str | None = None) -> list[list[str]]:
-    """Return the rows of an overview: header, then name, nodes, edges, labels, license, here."""
-    rows = [["name", "nodes", "edges", "labels", "license", "here"]]
+    """Return the rows of an overview: header, then name, nodes, edges, labels, here, license."""
+    rows = [["name", "nodes", "edges", "labels", "here", "license"]]
     for entry in PUBLISHED.values():
         nodes, edges = (f"{sum(counts.values()):,}" for counts in (entry.nodes, entry.edges))
         here = "yes" if store.is_dataset(Path(root or DATA) / entry.name) else "no"
-        rows.append([entry.name, nodes, edges, entry.kind, entry.license, here])
+        rows.append([entry.name, nodes, edges, entry.kind, here, entry.license])
     return rows
 
 
@@ -144,13 +144,15 @@ def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
-def _entry(name: str, positive: int | str | None) -> Published:
+def _entry(name: str, positive: int | str | None) -> tuple[Published, int | str | None]:
+    """Return a data set and its class, a number where it is one."""
     entry = published(name)
     if positive is not None and not entry.has_classes:
         raise ValueError(
-            f"{name} has labels of its own ({entry.labels}); `positive` is for classes"
+            f"{name} says itself what an anomaly is ({entry.labels}); no class can be chosen"
         )
-    return entry
+    is_number = isinstance(positive, str) and positive.isdecimal()
+    return entry, int(positive) if is_number else positive
 
 
 def _is_there(folder: Path, made_from: dict) -> bool:
