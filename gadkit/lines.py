@@ -1,0 +1,288 @@
+"""Copy a text table so that every line is one whole record, and say which lines are none.
+
+CSV readers trust a quote: one that is never closed swallows the rows after it, and a file with two
+kinds of line ends may come out empty. Here a record that does not parse costs its own line and no
+other, and the number of every line is kept.
+"""
+
+import codecs
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numba import njit
+
+BLOCK = 1 << 24  # bytes read at a time
+LONGEST = 1 << 22  # bytes of a record
+_MOST_LINES = 1000  # of a record
+SHOWN = 100  # characters kept of a line that is no record
+
+REASONS = (
+    "",
+    "too few fields",
+    "too many fields",
+    "text after a closing quote",
+    "a quote that is not closed",
+    "not in the encoding of the file",
+)
+_FEW, _MANY, _AFTER_QUOTE, _OPEN_QUOTE, _ENCODING = range(1, 6)
+_START, _PLAIN, _QUOTED, _CLOSED, _WRONG = range(5)  # where in a field the reader is
+
+
+class BadLine(NamedTuple):
+    """A line that is no record: its number in the file, from 1; why; and how it begins."""
+
+    line: int
+    reason: str
+    text: str
+
+
+class Lines(NamedTuple):
+    """What `copy` found.
+
+    Attributes:
+        num_records: records written, the header included.
+        bad: the lines that are none.
+        record, shift: (n,) int64 each; from record[i] on, a record is found on the line after
+            shift[i] plus its own number (both from 0).
+    """
+
+    num_records: int
+    bad: list[BadLine]
+    record: np.ndarray
+    shift: np.ndarray
+
+    def line_of(self, records: np.ndarray) -> np.ndarray:
+        """Return the line, from 1, on which each record (from 0) begins."""
+        at = np.searchsorted(self.record, records, side="right") - 1
+        return records + self.shift[at] + 1
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file begins as gzip files do, whatever its name."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def open_text(path: Path) -> BinaryIO:
+    """Open a file for reading bytes, unpacked where it is gzipped."""
+    return gzip.open(path) if is_gzip(path) else open(path, "rb")
+
+
+def copy(
+    path: Path, out: Path, *, delimiter: str, num_fields: int, quotes: bool, encoding: str
+) -> Lines:
+    r"""Copy the records of a text table, one a line, as UTF-8 with \n.
+
+    A line end within quotes becomes a space. Empty lines are left out, and so are lines that are no
+    record: with another number of fields, an unclosed quote, or bytes that are no text.
+
+    Args:
+        path: the table; .gz is unpacked.
+        out: file to write.
+        delimiter: of the fields; one ASCII character.
+        num_fields: that a record has.
+        quotes: whether fields may be quoted; without it a line is a record of one field, in which
+            control characters become spaces.
+        encoding: "utf-8", "latin-1" or "utf-16".
+
+    Raises:
+        ValueError: the file is cut off (gzip), or a line is longer than 4 MiB.
+    """
+    found = _Found()
+    with open(out, "wb") as file:
+        rest = np.empty(0, np.uint8)
+        for block, is_last in _blocks(path, encoding):
+            bytes_in = np.concatenate([rest, np.frombuffer(block, np.uint8)])
+            done = found.take(bytes_in, file, ord(delimiter), num_fields, quotes, is_last)
+            rest = bytes_in[done:]
+            if len(rest) > 2 * LONGEST:
+                raise ValueError(
+                    f"line {found.line + 1} is longer than {LONGEST >> 20} MiB; "
+                    "is this a table with one row a line?"
+                )
+    return found.lines()
+
+
+def _blocks(path: Path, encoding: str) -> Iterator[tuple[bytes, bool]]:
+    r"""Yield the file in UTF-8, without byte order mark, and whether a block is the last one."""
+    decode = codecs.getincrementaldecoder(encoding)(errors="replace").decode
+    try:
+        with open_text(path) as file:
+            block = file.read(BLOCK).removeprefix(codecs.BOM_UTF8)
+            while block:
+                following = file.read(BLOCK)
+                yield (
+                    block if encoding == "utf-8" else decode(block, not following).encode(),
+                    not following,
+                )
+                block = following
+    except (OSError, EOFError) as error:
+        raise ValueError(f"not a readable gzip file, or cut off: {error}") from error
+
+
+class _Found:
+    """What has been found so far, block by block."""
+
+    def __init__(self):
+        self.line = self.records = 0  # lines read, records written
+        self.bad: list[BadLine] = []
+        self.record, self.shift = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+
+    def take(self, content, file, delimiter, num_fields, quotes, is_last) -> int:
+        """Write the records of a block; return how much of it is done with."""
+        out = np.empty(len(content) + 1, np.uint8)
+        capacity = int(np.count_nonzero((content == 10) | (content == 13))) + 2
+        starts = np.empty((capacity, 3), np.int64)  # of records: line, begin in out, end in out
+        bad = np.empty((capacity, 4), np.int64)  # line, reason, begin, end in content
+        scanned = _scan(
+            content, delimiter, num_fields, quotes, is_last, self.line, out, starts, bad
+        )
+        done, self.line, num_starts, num_bad = scanned
+        starts, bad = starts[:num_starts], bad[:num_bad]
+        for line, reason, begin, end in bad.tolist():
+            self._refuse(line, reason, content[begin:end])
+        self._write(file, out, starts)
+        return done
+
+    def _refuse(self, line: int, reason: int, text: np.ndarray) -> None:
+        shown = text[: 4 * SHOWN].tobytes().decode(errors="replace")[:SHOWN]
+        self.bad.append(BadLine(line + 1, REASONS[reason], shown))
+
+    def _write(self, file, out: np.ndarray, starts: np.ndarray) -> None:
+        if not len(starts):
+            return
+        text = out[: starts[-1, 2]].tobytes()
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            keep = np.array([self._is_text(*start, out) for start in starts.tolist()])
+            starts = starts[keep]
+            text = b"".join(text[begin:end] for _, begin, end in starts.tolist())
+        file.write(text)
+        number = np.arange(self.records, self.records + len(starts))
+        shift = starts[:, 0] - number
+        changed = np.flatnonzero(np.diff(shift, prepend=self.shift[-1][-1]))
+        if len(changed):
+            self.record.append(number[changed])
+            self.shift.append(shift[changed])
+        self.records += len(starts)
+
+    def _is_text(self, line: int, begin: int, end: int, out: np.ndarray) -> bool:
+        try:
+            out[begin:end].tobytes().decode()
+        except UnicodeDecodeError:
+            self._refuse(line, _ENCODING, out[begin:end])
+            return False
+        return True
+
+    def lines(self) -> Lines:
+        bad = sorted(self.bad)
+        return Lines(self.records, bad, np.concatenate(self.record), np.concatenate(self.shift))
+
+
+@njit(cache=True, nogil=True)
+def _scan(content, delimiter, num_fields, quotes, is_last, line, out, starts, bad):
+    """Find the records in a block; stop before one that may go on in the next block."""
+    begin = written = num_starts = num_bad = 0
+    while begin < len(content):
+        reason, end, following, num_lines = _record(
+            content, begin, delimiter, num_fields, quotes, is_last
+        )
+        if reason < 0:
+            break
+        if reason > 0:
+            bad[num_bad] = line, reason, begin, end
+            num_bad += 1
+        elif not _is_blank(content, begin, end):
+            first = written
+            for at in range(begin, end):
+                byte = content[at]
+                is_space = byte == 10 or byte == 13 or (byte < 32 and not quotes)
+                out[written] = 32 if is_space else byte
+                written += 1
+            out[written] = 10
+            written += 1
+            starts[num_starts] = line, first, written
+            num_starts += 1
+        begin, line = following, line + num_lines
+    return begin, line, num_starts, num_bad
+
+
+@njit(cache=True, nogil=True)
+def _record(content, begin, delimiter, num_fields, quotes, is_last):
+    """Read the record that begins here, or after a mistake its first line.
+
+    Returns:
+        reason (0: none, -1: the block ends before the record), its end, begin of what follows, and
+        the number of lines read.
+    """
+    first_end, first_following = _end_of_line(content, begin, is_last)
+    if first_end < 0:
+        return -1, 0, 0, 0
+    if not quotes or _is_blank(content, begin, first_end):
+        return 0, first_end, first_following, 1
+    state, fields = _fields(content, begin, first_end, delimiter, _START, 1)
+    end, following, num_lines = first_end, first_following, 1
+    while state == _QUOTED:
+        end, following_next = _end_of_line(content, following, is_last)
+        num_lines += 1
+        if end < 0 and not is_last and len(content) - begin <= LONGEST and num_lines <= _MOST_LINES:
+            return -1, 0, 0, 0
+        if end < 0 or end - begin > LONGEST or num_lines > _MOST_LINES:
+            break
+        state, fields = _fields(content, following, end, delimiter, _QUOTED, fields)
+        following = following_next
+    if num_lines > 1 and (state in (_QUOTED, _WRONG) or fields != num_fields):
+        return _OPEN_QUOTE, first_end, first_following, 1
+    reason = 0
+    if state == _WRONG:
+        reason = _AFTER_QUOTE
+    elif fields != num_fields:
+        reason = _FEW if fields < num_fields else _MANY
+    return reason, end, following, num_lines
+
+
+@njit(cache=True, nogil=True)
+def _fields(content, begin, end, delimiter, state, fields):
+    """Read on to the end of a line: the state there, and the number of fields so far."""
+    for at in range(begin, end):
+        byte = content[at]
+        if byte == 34 and state in (_START, _CLOSED):
+            state = _QUOTED
+        elif byte == 34 and state == _QUOTED:
+            state = _CLOSED
+        elif state == _QUOTED:
+            continue
+        elif byte == delimiter:
+            state, fields = _START, fields + 1
+        elif byte == 32 and state != _PLAIN:
+            continue
+        elif state == _CLOSED:
+            return _WRONG, fields
+        else:
+            state = _PLAIN
+    return state, fields
+
+
+@njit(cache=True, nogil=True)
+def _end_of_line(content, begin, is_last):
+    """Find where a line ends and the next begins; -1 where that cannot be told yet."""
+    for at in range(begin, len(content)):
+        if content[at] == 10:
+            return at, at + 1
+        if content[at] == 13:
+            if at + 1 < len(content):
+                return at, at + (2 if content[at + 1] == 10 else 1)
+            return (at, at + 1) if is_last else (-1, -1)
+    return (len(content), len(content)) if is_last and begin < len(content) else (-1, -1)
+
+
+@njit(cache=True, nogil=True)
+def _is_blank(content, begin, end):
+    at = begin
+    while at < end and content[at] == 32:
+        at += 1
+    return at == end
