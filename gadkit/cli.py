@@ -11,6 +11,7 @@ from gadkit.datasets import library
 from gadkit.graph import HeteroGraph
 
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
+EMBEDDINGS = {"embeddings": store.GAT_EMBEDDINGS, "stage1": store.GAE_EMBEDDINGS}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,11 +48,18 @@ def _parser() -> argparse.ArgumentParser:
     score = commands.add_parser("score", help="rank the nodes of a dataset with trained models")
     score.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
     score.add_argument("--models", help="dataset whose models to use (default: the same)")
-    score.add_argument(
-        "--out", type=Path, default=Path("suspects.csv"), help="default: suspects.csv"
-    )
+    where = "CSV, or .parquet; default: suspects.csv"
+    score.add_argument("--out", type=Path, default=Path("suspects.csv"), help=where)
     score.add_argument("--top", type=int, help="list this many only")
     score.set_defaults(command=_score)
+
+    export = commands.add_parser("export", help="write what the models say of every node")
+    export.add_argument("dataset", help="a dataset folder, or its name")
+    export.add_argument("--out", type=Path, required=True, help=".parquet or .csv")
+    what = "default: scores; stage1 are the embeddings made without labels"
+    export.add_argument("--what", choices=["scores", *EMBEDDINGS], default="scores", help=what)
+    export.add_argument("--type", action="append", help="of this node type only; may be repeated")
+    export.set_defaults(command=_export)
 
     _add_data_commands(commands.add_parser("data", help="list, get and add published data sets"))
     return parser
@@ -137,6 +145,7 @@ def _write_suspects(
         scores,
         node_types=best["labelled_types"],
         top=top,
+        names=store.node_names(folder, graph),
         learned_from=best["learned_from"] if models == folder else None,
         planted=datasets.planted_names(folder),
     )
@@ -150,7 +159,22 @@ def _write_unusual(path: Path, folder: Path, graph: HeteroGraph) -> None:
         graph,
         baselines.stage1_scores(graph, folder),
         node_types=graph.node_types[:1],
+        names=store.node_names(folder, graph),
         planted=datasets.planted_names(folder),
         score=store.UNLABELLED_SCORE,
     )
     print(f"suspects  {path} (ranked without labels: what the first stage cannot explain)")
+
+
+def _export(args: argparse.Namespace) -> None:
+    folder = datasets.prepare(args.dataset)
+    graph = store.load_graph(folder)
+    if args.what in EMBEDDINGS:
+        values = {"z": store.load_array(folder, EMBEDDINGS[args.what], rows=graph.total)}
+    elif graph.labels is not None:
+        values = {store.SCORE: store.load_array(folder, store.GAT_SCORES, rows=graph.total)}
+    else:
+        values = {store.UNLABELLED_SCORE: baselines.stage1_scores(graph, folder)}
+    names = store.node_names(folder, graph)
+    store.write_nodes(args.out, graph, values, node_types=args.type, names=names)
+    print(f"{args.what:<9} {args.out}")
