@@ -21,9 +21,10 @@ KINDS = {  # of labels, and what that is worth
 
 
 def provenance(about: dict) -> dict[str, str]:
-    """Return where the data come from, as rows of a table: name, source, license, citation, time.
+    """Return where the data come from, as rows of a table, and how they became a graph.
 
-    Only the first rows are always there; what the folder does not say is "not stated".
+    Name, description, source, license and citation are always there, as "not stated" where the
+    folder does not say; what follows is there where it is known.
     """
     rows = {"name": about.get("title") or about.get("name")}
     rows |= {key: about.get(key) for key in ("description", "source", "license", "citation")}
@@ -35,6 +36,8 @@ def provenance(about: dict) -> dict[str, str]:
     if about.get("roles"):
         roles = (f"{role}: {', '.join(map(str, of))}" for role, of in about["roles"].items())
         rows["columns used"] = "; ".join(roles)
+    if "co_purchase_cap" in about:
+        rows["co-purchases"] = f"at most {about['co_purchase_cap']} buyers of a product are linked"
     return rows
 
 
