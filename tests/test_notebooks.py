@@ -242,7 +242,7 @@ def write_marketplace(folder):
 def run_in_process(name, folder, monkeypatch):
     """Run a notebook's cells here, which is faster than in a kernel of its own, and draw."""
     monkeypatch.setenv("GADKIT_DATASET", str(folder))
-    names = {"display": lambda table: None}
+    names = {"display": lambda shown: print(getattr(shown, "data", ""))}
     with matplotlib.rc_context({"backend": "agg"}), pd.option_context("display.max_colwidth", 50):
         for cell in nbformat.read(report.ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells:
             if cell.cell_type == "code":
