@@ -6,12 +6,16 @@ equal work) is computed once and kept on the graph object.
 """
 
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data, HeteroData
 
 EdgeType = tuple[str, str, str]
 
@@ -488,6 +492,19 @@ class HeteroGraph:
         x = self.x and {node_type: self.x[node_type].to(device) for node_type in self.node_types}
         labels = None if self.labels is None else self.labels.to(device)
         return HeteroGraph(self.num_nodes, edges, x, labels)
+
+    def to_pyg(self) -> "HeteroData":
+        """Return the graph for PyTorch Geometric; see `interop.to_pyg`."""
+        from gadkit import interop
+
+        return interop.to_pyg(self)
+
+    @staticmethod
+    def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> "HeteroGraph":
+        """Take over a graph of PyTorch Geometric; see `interop.from_pyg`."""
+        from gadkit import interop
+
+        return interop.from_pyg(data, ignore=ignore)
 
     def offset(self, node_type: str) -> int:
         """Return the global id of the first node of a type."""

@@ -1,0 +1,402 @@
+"""Graphs from and to other libraries: PyTorch Geometric, NetworkX, SciPy.
+
+In all three an edge leads from its source to its destination: `edge_index[0]` is the source, an
+edge (u, v) of a DiGraph starts at u, and the rows of a matrix are its sources. `CSR` has
+destinations as its rows, and each function turns relations round as needed.
+
+A `HeteroGraph` holds edges, features and labels, and nothing else. Edge weights, masks and the like
+are never dropped unasked: they are an error, unless the caller says that they may go.
+"""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gadkit.graph import CSR, EdgeType, HeteroGraph
+
+if TYPE_CHECKING:
+    import networkx
+    import scipy.sparse
+    from torch_geometric.data import Data, HeteroData
+
+NODE, TO = "node", "to"  # type and relation of a graph that knows only one of each
+UNKNOWN = -1  # label of a node that was not looked at
+
+_ROW = "label_row"  # where a label stands in `HeteroGraph.labels`, if not in the order of nodes
+
+
+def to_pyg(graph: HeteroGraph) -> "HeteroData":
+    """Return the same graph for PyTorch Geometric; features are shared, not copied.
+
+    Every node type has `num_nodes` and, where known, `x` and `y` (int64: 1 = anomaly, 0 = normal,
+    -1 = unknown). Every relation has an `edge_index`, (2, num_edges) int64 [source, destination],
+    in the order of its rows; reverses are not added, `T.ToUndirected()` does so. `from_pyg` gives
+    the same graph back.
+    """
+    from torch_geometric.data import HeteroData
+
+    data = HeteroData()
+    for node_type, count in graph.num_nodes.items():
+        data[node_type].num_nodes = count
+        if graph.x is not None:
+            data[node_type].x = graph.x[node_type]
+    for edge_type, csr in graph.edges.items():
+        data[edge_type].edge_index = torch.stack([csr.indices.long(), csr.dst()])
+    if graph.labels is not None:
+        _add_labels(data, graph)
+    return data
+
+
+def _add_labels(data: "HeteroData", graph: HeteroGraph) -> None:
+    ids, values = graph.labels.unbind(1)
+    y, row = ids.new_full((2, graph.total), UNKNOWN)
+    y[ids], row[ids] = values, torch.arange(len(ids), device=ids.device)
+    ascending = bool((ids.diff() > 0).all())
+    for node_type in graph.labelled_types:
+        data[node_type].y = y[graph.span(node_type)]
+        if not ascending:
+            data[node_type][_ROW] = row[graph.span(node_type)]
+
+
+def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> HeteroGraph:
+    """Take over a graph of PyTorch Geometric; features are shared, not copied.
+
+    Edges that are grouped by ascending destination stay in their order; others are sorted by
+    destination and source. A relation `rev_<name>`, as `T.ToUndirected()` adds it, is left out,
+    since every relation is read in both directions anyway. A `Data` becomes one node type, "node",
+    with one relation, "to".
+
+    Args:
+        data: `edge_index` of every relation; of every node type `num_nodes`, `x` or `y` to tell its
+            size; `x` (num_nodes, dim) float32 for all types or for none; `y` (num_nodes,) of 1 =
+            anomaly, 0 = normal, -1 = unknown, where known.
+        ignore: attributes that may be left behind, such as "edge_attr" or "train_mask".
+
+    Raises:
+        TypeError: it is another class, or a feature is not a dense float32.
+        ValueError: there is an attribute that a graph cannot keep and that `ignore` does not name,
+            a relation `rev_<name>` is not the reverse of <name>, or the graph does not fit; the
+            message says where and how to mend it.
+    """
+    from torch_geometric.data import Data, HeteroData
+
+    if isinstance(data, Data):
+        node_stores, edge_stores = {NODE: data.stores[0]}, {(NODE, TO, NODE): data.stores[0]}
+    elif isinstance(data, HeteroData):
+        node_stores = dict(zip(data.node_types, data.node_stores, strict=True))
+        edge_stores = dict(zip(data.edge_types, data.edge_stores, strict=True))
+    else:
+        raise TypeError(f"expected a HeteroData or Data, got {type(data).__name__}")
+    _check_attributes(data, ignore)
+    num_nodes = {name: _num_nodes(name, store) for name, store in node_stores.items()}
+    edges = {
+        edge_type: _csr_of(edge_type, store, num_nodes) for edge_type, store in edge_stores.items()
+    }
+    x = {name: _x_of(name, store) for name, store in node_stores.items() if "x" in store}
+    y = {name: store["y"] for name, store in node_stores.items() if "y" in store}
+    labels = _labels(num_nodes, y)
+    if labels is not None and any(_ROW in store for store in node_stores.values()):
+        labels = labels[_rows_of(labels[:, 0], num_nodes, node_stores).argsort(stable=True)]
+    return HeteroGraph(num_nodes, _without_reverses(edges), x or None, labels)
+
+
+def _check_attributes(data: "HeteroData | Data", ignore: Collection[str]) -> None:
+    kept = {"x", "y", "num_nodes", "edge_index", _ROW, *ignore}
+    left = {
+        f"data.{name}" if store._key is None else f"data[{store._key!r}].{name}": name
+        for store in data.stores
+        for name in [*store.keys()]
+        if name not in kept
+    }
+    if left:
+        raise ValueError(
+            f"a HeteroGraph keeps x, y and edge_index, but cannot keep {', '.join(left)}; "
+            f"to leave that behind, say from_pyg(data, ignore={sorted({*ignore, *left.values()})})"
+        )
+
+
+def _num_nodes(node_type: str, store) -> int:
+    """Take what is said, and never PyG's guess from the largest id in use."""
+    if "num_nodes" in store and store["num_nodes"] is not None:
+        return int(store["num_nodes"])
+    for name in ("x", "y"):
+        if name in store:
+            return len(store[name])
+    raise ValueError(
+        f"nothing says how many nodes of type {node_type!r} there are; set their num_nodes"
+    )
+
+
+def _csr_of(edge_type: EdgeType, store, num_nodes: dict[str, int]) -> CSR:
+    edge_index = store.get("edge_index", None)
+    if not isinstance(edge_index, Tensor) or edge_index.dim() != 2 or len(edge_index) != 2:
+        got = None if edge_index is None else tuple(edge_index.shape)
+        raise ValueError(f"edge_index of {edge_type} must be (2, num_edges) int64, got {got}")
+    if edge_index.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"edge_index of {edge_type} must be int64, not {edge_index.dtype}")
+    src, dst = edge_index.as_subclass(Tensor)
+    csr = _csr(edge_type, src, dst, num_nodes)
+    grouped = bool((dst.diff() >= 0).all())
+    return CSR(csr.indptr, src.contiguous(), csr.num_src) if grouped else csr
+
+
+def _csr(edge_type: EdgeType, src: Tensor, dst: Tensor, num_nodes: dict[str, int]) -> CSR:
+    ends = edge_type[::2]
+    if not num_nodes.keys() >= {*ends}:
+        raise ValueError(f"relation {edge_type} names a node type not in {list(num_nodes)}")
+    num_src, num_dst = (num_nodes[name] for name in ends)
+    try:
+        return CSR.from_edges(src, dst, num_src=num_src, num_dst=num_dst)
+    except ValueError as error:
+        raise ValueError(f"relation {edge_type}: {error}") from error
+
+
+def _x_of(node_type: str, store) -> Tensor:
+    x = store["x"]
+    if not isinstance(x, Tensor) or x.dtype != torch.float32 or x.layout != torch.strided:
+        got = f"{x.layout} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(
+            f"x of {node_type!r} must be a dense float32 tensor, got {got}; "
+            "convert it with .to_dense() or .float()"
+        )
+    return x
+
+
+def _rows_of(ids: Tensor, num_nodes: dict[str, int], node_stores: dict) -> Tensor:
+    """Return where each label stood; labels that came later come first."""
+    rows = [
+        store[_ROW] if _ROW in store else ids.new_full((num_nodes[name],), UNKNOWN)
+        for name, store in node_stores.items()
+    ]
+    return torch.cat(rows)[ids]
+
+
+def _labels(num_nodes: dict[str, int], y: dict[str, Tensor]) -> Tensor | None:
+    """Join labels by type to rows [global id, 1 = anomaly]; None where all are unknown."""
+    offset, rows = 0, []
+    for node_type, count in num_nodes.items():
+        if node_type in y:
+            values = _checked_y(node_type, y[node_type], count)
+            known = (values != UNKNOWN).nonzero().flatten()
+            rows.append(torch.stack([known + offset, values[known].long()], 1))
+        offset += count
+    labels = torch.cat(rows) if rows else None
+    return None if labels is None or len(labels) == 0 else labels
+
+
+def _checked_y(node_type: str, y: Tensor, count: int) -> Tensor:
+    if tuple(y.shape) != (count,):
+        raise ValueError(f"y of {node_type!r} must have shape ({count},), got {tuple(y.shape)}")
+    values = y.double()
+    wrong = (values != 0) & (values != 1) & (values != UNKNOWN)
+    if wrong.any():
+        node = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"y of {node_type!r} is {y[node].item()} at node {node}; it must be 1 (anomaly), "
+            "0 (normal) or -1 (unknown), so say which class is the anomaly: y = (y == 2).long()"
+        )
+    return values.long()
+
+
+def _without_reverses(edges: dict[EdgeType, CSR]) -> dict[EdgeType, CSR]:
+    """Leave out relations `rev_<name>` whose edges are those of <name>, turned round."""
+    kept = {}
+    for (src, name, dst), csr in edges.items():
+        forward = edges.get((dst, name.removeprefix("rev_"), src))
+        if not name.startswith("rev_") or forward is None:
+            kept[src, name, dst] = csr
+        elif not _is_reverse(csr, forward):
+            raise ValueError(
+                f"relation {(src, name, dst)} is not the exact reverse of "
+                f"{(dst, name.removeprefix('rev_'), src)}; delete it if it should be, since every "
+                "relation is read in both directions, or give it a name without rev_"
+            )
+    return kept
+
+
+def _is_reverse(csr: CSR, forward: CSR) -> bool:
+    """Whether the edges are the same pairs, equally often, in any order."""
+    one, other = csr.transpose(), forward.transpose().transpose()
+    return torch.equal(one.indptr, other.indptr) and torch.equal(one.indices, other.indices)
+
+
+def from_scipy(
+    matrices: "dict[EdgeType, scipy.sparse.sparray | scipy.sparse.spmatrix]",
+    *,
+    x: dict[str, np.ndarray | Tensor] | None = None,
+    labels: dict[str, np.ndarray | Tensor] | None = None,
+) -> HeteroGraph:
+    """Make a graph of sparse matrices, one per relation.
+
+    Args:
+        matrices: `(src, relation, dst)` to a sparse matrix or array of any format,
+            (nodes of src, nodes of dst): rows are sources, columns destinations. An edge is a
+            stored 1 or True; types are numbered in the order in which they are named.
+        x: by node type (num_nodes, dim) numbers; for all types or for none.
+        labels: by node type (num_nodes,) of 1 = anomaly, 0 = normal, -1 = unknown.
+
+    Raises:
+        TypeError: something is not a sparse matrix.
+        ValueError: two relations disagree about the number of nodes, an entry is stored twice or is
+            not 1, or features or labels do not fit.
+    """
+    num_nodes: dict[str, int] = {}
+    for edge_type, matrix in matrices.items():
+        _count_nodes(edge_type, matrix, num_nodes)
+    edges = {}
+    for edge_type, matrix in matrices.items():
+        src, dst = _edges_of(edge_type, matrix)
+        edges[edge_type] = _csr(edge_type, src, dst, num_nodes)
+    y = {name: torch.as_tensor(values) for name, values in (labels or {}).items()}
+    _check_types("x", x, num_nodes)
+    _check_types("labels", y, num_nodes)
+    return HeteroGraph(num_nodes, edges, x and _floats(x), _labels(num_nodes, y))
+
+
+def _count_nodes(edge_type: EdgeType, matrix, num_nodes: dict[str, int]) -> None:
+    if not (isinstance(edge_type, tuple) and len(edge_type) == 3):
+        raise ValueError(f"a relation is named (source, relation, destination), not {edge_type!r}")
+    if not hasattr(matrix, "tocoo"):
+        raise TypeError(
+            f"relation {edge_type} must be a SciPy sparse matrix, got {type(matrix).__name__}; "
+            "convert it with scipy.sparse.csr_array()"
+        )
+    if len(matrix.shape) != 2:
+        raise ValueError(f"relation {edge_type} must have two axes, got shape {matrix.shape}")
+    for end, count, axis in zip(edge_type[::2], matrix.shape, ("rows", "columns"), strict=True):
+        if num_nodes.setdefault(end, int(count)) != count:
+            raise ValueError(
+                f"relation {edge_type} has {count} {axis}, but there are {num_nodes[end]} nodes of "
+                f"type {end!r} so far; rows are sources and columns destinations"
+            )
+
+
+def _edges_of(edge_type: EdgeType, matrix) -> tuple[Tensor, Tensor]:
+    """Return sources and destinations, sorted by destination and source."""
+    coo = matrix.tocoo()
+    order = np.lexsort((coo.row, coo.col))
+    src, dst = (ids[order].astype(np.int64) for ids in (coo.row, coo.col))
+    value = coo.data[order]
+    repeated = np.append(False, (np.diff(src) == 0) & (np.diff(dst) == 0))
+    bad = np.flatnonzero((value != 1) | repeated)
+    if len(bad):
+        edge = bad[0]
+        what = "is stored more than once" if repeated[edge] else f"is {value[edge]}"
+        raise ValueError(
+            f"relation {edge_type}: the entry at row {src[edge]}, column {dst[edge]} {what}; an "
+            "edge is a 1 that is stored once, and other weights cannot be kept: pass matrix != 0"
+        )
+    return torch.from_numpy(src), torch.from_numpy(dst)
+
+
+def _check_types(what: str, by_type: dict | None, num_nodes: dict[str, int]) -> None:
+    unknown = sorted(set(by_type or {}) - set(num_nodes))
+    if unknown:
+        raise ValueError(f"{what} has node types {unknown}, which are not in {list(num_nodes)}")
+
+
+def _floats(x: dict[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(values).to(torch.float32) for name, values in x.items()}
+
+
+def from_networkx(
+    network: "networkx.Graph",
+    *,
+    node_type: str | None = None,
+    relation: str | None = None,
+    x: str | None = None,
+    label: str | None = None,
+) -> tuple[HeteroGraph, dict[str, list]]:
+    """Make a graph of a NetworkX Graph, DiGraph, MultiGraph or MultiDiGraph.
+
+    The arguments name the attributes to read; no other is taken over. Edges without direction lead
+    both ways between two nodes of one type, and otherwise from the type that comes first among the
+    nodes; gadkit reads every relation in both directions anyway. Parallel edges are all kept.
+
+    Args:
+        network: nodes may be any objects.
+        node_type: node attribute with the type; without, every node is a "node".
+        relation: edge attribute with the name of the relation; without, it is "to" in a graph of
+            one node type, and else <source type>_to_<destination type>.
+        x: node attribute with the features: a number, or as many for every node of the type.
+        label: node attribute with 1 = anomaly or 0 = normal; absent, None or -1 where unknown.
+
+    Returns:
+        The graph, and by node type the nodes: node i of the type is the i-th of the list.
+
+    Raises:
+        ValueError: a node or an edge lacks an attribute, features have several lengths, or the
+            relations do not make a graph; the message says where.
+    """
+    ids: dict[str, list] = {}
+    for node, attributes in network.nodes(data=True):
+        ids.setdefault(_attribute(attributes, node_type, NODE, f"node {node!r}"), []).append(node)
+    place = {node: (name, i) for name, nodes in ids.items() for i, node in enumerate(nodes)}
+    num_nodes = {name: len(nodes) for name, nodes in ids.items()}
+    edges = {
+        edge_type: _csr(edge_type, *torch.tensor(pairs).unbind(1), num_nodes)
+        for edge_type, pairs in _pairs_of(network, place, relation, list(ids)).items()
+    }
+    features = x and {name: _features(network, nodes, x) for name, nodes in ids.items()}
+    y = {name: _node_labels(network, nodes, label) for name, nodes in ids.items()} if label else {}
+    return HeteroGraph(num_nodes, edges, features, _labels(num_nodes, y)), ids
+
+
+def _attribute(attributes: dict, name: str | None, default: str, where: str) -> str:
+    if name is None:
+        return default
+    if name not in attributes:
+        raise ValueError(f"{where} has no attribute {name!r}; it has {[*attributes]}")
+    return str(attributes[name])
+
+
+def _pairs_of(
+    network: "networkx.Graph",
+    place: dict,
+    relation: str | None,
+    node_types: list[str],
+) -> dict[EdgeType, list[tuple[int, int]]]:
+    """Return by relation the pairs (source, destination), numbered within their types."""
+    directed, pairs = network.is_directed(), {}
+    for one, other, attributes in network.edges(data=True):
+        (src, i), (dst, j) = place[one], place[other]
+        if not directed and node_types.index(src) > node_types.index(dst):
+            (src, i), (dst, j) = (dst, j), (src, i)
+        default = TO if len(node_types) == 1 else f"{src}_to_{dst}"
+        name = _attribute(attributes, relation, default, f"edge {(one, other)!r}")
+        found = pairs.setdefault((src, name, dst), [])
+        found.append((i, j))
+        if not directed and src == dst and i != j:
+            found.append((j, i))
+    return pairs
+
+
+def _features(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
+    rows: list[np.ndarray] = []
+    for node in nodes:
+        value = network.nodes[node].get(name)
+        try:
+            row = np.atleast_1d(np.asarray(value))
+        except ValueError:  # lists of several lengths
+            row = np.empty((0, 0))
+        if row.dtype.kind not in "biuf" or row.ndim != 1 or len(row) != len((rows or [row])[0]):
+            raise ValueError(
+                f"{name!r} of node {node!r} must be a number or a list of numbers, as many as for "
+                f"node {nodes[0]!r} of the same type, got {value!r}"
+            )
+        rows.append(row)
+    return torch.from_numpy(np.stack(rows).astype(np.float32))
+
+
+def _node_labels(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
+    values = [network.nodes[node].get(name) for node in nodes]
+    for node, value in zip(nodes, values, strict=True):
+        if value not in (None, 0, 1, UNKNOWN):
+            raise ValueError(
+                f"{name!r} of node {node!r} is {value!r}; it must be 1 (anomaly), 0 (normal), "
+                "or -1, None or absent (unknown)"
+            )
+    return torch.tensor([UNKNOWN if value is None else int(value) for value in values])

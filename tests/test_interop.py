@@ -1,0 +1,443 @@
+"""Graphs from and to PyTorch Geometric, NetworkX, SciPy, and tensors through DLPack."""
+
+import warnings
+
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from gadkit import interop
+from gadkit.graph import CSR, HeteroGraph
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # PyG scripts a class when imported
+    import torch_geometric.transforms as T
+    from torch_geometric.data import Data
+    from torch_geometric.nn import HeteroConv, SAGEConv
+
+BUYS = ("user", "buys", "product")
+FOLLOWS = ("user", "follows", "user")
+
+
+def make_graph(**changes) -> HeteroGraph:
+    """Three users, two products: a repeated edge, an unsorted row, an isolated user."""
+    parts = {
+        "num_nodes": {"user": 3, "product": 2},
+        "edges": {
+            BUYS: CSR(torch.tensor([0, 3, 4]), torch.tensor([1, 0, 1, 0]), 3),
+            FOLLOWS: CSR(torch.tensor([0, 0, 1, 1]), torch.tensor([0]), 3),
+        },
+        "x": {"user": torch.randn(3, 4), "product": torch.arange(2.0)[:, None]},
+        "labels": torch.tensor([[0, 0], [2, 1], [4, 0]]),
+    }
+    return HeteroGraph(**parts | changes)
+
+
+def assert_same(one: HeteroGraph, other: HeteroGraph):
+    assert one.num_nodes == other.num_nodes and one.node_types == other.node_types
+    assert one.edge_types == other.edge_types
+    assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"x": None},
+        {"labels": None},
+        {"labels": torch.tensor([[3, 1], [4, 0]])},  # products alone
+        {"labels": torch.tensor([[4, 0], [0, 1], [3, 1]])},  # in an order of their own
+    ],
+    ids=["all", "no x", "no labels", "one type", "order"],
+)
+def test_pyg_round_trip(changes):
+    graph = make_graph(**changes)
+    data = graph.to_pyg()
+    assert data.validate()
+    back = HeteroGraph.from_pyg(data)
+    assert_same(back, graph)
+    again = back.to_pyg()
+    assert again.node_types == data.node_types and again.edge_types == data.edge_types
+    for one, other in zip(data.stores, again.stores, strict=True):
+        assert [*one.keys()] == [*other.keys()]
+        for name in one.keys():  # noqa: SIM118
+            same = one[name] == other[name]
+            assert same if isinstance(same, bool) else same.all()
+
+
+def test_pyg_by_hand():
+    data = make_graph().to_pyg()
+    assert data[BUYS].edge_index.tolist() == [[1, 0, 1, 0], [0, 0, 0, 1]]  # sources, destinations
+    assert data[FOLLOWS].edge_index.tolist() == [[0], [1]]
+    assert data["user"].y.tolist() == [0, -1, 1]
+    assert data["product"].y.tolist() == [-1, 0]
+    assert (data["user"].num_nodes, data["product"].num_nodes) == (3, 2)
+
+
+def test_pyg_convolution_gives_the_sums_of_the_rows():
+    graph = make_graph()
+    convs = {
+        edge_type: SAGEConv((4, 1), 5, aggr="sum", root_weight=False, bias=False)
+        for edge_type in (BUYS, FOLLOWS)
+    }
+    data = graph.to_pyg()
+    out = HeteroConv(convs)(data.x_dict, data.edge_index_dict)["product"]
+    csr = graph.edges[BUYS]
+    rows = [csr.indices[csr.indptr[i] : csr.indptr[i + 1]].long() for i in range(csr.num_dst)]
+    sums = torch.stack([graph.x["user"][row].sum(0) for row in rows])
+    torch.testing.assert_close(out, convs[BUYS].lin_l(sums))
+
+
+def test_pyg_edges_in_any_order_come_out_sorted():
+    data = make_graph().to_pyg()
+    data[BUYS].edge_index = torch.tensor([[0, 1, 1, 0], [1, 0, 0, 0]])
+    csr = HeteroGraph.from_pyg(data).edges[BUYS]
+    assert (csr.indptr.tolist(), csr.indices.tolist()) == ([0, 3, 4], [0, 1, 1, 0])
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_pyg_reverses_are_left_out(merge):
+    graph = make_graph()
+    data = T.ToUndirected(merge=merge)(graph.to_pyg())
+    assert ("product", "rev_buys", "user") in data.edge_types
+    back = HeteroGraph.from_pyg(data)
+    assert back.edge_types == graph.edge_types
+    assert torch.equal(back.edges[BUYS].indices, graph.edges[BUYS].indices)
+    if not merge:
+        assert_same(back, graph)
+
+
+def test_pyg_reverse_must_be_exact():
+    data = T.ToUndirected(merge=False)(make_graph().to_pyg())
+    reverse = ("product", "rev_buys", "user")
+    data[reverse].edge_index = data[reverse].edge_index[:, 1:]
+    with pytest.raises(ValueError, match="'rev_buys'.* is not the exact reverse of .*delete it"):
+        HeteroGraph.from_pyg(data)
+    del data[BUYS]
+    assert reverse in HeteroGraph.from_pyg(data).edge_types  # with nothing to be the reverse of
+
+
+def test_pyg_homogeneous():
+    data = Data(
+        x=torch.randn(3, 2),
+        edge_index=torch.tensor([[0, 2], [1, 0]]),
+        y=torch.tensor([1, 0, -1]),
+    )
+    graph = HeteroGraph.from_pyg(data)
+    assert graph.edge_types == [("node", "to", "node")]
+    assert graph.labels.tolist() == [[0, 1], [1, 0]]
+    assert graph.edges["node", "to", "node"].indices.tolist() == [2, 0]
+    assert_same(HeteroGraph.from_pyg(graph.to_pyg()), graph)
+
+
+def test_pyg_says_what_it_cannot_keep():
+    data = make_graph().to_pyg()
+    data[BUYS].edge_attr = torch.ones(4, 1)
+    data["user"].train_mask = torch.ones(3, dtype=torch.bool)
+    data.name = "mine"
+    with pytest.raises(ValueError) as error:
+        HeteroGraph.from_pyg(data)
+    for part in ("data.name", "data['user'].train_mask", "data[('user', 'buys', 'product')].edge"):
+        assert part in str(error.value)
+    assert "ignore=['edge_attr', 'name', 'train_mask'])" in str(error.value)
+    ignored = HeteroGraph.from_pyg(data, ignore=["edge_attr", "name", "train_mask"])
+    assert ignored.edge_types == [BUYS, FOLLOWS]
+    flat = Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2, edge_weight=torch.ones(1))
+    with pytest.raises(ValueError, match=r"cannot keep data.edge_weight; .*ignore=\['edge_weight"):
+        HeteroGraph.from_pyg(flat)
+
+
+def _y_of_three_classes(data):
+    data["user"].y = torch.tensor([0, 2, 1])
+
+
+def _y_of_another_length(data):
+    data["user"].y = torch.tensor([0, 1])
+
+
+def _y_that_is_nan(data):
+    data["user"].y = torch.tensor([0.0, 1.0, torch.nan])
+
+
+def _x_in_double(data):
+    data["user"].x = data["user"].x.double()
+
+
+def _x_that_is_sparse(data):
+    data["user"].x = data["user"].x.to_sparse()
+
+
+def _x_of_one_type(data):
+    del data["product"].x
+
+
+def _x_not_finite(data):
+    data["user"].x = torch.full((3, 1), torch.inf)
+
+
+def _size_unknown(data):
+    del data["product"].num_nodes, data["product"].x, data["product"].y
+
+
+def _edge_outside(data):
+    data[BUYS].edge_index = torch.tensor([[0, 3], [0, 0]])
+
+
+def _edge_index_of_floats(data):
+    data[BUYS].edge_index = torch.zeros(2, 1)
+
+
+def _edge_index_turned(data):
+    data[BUYS].edge_index = torch.zeros(4, 2, dtype=torch.long)
+
+
+def _no_edge_index(data):
+    del data[BUYS].edge_index
+
+
+def _no_edges(data):
+    data[BUYS].edge_index = torch.empty(2, 0, dtype=torch.long)
+
+
+def _edge_to_nowhere(data):
+    data["user", "rates", "movie"].edge_index = torch.tensor([[0], [0]])
+
+
+def _one_name_twice(data):
+    data["product", "buys", "user"].edge_index = torch.tensor([[0], [0]])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_y_of_three_classes, "y of 'user' is 2 at node 1; .*which class is the anomaly"),
+        (_y_of_another_length, r"y of 'user' must have shape \(3,\), got \(2,\)"),
+        (_y_that_is_nan, "y of 'user' is nan at node 2"),
+        (_x_in_double, "x of 'user' must be a dense float32 tensor, got .*float64; convert"),
+        (_x_that_is_sparse, "x of 'user' must be a dense float32 tensor, got torch.sparse_coo"),
+        (_x_of_one_type, r"x\['product'\] must have shape \(2, dim\), got None"),
+        (_x_not_finite, r"x\['user'\] is inf at row 0"),
+        (_size_unknown, "nothing says how many nodes of type 'product' there are; set their num"),
+        (_edge_outside, r"'buys', 'product'\): src has ids outside \[0, 3\)"),
+        (_edge_index_of_floats, "edge_index of .*'buys'.* must be int64, not torch.float32"),
+        (_edge_index_turned, r"must be \(2, num_edges\) int64, got \(4, 2\)"),
+        (_no_edge_index, r"must be \(2, num_edges\) int64, got None"),
+        (_no_edges, "has no edges; leave it out"),
+        (_edge_to_nowhere, "'movie'"),
+        (_one_name_twice, "relation names must be unique"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_pyg_errors(damage, message):
+    data = make_graph().to_pyg()
+    damage(data)
+    with pytest.raises((ValueError, TypeError), match=message):
+        HeteroGraph.from_pyg(data)
+
+
+def test_pyg_refuses_another_class():
+    with pytest.raises(TypeError, match="expected a HeteroData or Data, got dict"):
+        HeteroGraph.from_pyg({})
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        torch.tensor([1, 0, 1], dtype=torch.uint8),
+        torch.tensor([True, False, True]),
+        torch.tensor([1.0, 0.0, 1.0]),
+    ],
+    ids=str,
+)
+def test_pyg_labels_of_any_dtype(y):
+    data = Data(y=y, edge_index=torch.tensor([[0, 2], [1, 0]]))
+    assert HeteroGraph.from_pyg(data).labels.tolist() == [[0, 1], [1, 0], [2, 1]]
+
+
+MATRIX = np.array([[0, 1], [1, 1], [0, 1]])  # three users, two products
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "lil", "dok", "dia", "bsr"])
+@pytest.mark.parametrize("kind", ["array", "matrix"])
+def test_scipy_of_any_format(form, kind):
+    matrix = getattr(sp, f"{form}_{kind}")(sp.coo_array(MATRIX))
+    matrix = matrix != 0 if form == "bsr" else matrix  # stores whole blocks, zeros and all
+    graph = interop.from_scipy({BUYS: matrix})
+    assert graph.num_nodes == {"user": 3, "product": 2}
+    csr = graph.edges[BUYS]  # rows are products
+    assert (csr.indptr.tolist(), csr.indices.tolist()) == ([0, 1, 4], [1, 0, 1, 2])
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("values", [bool, np.int8, np.float64])
+def test_scipy_index_and_value_types(dtype, values):
+    matrix = sp.csr_array(MATRIX.astype(values))
+    matrix.indptr, matrix.indices = matrix.indptr.astype(dtype), matrix.indices.astype(dtype)
+    follows = sp.coo_array((np.ones(1, values), ([2], [0])), shape=(3, 3))
+    x = {"user": np.arange(6).reshape(3, 2), "product": torch.ones(2, 1, dtype=torch.float64)}
+    labels = {"product": np.array([1, -1]), "user": np.array([-1, 0, -1])}
+    graph = interop.from_scipy({BUYS: matrix, FOLLOWS: follows}, x=x, labels=labels)
+    assert graph.edges[BUYS].indices.tolist() == [1, 0, 1, 2]
+    assert graph.edges[FOLLOWS].indptr.tolist() == [0, 1, 1, 1]
+    assert graph.x["user"].tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert graph.x["product"].dtype == torch.float32
+    assert graph.labels.tolist() == [[1, 0], [3, 1]]
+
+
+def _explicit_zero():
+    return {BUYS: sp.coo_array(([1, 0], ([0, 2], [0, 1])), shape=(3, 2))}
+
+
+def _stored_twice():
+    return {BUYS: sp.coo_array(([1, 1, 1], ([0, 2, 2], [0, 1, 1])), shape=(3, 2))}
+
+
+@pytest.mark.parametrize(
+    ("matrices", "message"),
+    [
+        (_explicit_zero(), r"row 2, column 1 is 0; .*pass matrix != 0"),
+        (_stored_twice(), r"row 2, column 1 is stored more than once; .*pass matrix != 0"),
+        ({BUYS: sp.csr_array(MATRIX * 2.5)}, r"is 2.5; .*other weights cannot be kept"),
+        ({BUYS: MATRIX}, "must be a SciPy sparse matrix, got ndarray; convert"),
+        ({"buys": sp.csr_array(MATRIX)}, r"is named \(source, relation, destination\)"),
+        ({BUYS: sp.coo_array(np.ones(3))}, r"must have two axes, got shape \(3,\)"),
+        (
+            {BUYS: sp.csr_array(MATRIX), FOLLOWS: sp.csr_array(np.eye(2))},
+            "has 2 rows, but there are 3 nodes of type 'user' so far; rows are sources",
+        ),
+        ({BUYS: sp.csr_array((3, 2))}, "has no edges; leave it out"),
+        ({}, "the graph has no nodes"),
+    ],
+)
+def test_scipy_errors(matrices, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        interop.from_scipy(matrices)
+
+
+@pytest.mark.parametrize("make", [_explicit_zero, _stored_twice])
+def test_scipy_errors_are_mended_as_they_say(make):
+    matrix = make()[BUYS]
+    assert interop.from_scipy({BUYS: matrix != 0}).edges[BUYS].num_edges == (matrix != 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"x": {"user": np.ones((3, 1))}}, r"x\['product'\] must have shape"),
+        ({"x": {"shop": np.ones((3, 1))}}, r"x has node types \['shop'\], which are not in"),
+        ({"labels": {"shop": np.ones(3)}}, r"labels has node types \['shop'\]"),
+        ({"labels": {"user": np.ones(2)}}, r"y of 'user' must have shape \(3,\), got \(2,\)"),
+        ({"labels": {"user": np.ones(3)}}, "all 3 labels are 1"),
+    ],
+)
+def test_scipy_parts_must_fit(parts, message):
+    with pytest.raises(ValueError, match=message):
+        interop.from_scipy({BUYS: sp.csr_array(MATRIX)}, **parts)
+
+
+def network(kind=nx.DiGraph):
+    made = kind()
+    made.add_node("p1", kind="product", age=[1.0], fraud=0)
+    made.add_node(7, kind="user", age=[1, 2], fraud=1)
+    made.add_node(("u", 2), kind="user", age=np.array([3.0, 4.5]), fraud=None)
+    made.add_node("p2", kind="product", age=2)
+    made.add_edge(7, "p2", does="buys")
+    made.add_edge(7, "p1", does="buys")
+    made.add_edge(("u", 2), "p1", does="buys")
+    made.add_edge(7, ("u", 2), does="knows")
+    return made
+
+
+NAMES = {"node_type": "kind", "relation": "does"}
+
+
+def test_networkx_directed():
+    graph, ids = interop.from_networkx(network(), **NAMES, x="age", label="fraud")
+    assert ids == {"product": ["p1", "p2"], "user": [7, ("u", 2)]}
+    assert graph.num_nodes == {"product": 2, "user": 2}
+    assert graph.edge_types == [("user", "buys", "product"), ("user", "knows", "user")]
+    buys, knows = graph.edges.values()
+    assert (buys.indptr.tolist(), buys.indices.tolist()) == ([0, 2, 3], [0, 1, 0])
+    assert (knows.indptr.tolist(), knows.indices.tolist()) == ([0, 0, 1], [0])
+    assert graph.x["user"].tolist() == [[1, 2], [3, 4.5]]
+    assert graph.x["product"].tolist() == [[1], [2]]
+    assert graph.labels.tolist() == [[0, 0], [2, 1]]
+
+
+def test_networkx_without_direction_leads_both_ways():
+    graph, _ = interop.from_networkx(network(nx.Graph), **NAMES)
+    assert graph.edge_types == [("product", "buys", "user"), ("user", "knows", "user")]
+    buys, knows = graph.edges.values()
+    assert (buys.indptr.tolist(), buys.indices.tolist()) == ([0, 2, 3], [0, 1, 0])
+    assert knows.is_symmetric and knows.num_edges == 2
+    loop = nx.Graph([(0, 0), (0, 1)])
+    graph, ids = interop.from_networkx(loop)
+    assert graph.edge_types == [("node", "to", "node")] and ids == {"node": [0, 1]}
+    assert graph.edges["node", "to", "node"].indices.tolist() == [0, 1, 0]  # the loop once
+
+
+@pytest.mark.parametrize(("kind", "count"), [(nx.MultiDiGraph, 2), (nx.MultiGraph, 4)])
+def test_networkx_parallel_edges_are_kept(kind, count):
+    made = kind([(0, 1), (0, 1)])
+    assert interop.from_networkx(made)[0].edges["node", "to", "node"].num_edges == count
+
+
+def test_networkx_names_relations_by_their_types():
+    graph, _ = interop.from_networkx(network(), node_type="kind")
+    assert [name for _, name, _ in graph.edge_types] == ["user_to_product", "user_to_user"]
+
+
+def _set(node, name, value):
+    def damage(made):
+        made.nodes[node][name] = value
+
+    return damage
+
+
+def _drop_kind(made):
+    del made.nodes["p1"]["kind"]
+
+
+def _drop_does(made):
+    del made.edges[7, "p1"]["does"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_drop_kind, r"node 'p1' has no attribute 'kind'; it has \['age', 'fraud'\]"),
+        (_drop_does, r"edge \(7, 'p1'\) has no attribute 'does'"),
+        (_set("p2", "age", [1, 2]), "'age' of node 'p2' must be a number or a list of numbers, as"),
+        (_set("p2", "age", "3"), "'age' of node 'p2' must be .* got '3'"),
+        (_set("p2", "age", None), "'age' of node 'p2' must be .* got None"),
+        (_set("p2", "age", [[1], [2, 3]]), "'age' of node 'p2' must be"),
+        (_set("p2", "age", np.nan), r"x\['product'\] is nan at row 1"),
+        (_set("p2", "fraud", 2), "'fraud' of node 'p2' is 2; it must be 1"),
+        (_set("p2", "fraud", "yes"), "'fraud' of node 'p2' is 'yes'"),
+    ],
+)
+def test_networkx_errors(damage, message):
+    made = network()
+    damage(made)
+    with pytest.raises(ValueError, match=message):
+        interop.from_networkx(made, **NAMES, x="age", label="fraud")
+
+
+def test_networkx_of_nothing():
+    with pytest.raises(ValueError, match="the graph has no nodes"):
+        interop.from_networkx(nx.Graph())
+
+
+def test_dlpack_shares_memory():
+    csr = make_graph().edges[BUYS]
+    for name in ("indptr", "indices"):
+        tensor = getattr(csr, name)
+        array = np.from_dlpack(tensor)
+        assert array.__array_interface__["data"][0] == tensor.data_ptr()
+        assert torch.from_dlpack(array).data_ptr() == tensor.data_ptr()
+        capsule = torch.utils.dlpack.to_dlpack(tensor)
+        assert torch.utils.dlpack.from_dlpack(capsule).tolist() == tensor.tolist()
+    indptr, indices = (torch.from_dlpack(np.from_dlpack(t)) for t in (csr.indptr, csr.indices))
+    assert CSR(indptr, indices, csr.num_src).indices.data_ptr() == csr.indices.data_ptr()
