@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -224,6 +225,8 @@ def write_accounts(folder, *, x=True, labels=True, about=None):
     )
     if about:
         store.write_about(folder, about)
+        names = np.array([f"IBAN {i}" for i in range(60)], dtype=object)
+        store.save_ids(folder, {"account": names})
 
 
 def write_marketplace(folder):
