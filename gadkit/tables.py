@@ -254,6 +254,7 @@ def _read_csv(
 def write(path: Path | str, columns: dict[str, np.ndarray]) -> None:
     """Write columns of equal length as .parquet or .csv (by the suffix), atomically.
 
+    What is masked is written as missing. Columns of a memory-mapped array are not read at once.
     Equal columns give equal bytes.
 
     Raises:
@@ -264,7 +265,7 @@ def write(path: Path | str, columns: dict[str, np.ndarray]) -> None:
         raise ValueError(f"{path} must end in .parquet or .csv")
     form = "FORMAT parquet, COMPRESSION zstd" if path.suffix == ".parquet" else "FORMAT csv, HEADER"
     content = {
-        name: values.astype(object) if values.dtype.kind == "U" else np.ascontiguousarray(values)
+        name: values.astype(object) if values.dtype.kind == "U" else values
         for name, values in columns.items()
     }
     texts = [name for name, values in content.items() if values.dtype.kind == "O"]
