@@ -106,8 +106,9 @@ def _data_add(args: argparse.Namespace) -> None:
 def _print_terms(folder: Path) -> None:
     about = store.read_about(folder)
     print(f"dataset   {folder}")
-    print(f"license   {about['license']}")
-    print(f"cite      {about['citation']}")
+    if "license" in about:  # a file of the user's own says nothing
+        print(f"license   {about['license']}")
+        print(f"cite      {about['citation']}")
 
 
 def _run(args: argparse.Namespace) -> None:

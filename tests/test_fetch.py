@@ -249,11 +249,11 @@ def test_redirects_are_followed_to_http_only(server, tmp_path):
     fetch.download(server.url, tmp_path / "f.bin", check=SHA256, progress=False)
     for other, error in (("file:///etc/passwd", OSError), ("ftp://127.0.0.1/f", ValueError)):
         server.faults = [status(302, Location=other)]
-        with pytest.raises(error, match="is not allowed|is no http or https address"):
+        with pytest.raises(error, match="is not allowed|f.bin redirects to ftp"):
             fetch.download(server.url, tmp_path / "g.bin", progress=False)
-    with pytest.raises(ValueError, match="not encrypted"):
-        request = fetch.urllib.request.Request("https://a/")
-        fetch._Redirects().redirect_request(request, None, 302, "", {}, "http://a/")
+    request = fetch.urllib.request.Request("https://a/")
+    with pytest.raises(ValueError, match="https://a/ redirects to http://a/; expected https"):
+        fetch._Redirects().redirect_request(request, io.BytesIO(), 302, "", {}, "http://a/")
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://a/b", "data:,a", "f.bin", "http://"])
@@ -305,6 +305,20 @@ def test_a_killed_download_goes_on(server, tmp_path):
     assert not path.exists()
     assert fetch.download(server.url, path, **options).read_bytes() == CONTENT
     assert server.requests[-1]["Range"] == "bytes=40000-"
+
+
+def test_what_is_there_is_checked_too(server, tmp_path):
+    (tmp_path / "f.bin").write_bytes(CONTENT[:-1])
+    with pytest.raises(fetch.WrongChecksum):
+        fetch.download(server.url, tmp_path / "f.bin", check=SHA256, progress=False)
+    assert not server.requests
+    fetch.download(server.url, tmp_path / "f.bin", check=SHA256, progress=False)
+
+
+def test_a_length_that_is_no_number(server, tmp_path):
+    server.faults = [lambda handler: handler.send(length="many")]
+    path = fetch.download(server.url, tmp_path / "f.bin", check=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT
 
 
 def test_git_blob_id(tmp_path):

@@ -97,24 +97,35 @@ def download(
     """
     path = Path(path)
     _check_url(url)
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with _locked(part) as file:
-            _receive(url, file, _state_of(part), progress)
-            os.fsync(file.fileno())
-            part.rename(path)
-            _state_of(part).unlink(missing_ok=True)
-    _verify_or_set_aside(path, check or _remembered(path), url)
+    if path.is_file():
+        _verify_or_set_aside(path, path, check, url)
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with _locked(part) as file:
+        _receive(url, file, _state_of(part), progress)
+        os.fsync(file.fileno())
+        _state_of(part).unlink()
+        _verify_or_set_aside(part, path, check, url)
+        part.rename(path)
     return path
 
 
-def _remembered(path: Path) -> str:
-    """Return the checksum that a file had when it was first downloaded."""
+def _verify_or_set_aside(found: Path, path: Path, check: str | None, url: str) -> None:
+    """Check what is found, at its place or still a part."""
+    difference = _difference(found, check or _remembered(path, found))
+    if difference:
+        aside = path.with_name(path.name + WRONG)
+        found.replace(aside)
+        raise WrongChecksum(f"{path} {difference}; it came from {url} and is kept as {aside.name}")
+
+
+def _remembered(path: Path, found: Path) -> str:
+    """Return the checksum that a file had when it was first downloaded, which may be now."""
     memory = path.with_name(path.name + ".sha256")
     if not memory.is_file():
         with store.atomic_path(memory) as temporary:
-            temporary.write_text(f"sha256:{checksum(path)}\n", encoding="utf-8")
+            temporary.write_text(f"sha256:{checksum(found)}\n", encoding="utf-8")
     return memory.read_text(encoding="utf-8").strip()
 
 
@@ -142,15 +153,6 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
         finally:
             if os.fstat(file.fileno()).st_size == 0:
                 part.unlink(missing_ok=True)
-
-
-def _verify_or_set_aside(path: Path, check: str, url: str) -> None:
-    try:
-        verify(path, check)
-    except WrongChecksum as error:
-        aside = path.with_name(path.name + WRONG)
-        path.replace(aside)
-        raise WrongChecksum(f"{error}; it came from {url} and is kept as {aside.name}") from None
 
 
 def _receive(url: str, file: BinaryIO, state: Path, progress: bool) -> None:
@@ -192,8 +194,9 @@ def _receive_once(url: str, file: BinaryIO, state: Path, progress: bool) -> None
         response = _open(urllib.request.Request(url, headers=headers))
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is as long as the file, or longer: nothing tells which
+            error.close()
             file.truncate(0)
-            raise ConnectionError("the part does not fit the file; starting over") from error
+            raise ConnectionError("the part does not fit the file; starting over") from None
         raise
     with closing(response):
         if response.status != 206:
@@ -225,9 +228,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follow http and https only, and never from https back to http."""
 
     def redirect_request(self, request, file, code, message, headers, new_url):
-        _check_url(new_url)
-        if request.full_url.startswith("https:") and not new_url.startswith("https:"):
-            raise ValueError(f"{request.full_url} redirects to {new_url}, which is not encrypted")
+        allowed = ["https"] if request.full_url.startswith("https:") else ["http", "https"]
+        if urlsplit(new_url).scheme not in allowed:
+            file.close()
+            raise ValueError(
+                f"{request.full_url} redirects to {new_url}; expected {' or '.join(allowed)}"
+            )
         return super().redirect_request(request, file, code, message, headers, new_url)
 
 
@@ -256,9 +262,9 @@ def _refuse_page(url: str, headers: email.message.Message) -> None:
 
 def _copy_response(url: str, response, file: BinaryIO, progress: bool) -> None:
     offset = file.seek(0, os.SEEK_END)
-    length = response.headers.get("Content-Length")
-    expected = None if length is None else offset + int(length)
-    if length is not None and int(length) > (free := shutil.disk_usage(file.name).free):
+    length = response.headers.get("Content-Length", "")
+    expected = offset + int(length) if length.isdecimal() else None
+    if expected and expected - offset > (free := shutil.disk_usage(file.name).free):
         raise OSError(f"{url} is {expected:,} bytes, but only {free:,} are free for {file.name}")
     name = Path(file.name).name.removesuffix(".part")
     bar = {"unit": "B", "unit_scale": True, "desc": name, "disable": not progress}
@@ -293,16 +299,22 @@ def verify(path: Path | str, check: str) -> None:
     Raises:
         WrongChecksum: it differs; the message holds both sums.
     """
+    difference = _difference(path, check)
+    if difference:
+        raise WrongChecksum(f"{path} {difference}")
+
+
+def _difference(path: Path | str, check: str) -> str:
+    """Say what is wrong with the checksum of a file; nothing ("") where it is right."""
     if not _CHECK.fullmatch(check):
         raise ValueError(
             f"{check!r} is no checksum: expected sha256:<16 to 64 hex digits> or git:<40>"
         )
     kind, expected = check.split(":")
     found = checksum(path, kind)
-    if not found.startswith(expected):
-        raise WrongChecksum(
-            f"{path} has the wrong checksum ({kind}): expected {expected}, got {found}"
-        )
+    if found.startswith(expected):
+        return ""
+    return f"has the wrong checksum ({kind}): expected {expected}, got {found}"
 
 
 def is_archive(path: Path | str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gadkit import store
 from gadkit.datasets import fetch, readers
-from gadkit.datasets.registry import KINDS, PUBLISHED, File, Published, published
+from gadkit.datasets.registry import KINDS, OWN, PUBLISHED, File, Published, published
 
 DATA = Path(__file__).resolve().parents[2] / "data"  # of the repository, wherever a notebook runs
 DOWNLOADS = "downloads"  # folder beside the dataset folders; what the authors' servers sent
@@ -83,11 +83,12 @@ def add(
     """Convert a published data set from a file or folder of the user, which stays as it is.
 
     Args:
-        name: one of `registry.PUBLISHED`.
+        name: one of `registry.PUBLISHED`, or "npz" for a file in the import layout.
         path: the authors' file, an archive of theirs, or a folder with either or with what an
             archive was extracted to.
         root, positive: as for `get`.
-        as_name: the dataset folder is `root/<as_name>`, by default `root/<name>`.
+        as_name: the dataset folder is `root/<as_name>`, by default `root/<name>`; for "npz" by
+            default it is called like the file.
         unchecked: take a file whose checksum is not the published one.
 
     Returns:
@@ -98,7 +99,7 @@ def add(
         ValueError: as for `get`.
     """
     (entry, positive), path = _entry(name, positive), Path(path)
-    as_name = as_name or name
+    as_name = as_name or (path.stem if entry is OWN else name)
     if Path(as_name).name != as_name:
         raise ValueError(f"{as_name!r} must be the name of a folder, not a path")
     folder = Path(root or DATA) / as_name
@@ -160,7 +161,8 @@ def _is_there(folder: Path, made_from: dict) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     origin = folder / ORIGIN
-    known = json.loads(origin.read_text(encoding="utf-8")) if origin.is_file() else {}
+    with store.errors_about(origin):
+        known = json.loads(origin.read_text(encoding="utf-8")) if origin.is_file() else {}
     if store.is_dataset(folder) and (known | made_from | {"format": FORMAT}) == known:
         return True
     raise ValueError(
@@ -253,6 +255,8 @@ def _content(source: _Source, folder: Path) -> Path:
 
 
 def _about(entry: Published, read: dict, where: str) -> dict:
+    if entry is OWN:
+        return {"source": where}
     return {
         "name": entry.name,
         "title": entry.title,
