@@ -177,7 +177,7 @@ def event_graph(
         csr = CSR.from_edges(who[known], known, num_src=num_nodes[node_type], num_dst=num)
         edges[node_type, verb, event] = csr
         back = csr.transpose()
-        x.setdefault(node_type, []).extend(_statistics(back, value) for value in about_values)
+        x.setdefault(node_type, []).extend(statistics(back, value) for value in about_values)
         if time is not None:
             own += _since_previous(back, time)
     features = {name: _columns(parts, num_nodes[name]) for name, parts in x.items()}
@@ -247,7 +247,7 @@ def _since_previous(csr: CSR, time: Tensor) -> list[Tensor]:
     return [since, first]
 
 
-def _statistics(csr: CSR, value: Tensor) -> Tensor:
+def statistics(csr: CSR, value: Tensor) -> Tensor:
     """Compute mean, sd, max and min of the values of each row's sources, (num_dst, 4) float32."""
     value = value[csr.indices].double()
     mean = _mean(value, csr)
@@ -282,7 +282,17 @@ def _plain(arrays: Arrays, *, node_type: str = "node") -> HeteroGraph:
     x = {name: _features(arrays, f"x_{name}", num) for name, num in num_nodes.items()}
     x[first] = _features(arrays, "x", num_nodes[first]) if x[first] is None else x[first]
     x = {name: own for name, own in x.items() if own is not None}
-    return assemble(num_nodes, edges, x, arrays.get("y"), first)
+    y = arrays.get("y")
+    return assemble(num_nodes, edges, x, y, _labelled_type(y, num_nodes))
+
+
+def _labelled_type(y: np.ndarray | None, num_nodes: dict[str, int]) -> str:
+    """Return the first type, or where it has another number of nodes, the only type that fits."""
+    first, *others = num_nodes
+    fitting = [name for name in others if y is not None and y.shape == (num_nodes[name],)]
+    if y is None or y.shape == (num_nodes[first],) or len(fitting) != 1:
+        return first
+    return fitting[0]
 
 
 def _relation_names(arrays: Arrays) -> list[str]:
@@ -314,7 +324,8 @@ def _relation(arrays: Arrays, name: str) -> CSR:
             raise ValueError(f"array {key!r} must be 1-D integers, got {arrays.get(key)}")
     row_ptr, col_idx = arrays[f"{name}_row_ptr"], arrays[f"{name}_col_idx"]
     num_rows = len(row_ptr) - 1
-    if "__" in name and f"{name}_shape" not in arrays:
+    ends = name.split("__")
+    if ends[0] != ends[-1] and f"{name}_shape" not in arrays:
         raise ValueError(
             f"array '{name}_shape' is missing; a relation between two types needs (rows, columns)"
         )
@@ -390,6 +401,28 @@ def _labels(y: np.ndarray, num_nodes: int, offset: int) -> Tensor:
         )
     known = np.flatnonzero(y >= 0)
     return torch.from_numpy(np.stack([known + offset, y[known].astype(np.int64)], axis=1))
+
+
+def described(
+    graph: HeteroGraph,
+    about: dict,
+    *,
+    own: dict[str, list[str]] | None = None,
+    ids: dict[str, np.ndarray] | None = None,
+) -> Converted:
+    """Put a graph, names of its own features, ids and what is known together.
+
+    Entries of `about` that are None, and ids of types that are not in the graph, are left out.
+    """
+    about = {key: value for key, value in about.items() if value is not None}
+    ids = {name: own_ids for name, own_ids in (ids or {}).items() if name in graph.num_nodes}
+    return Converted(graph, ids, {"features": feature_names(graph, own)} | about)
+
+
+def row_counts(read: int, unused: dict[str, int] | None = None) -> dict:
+    """Say how many rows or edges were read and used, and why others were not."""
+    unused = {why: int(count) for why, count in (unused or {}).items() if count}
+    return {"read": int(read), "used": int(read) - sum(unused.values()), "unused": unused}
 
 
 def one_class(y: np.ndarray, positive: int | str = "rarest") -> tuple[np.ndarray, dict]:

@@ -1,48 +1,89 @@
 """The files of published fraud data sets, as their authors wrote them, read as `Converted`.
 
-Nothing is downloaded here: licenses differ, so the authors' own files are converted where they lie.
+A reader takes the authors' file, or the folder it was extracted to. It raises FileNotFoundError
+where a file is missing, and ValueError, naming file and place, where the content does not fit. The
+readers of data sets with classes also take `positive`, the class to find (`layout.one_class`).
+Masks of a published split are not read.
+
+Here are the graphs that are published as arrays. Of those published as tables, `events` reads
+payments, which become nodes, and `networks` nodes and edges.
 """
 
-import csv
+from collections import defaultdict
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gadkit import store
-from gadkit.datasets.layout import ENTITIES, Arrays, Converted, from_arrays
+from gadkit.datasets import events, foreign, networks
+from gadkit.datasets.columns import find
+from gadkit.datasets.layout import (
+    AMAZON_UNLABELLED,
+    AMAZON_USERS,
+    Arrays,
+    Converted,
+    assemble,
+    described,
+    distinct_edges,
+    from_arrays,
+    one_class,
+    row_counts,
+)
+from gadkit.graph import CSR, HeteroGraph
 
-_CSV_COLUMNS = ("Time", "Source", "Target", "Amount", "Location", "Type", "Labels")
-_MAT_HEADER = {"__header__", "__version__", "__globals__"}
+_HELPFUL = {
+    "meaning": "fewer than 20 % of the votes call the user's reviews helpful",
+    "kind": "proxy",
+}
+_FILTERED = {"meaning": "Yelp's own filter hides the review", "kind": "proxy"}
+_VIOLATIONS = {
+    "meaning": "regulators disclosed more than three violations in financial statements",
+    "kind": "adjudicated",
+}
+_REPEATED, _LOOP = "repeats another edge", "leads from a node to itself"
+
+
+def npz(path: Path, *, positive: int | str | None = None) -> Converted:
+    """Read an .npz in the import layout; where `y` holds classes, `positive` must say which.
+
+    A relation is taken as it is stored: repeated entries and loops are kept.
+    """
+    path = find(path, "*.npz")
+    with store.errors_about(path):
+        arrays = store.read_npz(path)
+        about, y = {}, arrays.get("y")
+        if y is not None and positive is not None:
+            arrays["y"], about["labels"] = one_class(y, positive)
+        elif y is not None and y.dtype.kind in "iuf" and y.size and y.max() > 1:
+            node = int(np.flatnonzero(y > 1)[0])
+            raise ValueError(
+                f"array 'y' is {y[node]:g} at node {node}; labels are -1 (unknown), 0 (normal) or "
+                "1 (anomaly). Where they are classes, say which one to find, by its number or as "
+                f"the rarest: gadkit data add npz {path.name} --positive rarest"
+            )
+        return described(from_arrays(arrays), about)
 
 
 def care_gnn_mat(path: Path) -> Converted:
-    """Read YelpChi.mat or another .mat with `net_*` matrices."""
+    """Read YelpChi.mat, Amazon.mat, or another .mat with sparse `net_<relation>`.
+
+    YelpChi becomes reviews, users and products; Amazon users, of whom the first 3,305 have no label
+    in the published protocol, although the file holds zeros. Repeated entries are summed by
+    MATLAB's own format, and entries of value 0 are no edges.
+    """
+    path = find(path, "*.mat")
     with store.errors_about(path):
-        return Converted(from_arrays(_read_mat(path)))
+        arrays = _mat_arrays(foreign.read_mat(path))
+        return described(from_arrays(arrays), _care_gnn_about(arrays))
 
 
-def s_ffsd(path: Path) -> Converted:
-    """Read S-FFSD.csv."""
-    with store.errors_about(path):
-        return Converted(from_arrays(_read_csv(path)))
-
-
-def npz(path: Path) -> Converted:
-    """Read an .npz in the import layout."""
-    with store.errors_about(path):
-        return Converted(from_arrays(store.read_npz(path)))
-
-
-def _read_mat(path: Path) -> Arrays:
+def _mat_arrays(content: dict) -> Arrays:
     """Read the CARE-GNN layout: sparse `net_<relation>`, `features`, `label`."""
-    from scipy.io import loadmat
     from scipy.sparse import csr_matrix
 
-    try:
-        content = loadmat(path)
-    except (ValueError, TypeError, EOFError, OSError, NotImplementedError) as error:
-        raise ValueError(f"not a readable MATLAB 5 file, or cut off: {error}") from error
     arrays = {}
     for key in sorted(content):
         if key.startswith("net_"):
@@ -53,9 +94,7 @@ def _read_mat(path: Path) -> Arrays:
             arrays[f"{name}_row_ptr"] = matrix.indptr.astype(np.int64)
             arrays[f"{name}_col_idx"] = matrix.indices.astype(np.int32)
     if not arrays:
-        raise ValueError(
-            f"no sparse matrix named net_<relation>; found {sorted(set(content) - _MAT_HEADER)}"
-        )
+        raise ValueError(f"no sparse matrix named net_<relation>; found {sorted(content)}")
     if "features" in content:
         features = content["features"]
         arrays["x"] = features.toarray() if hasattr(features, "toarray") else features
@@ -64,41 +103,241 @@ def _read_mat(path: Path) -> Arrays:
     return arrays
 
 
-def _read_csv(path: Path) -> Arrays:
-    """Read S-FFSD.csv: Time, Source, Target, Amount, Location, Type, Labels (2 = unlabelled)."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        header, *table = [*csv.reader(file)] or [[]]
-    if not set(_CSV_COLUMNS) <= set(header):
-        raise ValueError(
-            f"the columns are {', '.join(header)}; S-FFSD.csv has {', '.join(_CSV_COLUMNS)}, "
-            "and no other table is understood"
+def _care_gnn_about(arrays: Arrays) -> dict:
+    if "rur_row_ptr" in arrays:
+        return {"labels": _FILTERED}
+    if "upu_row_ptr" not in arrays:
+        return {}
+    if len(arrays.get("y", ())) != AMAZON_USERS:
+        return {"labels": _HELPFUL}
+    unlabelled = f"; the first {AMAZON_UNLABELLED:,} users have no label in the published protocol"
+    return {"labels": _HELPFUL | {"meaning": _HELPFUL["meaning"] + unlabelled}}
+
+
+def heterophilous_npz(path: Path) -> Converted:
+    """Read tolokers.npz or questions.npz: `node_features`, `node_labels`, `edges`.
+
+    Edges are undirected and become one entry in each direction.
+    """
+    path = find(path, "*.npz")
+    with store.errors_about(path):
+        arrays = store.read_npz(path)
+        x, y = _needed(arrays, "node_features", 2), _needed(arrays, "node_labels", 1)
+        pairs = _needed(arrays, "edges", 2, width=2)
+        both = np.concatenate([pairs, pairs[:, ::-1]])
+        csr, repeats = _distinct(both[:, 0], both[:, 1], len(x), "edges")
+        graph = _one_type(x, y, {"edge": csr})
+        return described(graph, {"rows": row_counts(len(both), {_REPEATED: repeats})})
+
+
+def _needed(arrays: Arrays, name: str, ndim: int, *, width: int | None = None) -> np.ndarray:
+    found = arrays.get(name)
+    if found is None or found.ndim != ndim or found.dtype.kind not in "iufb":
+        got = "nothing" if found is None else f"{found.shape} {found.dtype}"
+        raise ValueError(f"array {name!r} must be {ndim}-D numbers, got {got}; found {[*arrays]}")
+    if width is not None and found.shape[1] != width:
+        raise ValueError(f"array {name!r} must have {width} columns, got {found.shape}")
+    return found
+
+
+def _distinct(src: np.ndarray, dst: np.ndarray, num_nodes: int, what: str) -> tuple[CSR, int]:
+    if src.dtype.kind not in "iu":
+        raise ValueError(f"array {what!r} must be integers, got {src.dtype}")
+    with store.errors_about(f"array {what!r}"):
+        return distinct_edges(
+            src.astype(np.int64), dst.astype(np.int64), num_src=num_nodes, num_dst=num_nodes
         )
-    for line, row in enumerate(table, start=2):
-        if len(row) != len(header):
-            raise ValueError(f"line {line} has {len(row)} fields, the header {len(header)}")
-    column = {name: [row[at] for row in table] for at, name in enumerate(header)}
-    y = _numbers(column["Labels"], "Labels")
-    arrays = {
-        "x": np.stack([_numbers(column[name], name) for name in ("Time", "Amount")], axis=1),
-        "y": np.where(y == 2, -1, y),
-    }
-    for name in ENTITIES:
-        arrays[name] = np.unique(np.array(column[name.title()]), return_inverse=True)[1]
-    return arrays
 
 
-def _numbers(texts: list[str], column: str) -> np.ndarray:
-    numbers = np.empty(len(texts))
-    for row, text in enumerate(texts):
-        try:
-            numbers[row] = float(text)
-        except ValueError:
-            raise ValueError(f"line {row + 2}: {column} is {text!r}, not a number") from None
-    return numbers
+def _one_type(
+    x: np.ndarray, y: np.ndarray, relations: dict[str, CSR], node_type: str = "node"
+) -> HeteroGraph:
+    """Assemble a graph of one type of node."""
+    num = next(iter(relations.values())).num_dst
+    if not len(x) == len(y) == num:
+        raise ValueError(f"there are {num} nodes, {len(x)} rows of features and {len(y)} labels")
+    own = {node_type: torch.from_numpy(np.asarray(x, np.float32))}
+    edges = {(node_type, name, node_type): csr for name, csr in relations.items()}
+    return assemble({node_type: num}, edges, own, y, node_type)
 
 
-READERS: dict[str, Callable[[Path], Converted]] = {
+def pygod_pt(path: Path) -> Converted:
+    """Read one of PyGOD's .pt files, without PyTorch Geometric and without running its pickle.
+
+    Organic sets have y in {0, 1}. Where anomalies were injected, y holds bits (1 contextual, 2
+    structural), and any of them counts as 1. Edges keep their direction, and loops are kept.
+    """
+    path = find(path, "*.pt")
+    arrays = foreign.read_pyg(path)
+    with store.errors_about(path):
+        x, y = _needed(arrays, "x", 2), _needed(arrays, "y", 1)
+        edge_index = _needed(arrays, "edge_index", 2)
+        if len(edge_index) != 2:
+            raise ValueError(f"array 'edge_index' must have 2 rows, got {edge_index.shape}")
+        csr, repeats = _distinct(*edge_index, len(x), "edge_index")
+        y, labels = _planted(y)
+        graph = _one_type(x, y, {"edge": csr})
+        about = {"rows": row_counts(edge_index.shape[1], {_REPEATED: repeats}), "labels": labels}
+        return described(graph, about)
+
+
+def _planted(y: np.ndarray) -> tuple[np.ndarray, dict | None]:
+    """Read the bits of injected anomalies."""
+    if y.dtype.kind not in "biu" or y.min(initial=0) < 0 or y.max(initial=0) > 3:
+        raise ValueError("array 'y' must be integers 0 to 3: 1 contextual, 2 structural, 3 both")
+    y = y.astype(np.int8)
+    if y.max(initial=0) <= 1:
+        return y, None
+    meaning = f"planted: {(y & 1).sum():,} contextual, {(y >> 1).sum():,} structural"
+    return (y > 0).astype(np.int8), {"meaning": meaning, "kind": "injected"}
+
+
+def fdcompcn(path: Path) -> Converted:
+    """Read FDCompCN: comp.dgl with the relations of companies, `feature` and `label`.
+
+    The authors gave every company an edge to itself in each relation; such loops and repeated
+    edges are left out, and so is `homo`, the union of the other relations. Edges keep their
+    direction.
+    """
+    path = find(path, "*.dgl")
+    edges, nodes = foreign.read_dgl(path)
+    with store.errors_about(path):
+        if len(nodes) != 1:
+            raise ValueError(f"expected one node type, found {', '.join(nodes)}")
+        num, arrays = next(iter(nodes.values()))
+        x, y = _needed(arrays, "feature", 2), _needed(arrays, "label", 1)
+        relations, loops, repeats, read = {}, 0, 0, 0
+        for (_, name, _), (src, dst) in edges.items():
+            if name == "homo" and len(edges) > 1:
+                continue
+            straight = src != dst
+            csr, more = _distinct(src[straight], dst[straight], num, name)
+            relations[name] = csr
+            read, loops, repeats = read + len(src), loops + (~straight).sum(), repeats + more
+        graph = _one_type(x, y, relations, "company")
+        unused = {_LOOP: loops, _REPEATED: repeats}
+        return described(graph, {"labels": _VIOLATIONS, "rows": row_counts(read, unused)})
+
+
+def reddit(path: Path, *, positive: int | str | None = None) -> Converted:
+    """Read Reddit's posts: reddit_data.npz and reddit_graph.npz (233 thousand nodes, 115 million
+    edges, 41 communities, of which `positive` is taken for the anomaly).
+
+    Repeated edges are merged. It needs about 12 GB of memory.
+    """
+    data, links = find(path, "reddit_data.npz"), find(path, "reddit_graph.npz")
+    with store.errors_about(data):
+        arrays = store.read_npz(data)
+        x, y = _needed(arrays, "feature", 2), _needed(arrays, "label", 1)
+        y, labels = one_class(y, "rarest" if positive is None else positive)
+        ids = {"post": arrays["node_ids"].astype(str)} if "node_ids" in arrays else {}
+    with store.errors_about(links):
+        src, dst = _sparse_pairs(store.read_npz(links))
+        csr, repeats = _distinct(src, dst, len(x), "row, col")
+    with store.errors_about(data):
+        graph = _one_type(x, y, {"shares_commenter": csr}, "post")
+    about = {"labels": labels, "rows": row_counts(len(src), {_REPEATED: repeats})}
+    return described(graph, about, ids=ids)
+
+
+def _sparse_pairs(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """Take rows and columns of what scipy.sparse.save_npz has written as COO or CSR."""
+    if "row" in arrays:
+        return _needed(arrays, "row", 1), _needed(arrays, "col", 1)
+    indptr, indices = _needed(arrays, "indptr", 1), _needed(arrays, "indices", 1)
+    csr = CSR(torch.from_numpy(indptr).long(), torch.from_numpy(indices), len(indptr) - 1)
+    return csr.dst().numpy(), indices
+
+
+_PLANETOID = ("x", "tx", "allx", "y", "ty", "ally", "graph")
+
+
+def planetoid(path: Path, *, positive: int | str | None = None) -> Converted:
+    """Read Cora, CiteSeer or PubMed: ind.NAME.{x,tx,allx,y,ty,ally,graph,test.index}.
+
+    One class of papers is taken for the anomaly. Citations go both ways; repeated ones are merged,
+    and loops left out. Papers that are in no part of the files (CiteSeer has 15) have features of
+    0 and no label.
+    """
+    index = find(path, "ind.*.test.index")
+    stem = index.name.removesuffix("test.index")
+    content = {part: foreign.read_pickle(find(index.parent, stem + part)) for part in _PLANETOID}
+    with store.errors_about(index):
+        order = np.loadtxt(index, dtype=np.int64, ndmin=1)
+    with store.errors_about(index.parent / stem.rstrip(".")):
+        known, tested = _dense(content, "allx"), _dense(content, "tx")
+        if len(order) != len(tested) or order.min(initial=len(known)) < len(known):
+            raise ValueError(
+                f"test.index has {len(order)} nodes from {order.min()}, "
+                f"but tx has {len(tested)} rows and allx {len(known)}"
+            )
+        num = max(len(known), int(order.max(initial=-1)) + 1)
+        x, y = np.zeros((num, known.shape[1]), np.float32), np.full(num, -1)
+        x[: len(known)], x[order] = known, tested
+        y[: len(known)], y[order] = _classes(content, "ally"), _classes(content, "ty")
+        y, labels = one_class(y, "rarest" if positive is None else positive)
+        src, dst = _adjacency(content["graph"])
+        straight = src != dst
+        src, dst = src[straight], dst[straight]
+        both = np.concatenate([src, dst]), np.concatenate([dst, src])
+        csr, repeats = _distinct(*both, num, "graph")
+        graph = _one_type(x, y, {"cites": csr}, "paper")
+    unused = {_LOOP: 2 * (~straight).sum(), _REPEATED: repeats}
+    return described(graph, {"labels": labels, "rows": row_counts(2 * len(straight), unused)})
+
+
+def _dense(content: dict, part: str) -> np.ndarray:
+    """Make a sparse matrix, held as its parts, dense."""
+    held = content[part]
+    state = vars(held) if isinstance(held, foreign.Held) else {}
+    missing = [key for key in ("data", "indices", "indptr", "_shape") if key not in state]
+    if missing:
+        raise ValueError(f"{part} must be a sparse matrix, got {type(held).__name__}")
+    rows, columns = (int(n) for n in state["_shape"])
+    with store.errors_about(part):
+        indptr, indices = np.asarray(state["indptr"]), np.asarray(state["indices"])
+        csr = CSR(torch.from_numpy(indptr).long(), torch.from_numpy(indices), columns)
+        dense = np.zeros((rows, columns), np.float32)
+        dense[csr.dst().numpy(), csr.indices.numpy()] = state["data"]
+    return dense
+
+
+def _classes(content: dict, part: str) -> np.ndarray:
+    """Read one-hot rows; a row of zeros has no class."""
+    one_hot = content[part]
+    if not isinstance(one_hot, np.ndarray) or one_hot.ndim != 2 or one_hot.dtype.kind not in "iufb":
+        raise ValueError(f"{part} must be a matrix of numbers, got {type(one_hot).__name__}")
+    return np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1)
+
+
+def _adjacency(graph: object) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(graph, defaultdict | dict) or not all(
+        isinstance(neighbors, list) for neighbors in graph.values()
+    ):
+        raise ValueError("graph must be a dictionary of lists")
+    degrees = np.fromiter(map(len, graph.values()), np.int64, len(graph))
+    try:
+        src = np.fromiter(graph, np.int64, len(graph)).repeat(degrees)
+        dst = np.fromiter(chain.from_iterable(graph.values()), np.int64, degrees.sum())
+    except TypeError as error:
+        raise ValueError(f"graph must hold node numbers: {error}") from error
+    return src, dst
+
+
+READERS: dict[str, Callable[..., Converted]] = {
     "care_gnn_mat": care_gnn_mat,
-    "s_ffsd": s_ffsd,
+    "heterophilous_npz": heterophilous_npz,
+    "pygod_pt": pygod_pt,
+    "fdcompcn": fdcompcn,
+    "planetoid": planetoid,
+    "reddit": reddit,
     "npz": npz,
+    "s_ffsd": events.s_ffsd,
+    "elliptic": networks.elliptic,
+    "amlsim": networks.amlsim,
+    "amlworld": events.amlworld,
+    "bitcoin": networks.bitcoin,
+    "tabformer": events.tabformer,
+    "ogbn_mag": networks.ogbn_mag,
+    "rcdd": networks.rcdd,
 }
