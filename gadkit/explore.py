@@ -112,12 +112,12 @@ def relation_table(graph: HeteroGraph) -> dict[str, list[str]]:
     rows = {}
     for (src, name, dst), csr in graph.edges.items():
         others = (csr.indices != csr.dst()) | (src != dst)
-        ends = csr.indices[others], csr.dst()[others]
-        sizes = csr.num_src, csr.num_dst
-        without = [n - len(ids.unique()) for ids, n in zip(ends, sizes, strict=True)]
+        ends = (csr.indices[others], csr.num_src), (csr.dst()[others], csr.num_dst)
+        degrees = (torch.bincount(ids, minlength=count) for ids, count in ends)
+        without = [int((degree == 0).sum()) for degree in degrees]
         edges = int(others.sum())
-        counts = edges, csr.num_edges - edges, *without
-        rows[name] = [src, dst, *map("{:,}".format, counts)]
+        numbers = edges, csr.num_edges - edges, *without
+        rows[name] = [src, dst, *map("{:,}".format, numbers)]
     return rows
 
 

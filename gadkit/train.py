@@ -86,7 +86,8 @@ def split_labels(
             if len(chosen) == 0:
                 raise ValueError(
                     f"{len(of_class)} nodes labelled {value} are too few to split {fractions}; "
-                    "every part needs at least one of each class"
+                    "every part needs at least one of each class: label more of them, or take all "
+                    "labels out to rank without any"
                 )
             part.append(of_class[chosen])
     return Split(*(torch.cat(part)[torch.cat(part)[:, 0].argsort()] for part in parts))
