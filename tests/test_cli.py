@@ -2,10 +2,11 @@
 
 import csv
 
+import numpy as np
 import pytest
 import torch
 
-from gadkit import baselines, cli, report, store, train
+from gadkit import baselines, cli, report, store, tables, train
 from gadkit.graph import CSR, HeteroGraph
 
 
@@ -131,6 +132,71 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     page = (out / "report" / "index.html").read_text()
     assert "No label was used." in page
     assert page.count("Skipped: it needs labels") == 2  # notebooks 4 and 6
+
+
+@pytest.fixture
+def named(tmp_path, trained):
+    """Return a folder with ids of the users, scores and embeddings, and what it holds."""
+    graph, scores = make_graph(60, seed=0), trained[1]
+    store.save_graph(tmp_path / "named", graph)
+    store.save_checkpoint(
+        tmp_path / "named" / store.GAT_CHECKPOINT,
+        store.load_checkpoint(trained[0] / store.GAT_CHECKPOINT),
+    )
+    store.save_ids(tmp_path / "named", {"user": np.array([f"U-{i}" for i in range(60)])})
+    z = torch.randn(graph.total, 8, generator=torch.Generator().manual_seed(0))
+    store.save_array(tmp_path / "named", store.GAT_EMBEDDINGS, z)
+    store.save_array(tmp_path / "named", store.GAE_EMBEDDINGS, -z)
+    store.save_array(tmp_path / "named", store.GAT_SCORES, scores)
+    return tmp_path / "named", z, scores
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_score_names_the_nodes_as_the_user_does(named, tmp_path, suffix):
+    out = tmp_path / f"s.{suffix}"
+    assert cli.main(["score", str(named[0]), "--out", str(out), "--top", "9"]) == 0
+    found = tables.load(out, {"id": "BIGINT", "name": "VARCHAR", "score": "FLOAT"})
+    assert found["name"].tolist() == [f"U-{i}" for i in found["id"]]
+    expected = named[2][torch.from_numpy(found["id"])]
+    torch.testing.assert_close(torch.from_numpy(found["score"]), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(("what", "sign"), [("embeddings", 1), ("stage1", -1)])
+def test_export_embeddings(named, tmp_path, suffix, what, sign, capsys):
+    folder, z, _ = named
+    out = tmp_path / "new" / f"z.{suffix}"
+    assert cli.main(["export", str(folder), "--out", str(out), "--what", what]) == 0
+    assert str(out) in capsys.readouterr().out
+    names = [f"z{i}" for i in range(8)]
+    assert tables.columns_of(out) == ["node", "type", "id", "name", *names]
+    found = tables.load(out, dict.fromkeys(names, "FLOAT"))
+    assert torch.equal(torch.from_numpy(np.stack([*found.values()], 1)), sign * z)
+
+
+def test_export_scores_of_one_type(named, tmp_path):
+    folder, _, scores = named
+    out = tmp_path / "scores.parquet"
+    assert cli.main(["export", str(folder), "--out", str(out), "--type", "product"]) == 0
+    found = tables.load(
+        out, {"node": "BIGINT", "type": "VARCHAR", "name": "VARCHAR", "score": "FLOAT"}
+    )
+    assert found["node"].tolist() == [*range(60, 80)]
+    assert {*found["type"]} == {"product"} and {*found["name"]} == {""}
+    assert torch.equal(torch.from_numpy(found["score"]), scores[60:])
+
+
+def test_export_errors(named, tmp_path, capsys):
+    folder = named[0]
+    assert cli.main(["export", str(folder), "--out", str(tmp_path / "s.txt")]) == 1
+    assert "must end in .parquet or .csv" in capsys.readouterr().err
+    arguments = ["export", str(folder), "--out", str(tmp_path / "s.csv"), "--type", "shop"]
+    assert cli.main(arguments) == 1
+    assert "['shop'] are not in ['user', 'product']" in capsys.readouterr().err
+    (folder / store.GAT_SCORES).unlink()
+    assert cli.main(["export", str(folder), "--out", str(tmp_path / "s.csv")]) == 1
+    assert "run notebook 04_finetune_gat.ipynb" in capsys.readouterr().err
+    assert not (tmp_path / "s.csv").exists()
 
 
 def test_score_refuses_a_graph_of_another_kind(trained, tmp_path, capsys):

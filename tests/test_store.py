@@ -1,11 +1,13 @@
+import csv
 import json
 import pickle
 
+import duckdb
 import numpy as np
 import pytest
 import torch
 
-from gadkit import store
+from gadkit import store, tables
 from gadkit.graph import CSR, HeteroGraph
 
 # Users 0 1 2, products 3 4, seller 5. Every row starts with the self-loop of its own global id,
@@ -492,6 +494,102 @@ def test_suspects_by_hand(tmp_path):
     for name in ("a.csv", "b.csv"):
         store.write_suspects(tmp_path / name, small_graph(), scores)
         assert (tmp_path / name).read_text() == SUSPECTS
+
+
+NAMES = np.array(["A-1", "A,2", "", 'p"1', "007"], dtype=object)
+
+
+def test_suspects_have_the_names_of_the_user(tmp_path):
+    scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 0.25])
+    store.write_suspects(
+        tmp_path / "s.csv", small_graph(), scores, names=NAMES, learned_from=torch.tensor([2])
+    )
+    with open(tmp_path / "s.csv", newline="", encoding="utf-8") as file:
+        rows = [*csv.DictReader(file)]
+    assert ",".join(rows[0]) == "rank,node,type,id,name,score,label,learned_from"
+    assert [row["name"] for row in rows] == ["", "A-1", 'p"1', "007", "A,2"]
+    assert [row["learned_from"] for row in rows] == ["1", "0", "0", "0", "0"]
+
+
+def test_suspects_as_parquet(tmp_path):
+    scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 1 / 3])
+    options = {"names": NAMES, "planted": list("vwxyz"), "learned_from": torch.tensor([2])}
+    for name in ("a.parquet", "b.parquet"):
+        store.write_suspects(tmp_path / name, small_graph(), scores, **options)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    columns = duckdb.read_parquet(str(tmp_path / "a.parquet")).fetchnumpy()
+    assert ",".join(columns) == "rank,node,type,id,name,score,label,learned_from,planted"
+    assert columns["node"].tolist() == [2, 0, 3, 4, 1]
+    assert columns["name"].tolist() == ["", "A-1", 'p"1', "007", "A,2"]
+    assert columns["label"].tolist() == [1, None, None, 0, None]
+    assert columns["score"].dtype == np.float32
+    assert torch.equal(torch.from_numpy(columns["score"]), scores[[2, 0, 3, 4, 1]])
+
+
+def numbers_of_all_sizes(num_nodes: int, dim: int) -> torch.Tensor:
+    """Return float32 of any bits, less NaN and infinity."""
+    bits = np.random.default_rng(0).integers(0, 2**32, (num_nodes, dim), dtype=np.uint32)
+    values = bits.view(np.float32)
+    return torch.from_numpy(np.where(np.isfinite(values), values, 0.1).astype(np.float32))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_nodes_round_trip(tmp_path, suffix):
+    z = numbers_of_all_sizes(5, 3)
+    store.save_array(tmp_path, store.GAT_EMBEDDINGS, z)
+    mapped = store.load_array(tmp_path, store.GAT_EMBEDDINGS)
+    path = tmp_path / f"nodes.{suffix}"
+    store.write_nodes(path, small_graph(), {"score": z[:, 0], "z": mapped}, names=NAMES)
+    assert tables.columns_of(path) == ["node", "type", "id", "name", "score", "z0", "z1", "z2"]
+    numbers = dict.fromkeys(["score", "z0", "z1", "z2"], "FLOAT")
+    found = tables.load(path, {"node": "BIGINT", "id": "BIGINT", "name": "VARCHAR"} | numbers)
+    assert found["node"].tolist() == [0, 1, 2, 3, 4]
+    assert found["id"].tolist() == [0, 1, 0, 1, 2]
+    assert found["name"].tolist() == NAMES.tolist()
+    for name, column in zip(numbers, [0, 0, 1, 2], strict=True):
+        assert found[name].tobytes() == z[:, column].numpy().tobytes()
+
+
+def test_many_nodes_of_chosen_types_round_trip(tmp_path):
+    num_nodes = {"user": 3_000, "product": 2_500, "seller": 7}
+    loops = {name: torch.arange(count) for name, count in num_nodes.items()}
+    edges = {
+        (name, f"knows_{name}", name): CSR.from_edges(ids, ids, num_src=len(ids), num_dst=len(ids))
+        for name, ids in loops.items()
+    }
+    graph = HeteroGraph(num_nodes, edges)
+    z = numbers_of_all_sizes(graph.total, 2)
+    for types in (["product"], ["seller", "user"], None):
+        path = tmp_path / "nodes.parquet"
+        store.write_nodes(path, graph, {"z": z}, node_types=types)
+        found = duckdb.read_parquet(str(path)).fetchnumpy()
+        assert {*found["type"]} == {*(types or graph.node_types)}
+        assert len(found["node"]) == sum(num_nodes[name] for name in types or graph.node_types)
+        for column in range(2):
+            assert found[f"z{column}"].dtype == np.float32
+            expected = z[torch.from_numpy(found["node"]), column].numpy()
+            assert found[f"z{column}"].tobytes() == expected.tobytes()
+
+
+def test_nodes_errors(tmp_path):
+    graph, z = small_graph(), torch.zeros(5, 2)
+    with pytest.raises(ValueError, match=r"z must be \(5,\) or \(5, dim\), got \(4, 2\)"):
+        store.write_nodes(tmp_path / "n.csv", graph, {"z": z[:4]})
+    with pytest.raises(ValueError, match=r"node types \['shop'\] are not in"):
+        store.write_nodes(tmp_path / "n.csv", graph, {"z": z}, node_types=["shop"])
+    with pytest.raises(ValueError, match="n.txt must end in .parquet or .csv"):
+        store.write_nodes(tmp_path / "n.txt", graph, {"z": z})
+    assert not files(tmp_path)
+
+
+def test_node_names(tmp_path):
+    graph = small_graph()
+    assert store.node_names(tmp_path, graph) is None
+    store.save_ids(tmp_path, {"payment": np.array(["x", "y", "z"])})
+    assert store.node_names(tmp_path, graph).tolist() == ["", "", "x", "y", "z"]
+    store.save_ids(tmp_path, {"payment": np.array(["x", "y"])})
+    with pytest.raises(ValueError, match="ids_payment.parquet has 2 ids"):
+        store.node_names(tmp_path, graph)
 
 
 def test_suspects_of_one_type_without_labels(tmp_path):
