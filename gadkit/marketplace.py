@@ -542,16 +542,6 @@ def _features(world: _World, reviews, attributes, links, rng) -> np.ndarray:
     return x
 
 
-def _raw_csr(row, col, num_rows: int, row_offset: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Build raw CSR from local rows and global columns, with a self-loop in every row."""
-    loops = np.arange(num_rows)
-    key = np.concatenate([row, loops]) << 32 | np.concatenate([col, loops + row_offset])
-    key.sort()
-    indptr = np.zeros(num_rows + 1, np.int64)
-    np.cumsum(np.bincount(key >> 32, minlength=num_rows), out=indptr[1:])
-    return torch.from_numpy(indptr), torch.from_numpy((key & 0xFFFFFFFF).astype(np.int32))
-
-
 def _explain(world: _World, cast: _Cast, reviews: _Reviews, low, high) -> Planted:
     """Collect the stored entries that make each fraudulent node one, ordered by node."""
     num_users, num_products, num_sellers = world.counts
@@ -622,9 +612,9 @@ def _stages(folder, counts, base_rate, camouflage, noise, label_rate, streams) -
     yield "features"
     first_seller = num_users + num_products
     relations = {
-        "epu": _raw_csr(reviews.user, reviews.product + num_users, num_users, 0),
-        "eps": _raw_csr(product, seller + first_seller, num_products, num_users),
-        "euu": _raw_csr(ends, others, num_users, 0),
+        "epu": store.raw_csr(reviews.user, reviews.product + num_users, num_users, 0),
+        "eps": store.raw_csr(product, seller + first_seller, num_products, num_users),
+        "euu": store.raw_csr(ends, others, num_users, 0),
     }
     labels = torch.from_numpy(_label(cast, counts, label_rate, noise, next(rngs)))
     num_nodes = dict(zip(store.NODE_TYPES.values(), counts, strict=True))

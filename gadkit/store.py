@@ -346,7 +346,7 @@ def write_raw(
     num_nodes: dict[str, int],
     relations: dict[str, tuple[Tensor, Tensor]],
     x: Tensor,
-    labels: Tensor,
+    labels: Tensor | None,
 ) -> None:
     """Write the marketplace layout; arguments as the attributes of `RawMarketplace`.
 
@@ -359,9 +359,32 @@ def write_raw(
         _write_binary(folder / f"{name}_row_ptr.bin", np.asarray(indptr, np.int64))
         _write_binary(folder / f"{name}_col_idx.bin", np.asarray(indices))
     _write_binary(folder / FEATURES, np.asarray(x, np.float32))
-    save_array(folder, LABELS, labels)
+    if labels is not None:
+        save_array(folder, LABELS, labels)
     counts = {key: num_nodes[node_type] for key, node_type in NODE_TYPES.items()}
     write_json(folder / COUNTS, counts | {"total": sum(counts.values())})
+
+
+def raw_csr(
+    rows: np.ndarray, columns: np.ndarray, num_rows: int, row_offset: int
+) -> tuple[Tensor, Tensor]:
+    """Build one relation of `write_raw`: columns ascending, and a self-loop in every row.
+
+    Args:
+        rows: (num_edges,) integers from 0.
+        columns: (num_edges,) integers; global ids.
+        num_rows: number of rows.
+        row_offset: global id of row 0.
+
+    Returns:
+        (num_rows + 1,) int64 row pointers and (num_edges + num_rows,) int32 global ids.
+    """
+    loops = np.arange(num_rows)
+    key = np.concatenate([rows << 32 | columns, loops << 32 | loops + row_offset])
+    key.sort()
+    indptr = np.zeros(num_rows + 1, np.int64)
+    np.cumsum(np.bincount(key >> 32, minlength=num_rows), out=indptr[1:])
+    return torch.from_numpy(indptr), torch.from_numpy((key & 0xFFFFFFFF).astype(np.int32))
 
 
 def _write_binary(path: Path, array: np.ndarray) -> None:

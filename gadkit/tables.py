@@ -110,7 +110,7 @@ def stage(
     kind = _kind(path)
     with store.errors_about(path):
         if kind == "parquet":
-            source = f"SELECT {_listed(columns)} FROM read_parquet({_text(path)})"
+            source = f"SELECT {_listed(columns)} FROM read_parquet({sql_text(path)})"
             staged = Staged(_create(con, table, source), [])
         elif kind == "json":
             staged = _stage_json(con, path, table, columns, copied, encoding)
@@ -140,7 +140,7 @@ def _stage_csv(con, path, table, columns, copied, encoding) -> Staged:
 def _stage_json(con, path, table, columns, copied, encoding) -> Staged:
     found = lines.copy(path, copied, delimiter=",", num_fields=1, quotes=False, encoding=encoding)
     source = _read_csv(copied, {"line": "VARCHAR"}, delimiter="\x01", quote="", header=False)
-    paths = ", ".join(_text(f'$."{name}"') for name in columns)
+    paths = ", ".join(sql_text(f'$."{name}"') for name in columns)
     num_rows = _create(
         con,
         "parsed",
@@ -154,7 +154,7 @@ def _stage_json(con, path, table, columns, copied, encoding) -> Staged:
     bad_lines = found.line_of(np.array([row for row, _ in bad], np.int64)).tolist()
     reason = "no JSON object"
     refused = [BadLine(line, reason, text) for line, (_, text) in zip(bad_lines, bad, strict=True)]
-    fields = ", ".join(f"fields[{i}] AS {_name(name)}" for i, name in enumerate(columns, start=1))
+    fields = ", ".join(f"fields[{i}] AS {sql_name(name)}" for i, name in enumerate(columns, 1))
     kept = _create(con, table, f"SELECT {fields} FROM parsed WHERE bad IS NULL")
     con.execute("DROP TABLE parsed")
     records = np.delete(records, [row for row, _ in bad])
@@ -204,7 +204,7 @@ def load(
         raise FileNotFoundError(f"{path} is missing")
     with store.errors_about(path), _connect() as con:
         source, types = _strict_source(path, columns, header, delimiter)
-        wanted = ", ".join(f"CAST({_name(n)} AS {kind}) AS {_name(n)}" for n, kind in types.items())
+        wanted = ", ".join(_cast(name, kind) for name, kind in types.items())
         try:
             found = con.execute(f"SELECT {wanted} FROM {source}").fetchnumpy()
         except duckdb.Error as error:
@@ -216,7 +216,7 @@ def load(
 def _strict_source(path, columns, header, delimiter) -> tuple[str, dict[str, str]]:
     """Say in SQL where the rows come from, and of what type the wanted columns are."""
     if _kind(path) == "parquet":
-        names, source = columns_of(path), f"read_parquet({_text(path)})"
+        names, source = columns_of(path), f"read_parquet({sql_text(path)})"
     else:
         found, names = _header(_head(path), delimiter)
         names = names if header else list(columns or {})
@@ -243,11 +243,11 @@ def _read_csv(
     path: Path, types: dict[str, str], *, delimiter: str, header: bool, quote: str = '"'
 ) -> str:
     """Say in SQL how to read a CSV file, leaving nothing for the reader to guess."""
-    columns = ", ".join(f"{_text(name)}: {_text(kind)}" for name, kind in types.items())
+    columns = ", ".join(f"{sql_text(name)}: {sql_text(kind)}" for name, kind in types.items())
     return (
-        f"read_csv({_text(path)}, auto_detect = false, columns = {{{columns}}}, "
-        f"header = {header}, delim = {_text(delimiter)}, quote = {_text(quote)}, "
-        f"escape = {_text(quote)}, max_line_size = {2 * lines.LONGEST})"
+        f"read_csv({sql_text(path)}, auto_detect = false, columns = {{{columns}}}, "
+        f"header = {header}, delim = {sql_text(delimiter)}, quote = {sql_text(quote)}, "
+        f"escape = {sql_text(quote)}, max_line_size = {2 * lines.LONGEST})"
     )
 
 
@@ -273,7 +273,7 @@ def write(path: Path | str, columns: dict[str, np.ndarray]) -> None:
         con.execute("SET threads = 1")  # how threads share the work would show in the bytes
         con.register("content", content)
         con.execute(f"COPY (SELECT {_listed(content, texts)} FROM content) "
-                    f"TO {_text(temporary)} ({form})")  # fmt: skip
+                    f"TO {sql_text(temporary)} ({form})")  # fmt: skip
 
 
 def columns_of(path: Path | str, *, encoding: str = "utf-8") -> list[str]:
@@ -353,7 +353,7 @@ def _parquet_columns(path: Path) -> list[str]:
 
     try:
         with _connect() as con:
-            rows = con.execute(f"DESCRIBE FROM read_parquet({_text(path)})").fetchall()
+            rows = con.execute(f"DESCRIBE FROM read_parquet({sql_text(path)})").fetchall()
     except duckdb.Error as error:
         raise ValueError(f"not a readable Parquet file: {_first_lines(error)}") from error
     return [row[0] for row in rows]
@@ -363,16 +363,21 @@ def _listed(names, as_text=None) -> str:
     """List columns in SQL, some of them (by default all) cast to VARCHAR."""
     as_text = names if as_text is None else as_text
     return ", ".join(
-        f"CAST({_name(name)} AS VARCHAR) AS {_name(name)}" if name in as_text else _name(name)
-        for name in names
+        _cast(name, "VARCHAR") if name in as_text else sql_name(name) for name in names
     )
 
 
-def _name(name: str) -> str:
+def _cast(name: str, kind: str) -> str:
+    return f"CAST({sql_name(name)} AS {kind}) AS {sql_name(name)}"
+
+
+def sql_name(name: str) -> str:
+    """Write a column's name in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(value: object) -> str:
+def sql_text(value: object) -> str:
+    """Write a text in SQL."""
     return "'" + str(value).replace("'", "''") + "'"
 
 

@@ -1,0 +1,263 @@
+"""What the columns of a table of events mean, and how what people write in them is read.
+
+Everything here is SQL or makes SQL: a value is cleaned where it lies, whatever its number.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from gadkit.tables import sql_name, sql_text
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+Roles = dict[str, list[str]]
+
+ROLES = (
+    "user", "product", "seller", "time", "rating", "verified", "votes", "amount", "text", "label",
+)  # fmt: skip
+NODE_TYPES = ROLES[:3]
+
+# Names that columns have in the wild, less case and punctuation; the first one that is there wins.
+_NAMES = {
+    "user": (
+        "user", "userid", "reviewerid", "customer", "customerid", "buyer", "buyerid", "account",
+        "accountid", "member", "memberid", "client", "clientid", "author", "authorid", "source",
+    ),
+    "product": (
+        "product", "productid", "parentasin", "asin", "item", "itemid", "sku", "article",
+        "articleid", "listing", "listingid", "merchant", "merchantid", "business", "businessid",
+        "target",
+    ),
+    "seller": (
+        "seller", "sellerid", "vendor", "vendorid", "shop", "shopid", "store", "storeid", "brand",
+    ),
+    "time": (
+        "timestamp", "unixreviewtime", "time", "datetime", "date", "eventtime", "createdat",
+        "reviewtime", "reviewdate", "orderdate", "purchasedat",
+    ),
+    "rating": ("rating", "overall", "stars", "starrating"),
+    "verified": ("verified", "verifiedpurchase", "isverified"),
+    "votes": ("vote", "votes", "helpfulvote", "helpfulvotes"),
+    "amount": ("amount", "price", "total", "paid"),
+    "text": ("text", "reviewtext", "reviewbody", "comment"),
+    "label": ("label", "labels", "isfraud", "fraud", "islaundering", "isspam"),
+}  # fmt: skip
+# Layouts in which a role takes more than one column; recognized by all the columns they name.
+_LAYOUTS = (
+    {  # TabFormer, card transactions
+        "user": ["User", "Card"], "product": ["Merchant Name"], "seller": ["MCC"],
+        "time": ["Year", "Month", "Day", "Time"], "amount": ["Amount"], "label": ["Is Fraud?"],
+    },
+)  # fmt: skip
+
+_MISSING = ("", "null", "nan", "none", "n/a", "na", "nil", r"\n")
+_YES = ("1", "1.0", "true", "t", "yes", "y", "fraud", "fraudulent", "spam", "anomaly", "illicit")
+_NO = ("0", "0.0", "false", "f", "no", "n", "normal", "legit", "legitimate", "genuine", "licit")
+_UNKNOWN = ("-1", "-1.0", "unknown", "?")
+_FORMATS = (
+    "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y",
+    "%d/%m/%Y", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M", "%Y/%m/%d", "%Y%m%d", "%Y %m %d %H:%M", "%m %d, %Y", "%b %d, %Y",
+    "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%a, %d %b %Y %H:%M:%S",
+)  # fmt: skip
+_SAMPLE = 5000  # values looked at to tell how a column is written
+
+
+class Reading(NamedTuple):
+    """How a column is read.
+
+    Attributes:
+        sql: an expression that gives DOUBLE, NULL where there is no readable value.
+        written: how the values are written, in words.
+    """
+
+    sql: str
+    written: str
+
+
+def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None = None) -> Roles:
+    """Say which columns play which role.
+
+    Args:
+        columns: the columns there are.
+        given: columns by role, as the user says; an empty list leaves a role out.
+
+    Returns:
+        Columns by role, in the order of `ROLES`; roles for which there is nothing are left out.
+
+    Raises:
+        ValueError: a given column is not there, a role is unknown, or no column looks like a user
+            or a product.
+    """
+    given = {role: list(names) for role, names in (given or {}).items()}
+    for role, names in given.items():
+        if role not in ROLES:
+            raise ValueError(f"{role!r} is no role; expected one of {', '.join(ROLES)}")
+        for name in names:
+            if name not in columns:
+                raise ValueError(f"there is no column {name!r} for {role}; found {_list(columns)}")
+    taken = {name for names in given.values() for name in names}
+    layout = next((one for one in _LAYOUTS if _all_names(one) <= set(columns)), {})
+    roles = {}
+    for role in ROLES:
+        found = given.get(role, layout.get(role) or _named_like(role, columns, taken))
+        if found:
+            roles[role] = list(found)
+            taken |= set(found)
+    for role in ("user", "product"):
+        if role not in roles:
+            raise ValueError(
+                f"no column is called like a {role}; found {_list(columns)}; "
+                f"say which one it is with --{role} COLUMN"
+            )
+    return roles
+
+
+def _all_names(layout: Roles) -> set[str]:
+    return {name for names in layout.values() for name in names}
+
+
+def _named_like(role: str, columns: Sequence[str], taken: set[str]) -> list[str]:
+    plain = {_plain(name): name for name in reversed(columns) if name not in taken}
+    return next(([plain[name]] for name in _NAMES[role] if name in plain), [])
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _list(columns: Sequence[str]) -> str:
+    return ", ".join(columns)
+
+
+def find_id(columns: Sequence[str], node_type: str, roles: Roles) -> list[str]:
+    """Return the columns that name a node type in another table: as in the events, or as usual."""
+    same = roles.get(node_type, [])
+    if same and set(same) <= set(columns):
+        return same
+    return _named_like(node_type, columns, set())
+
+
+def find_label(columns: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """Return the column of verdicts in a table of labels: by its name, or as the only other one."""
+    others = [name for name in columns if name not in ids]
+    return _named_like("label", others, set()) or (others if len(others) == 1 else [])
+
+
+def cleaned(column: str) -> str:
+    """Strip a value; NULL where it only says that there is none."""
+    trimmed = f"trim({sql_name(column)}, ' ' || chr(9) || chr(160))"
+    return f"CASE WHEN lower({trimmed}) IN ({_texts(_MISSING)}) THEN NULL ELSE {trimmed} END"
+
+
+def id_of(names: Sequence[str]) -> str:
+    """Read an id, of several columns joined by `-`; `12.0` is the id 12."""
+    parts = (rf"regexp_replace({cleaned(name)}, '^(\d+)\.0+$', '\1')" for name in names)
+    return " || '-' || ".join(parts)
+
+
+def verdict_of(column: str) -> str:
+    """Read a label: 1, 0, NULL where it is missing or says that nobody knows, else -1."""
+    value = f"lower({cleaned(column)})"
+    return (
+        f"CASE WHEN {value} IN ({_texts(_YES)}) THEN 1 WHEN {value} IN ({_texts(_NO)}) THEN 0 "
+        f"WHEN {value} IS NULL OR {value} IN ({_texts(_UNKNOWN)}) THEN NULL ELSE -1 END"
+    )
+
+
+def flag_of(column: str) -> Reading:
+    """Read yes or no as 1 or 0."""
+    value = f"lower({cleaned(column)})"
+    sql = (
+        f"CASE WHEN {value} IN ({_texts(_YES)}) THEN 1.0 WHEN {value} IN ({_texts(_NO)}) THEN 0.0 "
+        "END"
+    )
+    return Reading(sql, "yes or no")
+
+
+def number_of(con: "DuckDBPyConnection", table: str, column: str) -> Reading:
+    """Read numbers as people write them: currency signs, thousands separators, decimal commas.
+
+    Raises:
+        ValueError: there are values, and none is a number.
+    """
+    bare = rf"regexp_replace({cleaned(column)}, '[$€£¥%\s'']', '', 'g')"
+    plain = f"TRY_CAST({bare} AS DOUBLE)"
+    grouped = rf"""CASE WHEN regexp_matches({bare}, '^[+-]?\d{{1,3}}(,\d{{3}})+(\.\d*)?$')
+        THEN TRY_CAST(replace({bare}, ',', '') AS DOUBLE) END"""
+    with_comma = rf"""CASE WHEN regexp_matches({bare}, '^[+-]?(\d{{1,3}}(\.\d{{3}})+|\d+)(,\d+)?$')
+        THEN TRY_CAST(replace(replace({bare}, '.', ''), ',', '.') AS DOUBLE) END"""
+    readings = [
+        Reading(_finite(f"COALESCE({plain}, {grouped})"), "numbers"),
+        Reading(_finite(f"COALESCE({with_comma}, {plain})"), "numbers with a decimal comma"),
+    ]
+    return _best(con, table, [column], readings, "number", "")
+
+
+def time_of(
+    con: "DuckDBPyConnection", table: str, names: Sequence[str], time_format: str | None = None
+) -> Reading:
+    """Read times as seconds since 1970, UTC where no zone is given.
+
+    Several columns are joined by spaces first. The way that reads most of a sample is taken; the
+    first one listed where two read the same, so that 03/04/2019 is March 4 unless a day is over 12.
+
+    Args:
+        con: the database.
+        table: the table in it.
+        names: the columns.
+        time_format: how times are written, as strptime has it, where that is known.
+
+    Raises:
+        ValueError: there are values, and none is a time.
+    """
+    value = " || ' ' || ".join(map(cleaned, names))
+    zoned = Reading(f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))", "ISO 8601")
+    formats = (time_format,) if time_format else _FORMATS
+    written = [Reading(f"epoch(try_strptime({value}, {sql_text(f)}))", f) for f in formats]
+    if time_format:
+        readings = written
+    else:
+        # Eight digits that make a date are one; other numbers count from 1970, in a unit that
+        # their size tells: nothing sold in a marketplace is older than 1973 in any of them.
+        number = f"TRY_CAST({value} AS DOUBLE)"
+        unit = (
+            f"CASE WHEN abs({number}) < 1e11 THEN 1 WHEN abs({number}) < 1e14 THEN 1e3 "
+            f"WHEN abs({number}) < 1e17 THEN 1e6 ELSE 1e9 END"
+        )
+        since = Reading(f"{number} / {unit}", "a number since 1970")
+        readings = [zoned, *written, since]
+    readings = [Reading(_finite(one.sql), one.written) for one in readings]
+    best = _best(con, table, names, readings, "time", "; say how with --time-format")
+    if best.written in (zoned.written, time_format):
+        return best
+    return Reading(f"COALESCE({best.sql}, {readings[0].sql})", best.written)
+
+
+def _best(con, table, names, readings, what: str, hint: str) -> Reading:
+    """Choose the reading that makes sense of most values in a sample spread over the table."""
+    columns = ", ".join(map(sql_name, names))
+    total = con.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    given = " AND ".join(f"({cleaned(name)}) IS NOT NULL" for name in names)
+    sample = (
+        f"(SELECT {columns} FROM {table} WHERE rowid % {max(1, total // _SAMPLE)} = 0 AND {given})"
+    )
+    counts = con.execute(
+        f"SELECT {', '.join(f'count({one.sql})' for one in readings)}, count(*) FROM {sample}"
+    ).fetchone()
+    best = max(range(len(readings)), key=counts.__getitem__)
+    if counts[-1] and not counts[best]:
+        value = con.execute(f"SELECT concat_ws(' ', {columns}) FROM {sample} LIMIT 1").fetchone()[0]
+        raise ValueError(
+            f"no value of {' '.join(names)!r} can be read as a {what}; one is {value!r}{hint}"
+        )
+    return readings[best]
+
+
+def _finite(sql: str) -> str:
+    return f"CASE WHEN isfinite({sql}) THEN {sql} END"
+
+
+def _texts(values: Sequence[str]) -> str:
+    return ", ".join(map(sql_text, values))
