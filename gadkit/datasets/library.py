@@ -233,7 +233,8 @@ def _convert(
         converted = readers.READERS[entry.reader](content, **options)
         store.save_graph(partial, converted.graph)
         store.save_ids(partial, converted.ids)
-        store.write_about(partial, converted.about | _about(entry, converted.about, where))
+        known = _about(entry, converted.about, where)
+        store.write_about(partial, known | converted.about | known)
         made_from = {"dataset": entry.name, "positive": positive, "format": FORMAT}
         store.write_json(partial / ORIGIN, made_from | source.origin())
         shutil.rmtree(partial / "content", ignore_errors=True)
@@ -247,11 +248,12 @@ def _content(source: _Source, folder: Path) -> Path:
         name = _plain_name(path)
         if fetch.is_archive(name):
             fetch.extract(path, folder / f"{name}.d", only=file.only if file else "*")
+        elif len(source.files) == 1 and name == path.name:
+            return path  # so that messages name the user's own file
         else:
             folder.mkdir(exist_ok=True)
             (folder / name).symlink_to(path.resolve())
-    alone = len(source.files) == 1 and not fetch.is_archive(name)
-    return folder / name if alone else folder
+    return folder
 
 
 def _about(entry: Published, read: dict, where: str) -> dict:
