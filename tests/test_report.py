@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gadkit import report
+from gadkit import report, store
 
 PNG = base64.b64encode(b"\x89PNG first").decode()
 KEY_PNG = base64.b64encode(b"\x89PNG key").decode()
@@ -133,6 +133,14 @@ def change_dataset(workspace):
     (workspace / "demo/labels.npy").write_bytes(b"others")
 
 
+def change_about(workspace):
+    store.write_about(workspace / "demo", {"title": "another"})
+
+
+def change_ids(workspace):
+    (workspace / "demo/ids_user.parquet").write_bytes(b"others")
+
+
 def change_second_notebook(workspace):
     write_notebook(workspace / "notebooks/02_read.ipynb", "3")
 
@@ -164,6 +172,8 @@ def save_again_with_outputs(workspace):
     ("change", "again"),
     [
         (change_dataset, ["01_write", "02_read"]),
+        (change_about, ["01_write", "02_read"]),
+        (change_ids, ["01_write", "02_read"]),
         (change_first_notebook, ["01_write", "02_read"]),
         (change_second_notebook, ["02_read"]),
         (delete_first_result, ["01_write"]),
