@@ -186,6 +186,20 @@ def test_export_scores_of_one_type(named, tmp_path):
     assert torch.equal(torch.from_numpy(found["score"]), scores[60:])
 
 
+def test_export_scores_without_labels(tmp_path):
+    graph = make_graph(45, seed=1)
+    store.save_graph(tmp_path, HeteroGraph(graph.num_nodes, graph.edges, graph.x))
+    pretrained = train.train_gae(graph, hidden_dim=8, out_dim=8, epochs=3, progress=False)
+    store.save_array(tmp_path, store.GAE_EMBEDDINGS, pretrained.z)
+    store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
+    out = tmp_path / "scores.csv"
+    assert cli.main(["export", str(tmp_path), "--out", str(out)]) == 0
+    column = store.UNLABELLED_SCORE
+    assert tables.columns_of(out) == ["node", "type", "id", column]
+    found = torch.from_numpy(tables.load(out, {column: "FLOAT"})[column])
+    assert torch.equal(found, baselines.stage1_scores(graph, tmp_path).float())
+
+
 def test_export_errors(named, tmp_path, capsys):
     folder = named[0]
     assert cli.main(["export", str(folder), "--out", str(tmp_path / "s.txt")]) == 1
