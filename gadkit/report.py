@@ -447,7 +447,11 @@ def _read_suspects(path: Path) -> dict:
         {"name": name.replace("_", " "), "numeric": all(_is_number(row[i]) for row in rows)}
         for i, name in enumerate(names)
     ]
-    rows = [[_shorten(value) for value in row] for row in rows]
+    scores = [name in (store.SCORE, store.UNLABELLED_SCORE) for name in names]
+    rows = [
+        [_shorten(value) if score else value for value, score in zip(row, scores, strict=True)]
+        for row in rows
+    ]
     return {
         "columns": columns,
         "rows": rows,

@@ -271,12 +271,13 @@ def test_index_makes_do_with_a_bare_notebook(tmp_path):
 
 
 def test_index_lists_the_first_suspects(tmp_path):
-    rows = "".join(f"{i},u{i},0.9123456789,\n" for i in range(1, 31))
-    (tmp_path / "suspects.csv").write_text(f"rank,node_id,score,label\n{rows}")
+    rows = "".join(f"{i},u{i},12.3400000099,0.9123456789,\n" for i in range(1, 31))
+    (tmp_path / "suspects.csv").write_text(f"rank,node_id,name,score,label\n{rows}")
     page = index_of(tmp_path)
     assert 'The first 20 of\n      <a href="../suspects.csv">suspects.csv</a>' in page
     assert "<td>u20</td>" in page and "<td>u21</td>" not in page
     assert '<td class="numeric">0.912346</td>' in page
+    assert ">12.3400000099</td>" in page  # a name is shown as it is
     assert '<th scope="col">node id</th>' in page
 
 
