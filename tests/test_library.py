@@ -5,6 +5,7 @@ import functools
 import hashlib
 import http.server
 import json
+import tarfile
 import threading
 import zipfile
 
@@ -246,6 +247,24 @@ def test_get_several_archives(server, tmp_path, monkeypatch):
     assert graph.total == 6
     assert sorted(graph.labels.tolist()) == [[0, 1], [1, 0], [3, 0], [4, 1]]
     assert store.load_ids(folder, "transaction", rows=6).tolist() == [*"012345"]
+
+
+def test_add_a_sample_as_it_is_packed(tmp_path):
+    tables = {
+        "nodes": "nodeid,isFraud,init_balance,fraudStep\n0,False,9,-1\n1,True,3,7\n2,False,0,-1\n",
+        "transactions": "sourceNodeId,targetNodeId,value,time\n0,1,5.0,0\n1,2,4.5,7\n",
+    }
+    for name, text in tables.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    with tarfile.open(tmp_path / "20K_cycle200.tgz", "w:gz") as archive:
+        for name in tables:
+            archive.add(tmp_path / f"{name}.csv", f"20K_cycle200/{name}.csv")
+    archive = tmp_path / "20K_cycle200.tgz"
+    folder = datasets.add("amlsim_cycle", archive, root=tmp_path / "data")
+    graph = store.load_graph(folder)
+    assert graph.num_nodes == {"account": 3}
+    assert graph.labels.tolist() == [[0, 0], [1, 1], [2, 0]]
+    assert store.read_about(folder)["time"]["last"]
 
 
 def test_no_class_where_there_are_none(tmp_path):

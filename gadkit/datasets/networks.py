@@ -57,25 +57,28 @@ def _relation(src: np.ndarray, dst: np.ndarray, num_src: int, num_dst: int) -> C
     )
 
 
-# Columns of AMLSim's tables, in the schema of the samples and in the one of later versions.
+# Columns of AMLSim's tables: its own output, its converted output, and the packed samples.
 _AMLSIM = (
     {"account": "ACCOUNT_ID", "balance": "INIT_BALANCE", "label": "IS_FRAUD"},
     {"account": "acct_id", "balance": "initial_deposit", "label": "prior_sar_count"},
+    {"account": "nodeid", "balance": "init_balance", "label": "isFraud"},
 )
 _AMLSIM_TX = (
     ("SENDER_ACCOUNT_ID", "RECEIVER_ACCOUNT_ID", "TX_AMOUNT", "TIMESTAMP"),
     ("orig_acct", "bene_acct", "base_amt", "tran_timestamp"),
+    ("sourceNodeId", "targetNodeId", "value", "time"),
 )
 
 
 def amlsim(path: Path) -> Converted:
-    """Read a sample of AMLSim: accounts.csv and transactions.csv, in either schema.
+    """Read a sample of AMLSim: accounts.csv (or nodes.csv) and transactions.csv, in any schema.
 
     Accounts are labelled, and every transaction is an edge from sender to receiver, repeated pairs
     and transfers to oneself included. An account knows its first balance and the amounts that it
-    has sent and received. The tables of alerts are not read: accounts.csv says whose they are.
+    has sent and received. The tables of alerts are not read: accounts say whether they are in one.
     """
-    accounts, transfers = find_table(path, "accounts.csv"), find_table(path, "transactions.csv")
+    accounts = find(path, "accounts.csv", "accounts.csv.gz", "nodes.csv", "nodes.csv.gz")
+    transfers = find_table(path, "transactions.csv")
     names, sent = _schema(accounts, _AMLSIM), _schema(transfers, _AMLSIM_TX)
     kinds = {"account": "VARCHAR", "balance": "DOUBLE", "label": "BOOLEAN"}
     nodes = tables.load(accounts, {names[key]: kind for key, kind in kinds.items()})
