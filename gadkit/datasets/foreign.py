@@ -8,6 +8,8 @@ import io
 import math
 import pickle
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +131,7 @@ def read_pyg(path: Path) -> Arrays:
     """
     allowed = [(stand_in, name) for name, stand_in in _PYG_NAMES.items()]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with _only(allowed):
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, *_PICKLE_DAMAGE) as error:
         raise ValueError(
@@ -144,12 +146,23 @@ def read_pyg(path: Path) -> Arrays:
     return {k: v.numpy() for k, v in content.items() if isinstance(v, torch.Tensor)}
 
 
+@contextmanager
+def _only(allowed: list[tuple[type, str]]) -> Iterator[None]:
+    """Allow these names alone: PyTorch Geometric, once imported, has its own classes allowed."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(allowed)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+
+
 def _reason(error: Exception) -> str:
-    """Leave out how PyTorch would have the file run its code."""
-    text = " ".join(str(error).split())
-    start = text.find("WeightsUnpickler error: ")
-    text = text[start:].removeprefix("WeightsUnpickler error: ") if start >= 0 else text
-    return text.split(" Please use `torch.serialization")[0][:200]
+    """Say what was wrong, without PyTorch's advice on how to run the file's code all the same."""
+    text = " ".join(str(error.__context__ or error).split())
+    return text.split(" Please use ")[0][:200]
 
 
 # The binary format of DGL, version 2: little-endian, each part begins with a number of its own.

@@ -325,9 +325,10 @@ def _rcdd_nodes(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     node_type, _, first = np.strings.partition(rest, ",")
     unknown = np.flatnonzero(~np.isin(node_type, _RCDD_NODES))
     if len(unknown):
+        found = str(node_type[unknown[0]])
         raise ValueError(
-            f"{path}: line {unknown[0] + 1}: the node type is {node_type[unknown[0]]!r}, not one "
-            f"of {', '.join(_RCDD_NODES)}"
+            f"{path}: line {unknown[0] + 1}: the node type is {found!r}, not one of "
+            f"{', '.join(_RCDD_NODES)}"
         )
     x = np.empty((len(heads), _RCDD_DIM), np.float32)
     with store.errors_about(path):
