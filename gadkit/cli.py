@@ -1,4 +1,4 @@
-"""The command `gadkit`: run the notebooks on a dataset, or score a graph with trained models."""
+"""The command `gadkit`: events in, notebooks run, models applied, scores out."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gadkit import __version__, baselines, datasets, report, store, train
+from gadkit import __version__, baselines, columns, datasets, ingest, report, store, tables, train
 from gadkit.datasets import library
 from gadkit.graph import HeteroGraph
 
@@ -39,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gadkit {__version__}")
     commands = parser.add_subparsers(required=True)
 
+    _add_ingest(commands.add_parser("ingest", help="make a dataset folder of a table of events"))
+
     run = commands.add_parser("run", help="execute the notebooks, write report and suspects")
     run.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
     run.add_argument("--out", type=Path, default=Path("build"), help="default: build")
@@ -63,6 +65,48 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_data_commands(commands.add_parser("data", help="list, get and add published data sets"))
     return parser
+
+
+def _add_ingest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("events", type=Path, help="CSV, JSON lines (both also .gz) or Parquet")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
+    parser.add_argument("--products", type=Path, metavar="TABLE", help="names sellers of products")
+    parser.add_argument("--labels", type=Path, metavar="TABLE", help="ids and verdicts")
+    for role in columns.ROLES:
+        help = "column; else guessed"
+        if role in (*columns.NODE_TYPES, "time"):
+            help += "; repeat to join several"
+        parser.add_argument(f"--{role}", action="append", metavar="COL", help=help)
+    parser.add_argument("--no-guess", action="store_true", help="use the columns named here only")
+    parser.add_argument("--time-format", metavar="FORMAT", help="as strptime has it: %%d.%%m.%%Y")
+    parser.add_argument("--encoding", choices=tables.ENCODINGS, default="utf-8")
+    cap = f"links per purchase to the next ones of its product (default: {ingest.CO_PURCHASE_CAP})"
+    parser.add_argument("--co-purchase-cap", type=int, default=ingest.CO_PURCHASE_CAP, help=cap)
+    parser.set_defaults(command=_ingest)
+
+
+def _ingest(args: argparse.Namespace) -> None:
+    given = {role: getattr(args, role) for role in columns.ROLES if getattr(args, role)}
+    if args.no_guess:
+        given = dict.fromkeys(columns.ROLES, ()) | given
+    found = tables.columns_of(args.events, encoding=args.encoding)
+    roles = columns.guess_roles(found, given)
+    for role, names in roles.items():
+        print(f"{role:9} {', '.join(names)}{'' if given.get(role) else '  (guessed)'}")
+    ignored = [name for name in found if not any(name in names for names in roles.values())]
+    print(f"not used  {', '.join(ignored) or 'no column'}")
+    folder = ingest.ingest(
+        args.events, args.out, roles=roles | dict.fromkeys(set(columns.ROLES) - set(roles), ()),
+        products=args.products, labels=args.labels, co_purchase_cap=args.co_purchase_cap,
+        time_format=args.time_format, encoding=args.encoding,
+    )  # fmt: skip
+    about = store.read_about(folder)
+    for name, rows in {args.events.name: about["rows"], **about.get("tables", {})}.items():
+        print(f"{name}: {rows['read']:,} rows read, {rows['used']:,} used")
+        for reason, count in rows["unused"].items():
+            print(f"  {count:,} not used: {reason}")
+    print(f"every row not used is listed in {folder / ingest.UNUSED}")
+    print(f"dataset   {folder}")
 
 
 def _add_data_commands(parser: argparse.ArgumentParser) -> None:

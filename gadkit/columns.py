@@ -145,54 +145,71 @@ def find_label(columns: Sequence[str], ids: Sequence[str]) -> list[str]:
     return _named_like("label", others, set()) or (others if len(others) == 1 else [])
 
 
-def cleaned(column: str) -> str:
-    """Strip a value; NULL where it only says that there is none."""
-    trimmed = f"trim({sql_name(column)}, ' ' || chr(9) || chr(160))"
-    return f"CASE WHEN lower({trimmed}) IN ({_texts(_MISSING)}) THEN NULL ELSE {trimmed} END"
+def cleaned(table: str, names: Sequence[str]) -> str:
+    """Take some columns of a table, values stripped, NULL where they only say that there is none.
+
+    What this module makes of columns is for such a table.
+    """
+    return f"(SELECT {', '.join(map(_cleaned, names))} FROM {table})"
+
+
+def _cleaned(name: str) -> str:
+    value = f"trim({sql_name(name)}, ' ' || chr(9) || chr(160))"
+    longest = max(map(len, _MISSING))
+    return (
+        f"CASE WHEN length({value}) > {longest} OR lower({value}) NOT IN ({_texts(_MISSING)}) "
+        f"THEN {value} END AS {sql_name(name)}"
+    )
 
 
 def id_of(names: Sequence[str]) -> str:
     """Read an id, of several columns joined by `-`; `12.0` is the id 12."""
-    parts = (rf"regexp_replace({cleaned(name)}, '^(\d+)\.0+$', '\1')" for name in names)
-    return " || '-' || ".join(parts)
+    return " || '-' || ".join(map(_id_of, names))
 
 
-def verdict_of(column: str) -> str:
+def _id_of(name: str) -> str:
+    value = sql_name(name)
+    return (
+        rf"CASE WHEN contains({value}, '.') THEN regexp_replace({value}, '^(\d+)\.0+$', '\1') "
+        f"ELSE {value} END"
+    )
+
+
+def verdict_of(name: str) -> str:
     """Read a label: 1, 0, NULL where it is missing or says that nobody knows, else -1."""
-    value = f"lower({cleaned(column)})"
+    value = f"lower({sql_name(name)})"
     return (
         f"CASE WHEN {value} IN ({_texts(_YES)}) THEN 1 WHEN {value} IN ({_texts(_NO)}) THEN 0 "
         f"WHEN {value} IS NULL OR {value} IN ({_texts(_UNKNOWN)}) THEN NULL ELSE -1 END"
     )
 
 
-def flag_of(column: str) -> Reading:
+def flag_of(name: str) -> Reading:
     """Read yes or no as 1 or 0."""
-    value = f"lower({cleaned(column)})"
-    sql = (
-        f"CASE WHEN {value} IN ({_texts(_YES)}) THEN 1.0 WHEN {value} IN ({_texts(_NO)}) THEN 0.0 "
-        "END"
-    )
-    return Reading(sql, "yes or no")
+    value = f"lower({sql_name(name)})"
+    yes, no = _texts(_YES), _texts(_NO)
+    return Reading(f"CASE WHEN {value} IN ({yes}) THEN 1 WHEN {value} IN ({no}) THEN 0 END", "flag")
 
 
-def number_of(con: "DuckDBPyConnection", table: str, column: str) -> Reading:
+def number_of(con: "DuckDBPyConnection", table: str, name: str) -> Reading:
     """Read numbers as people write them: currency signs, thousands separators, decimal commas.
 
     Raises:
         ValueError: there are values, and none is a number.
     """
-    bare = rf"regexp_replace({cleaned(column)}, '[$€£¥%\s'']', '', 'g')"
-    plain = f"TRY_CAST({bare} AS DOUBLE)"
+    value = sql_name(name)
+    bare = rf"regexp_replace({value}, '[$€£¥%\s'']', '', 'g')"
     grouped = rf"""CASE WHEN regexp_matches({bare}, '^[+-]?\d{{1,3}}(,\d{{3}})+(\.\d*)?$')
-        THEN TRY_CAST(replace({bare}, ',', '') AS DOUBLE) END"""
+        THEN TRY_CAST(replace({bare}, ',', '') AS DOUBLE) ELSE TRY_CAST({bare} AS DOUBLE) END"""
     with_comma = rf"""CASE WHEN regexp_matches({bare}, '^[+-]?(\d{{1,3}}(\.\d{{3}})+|\d+)(,\d+)?$')
-        THEN TRY_CAST(replace(replace({bare}, '.', ''), ',', '.') AS DOUBLE) END"""
+        THEN TRY_CAST(replace(replace({bare}, '.', ''), ',', '.') AS DOUBLE)
+        ELSE TRY_CAST({bare} AS DOUBLE) END"""
+    plain = f"TRY_CAST({value} AS DOUBLE)"  # is enough for most, and quick
     readings = [
-        Reading(_finite(f"COALESCE({plain}, {grouped})"), "numbers"),
-        Reading(_finite(f"COALESCE({with_comma}, {plain})"), "numbers with a decimal comma"),
+        Reading(_finite(f"CASE WHEN {plain} IS NULL THEN {grouped} ELSE {plain} END"), "numbers"),
+        Reading(_finite(with_comma), "numbers with a decimal comma"),
     ]
-    return _best(con, table, [column], readings, "number", "")
+    return _best(con, table, [name], readings, "number", "")
 
 
 def time_of(
@@ -202,6 +219,7 @@ def time_of(
 
     Several columns are joined by spaces first. The way that reads most of a sample is taken; the
     first one listed where two read the same, so that 03/04/2019 is March 4 unless a day is over 12.
+    Numbers count seconds, or by their size milli-, micro- or nanoseconds.
 
     Args:
         con: the database.
@@ -212,42 +230,39 @@ def time_of(
     Raises:
         ValueError: there are values, and none is a time.
     """
-    value = " || ' ' || ".join(map(cleaned, names))
-    zoned = Reading(f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))", "ISO 8601")
-    formats = (time_format,) if time_format else _FORMATS
-    written = [Reading(f"epoch(try_strptime({value}, {sql_text(f)}))", f) for f in formats]
-    if time_format:
-        readings = written
-    else:
-        # Eight digits that make a date are one; other numbers count from 1970, in a unit that
-        # their size tells: nothing sold in a marketplace is older than 1973 in any of them.
-        number = f"TRY_CAST({value} AS DOUBLE)"
-        unit = (
-            f"CASE WHEN abs({number}) < 1e11 THEN 1 WHEN abs({number}) < 1e14 THEN 1e3 "
-            f"WHEN abs({number}) < 1e17 THEN 1e6 ELSE 1e9 END"
-        )
-        since = Reading(f"{number} / {unit}", "a number since 1970")
-        readings = [zoned, *written, since]
-    readings = [Reading(_finite(one.sql), one.written) for one in readings]
+    value = " || ' ' || ".join(map(sql_name, names))
+    zoned = Reading(_finite(f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))"), "ISO 8601")
+    number = f"TRY_CAST({value} AS DOUBLE)"
+    unit = (
+        f"CASE WHEN abs({number}) < 1e11 THEN 1 WHEN abs({number}) < 1e14 THEN 1e3 "
+        f"WHEN abs({number}) < 1e17 THEN 1e6 ELSE 1e9 END"
+    )
+    since = Reading(_finite(f"{number} / {unit}"), "a number since 1970")
+    written = [
+        Reading(f"epoch(try_strptime({value}, {sql_text(one)}))", one)
+        for one in ((time_format,) if time_format else _FORMATS)
+    ]
+    # Eight digits that make a date are one, so numbers come last.
+    readings = written if time_format else [zoned, *written, since]
     best = _best(con, table, names, readings, "time", "; say how with --time-format")
-    if best.written in (zoned.written, time_format):
+    if best in (zoned, *written[: bool(time_format)]):
         return best
-    return Reading(f"COALESCE({best.sql}, {readings[0].sql})", best.written)
+    both = f"CASE WHEN ({best.sql}) IS NULL THEN {zoned.sql} ELSE {best.sql} END"
+    return Reading(both, best.written)
 
 
 def _best(con, table, names, readings, what: str, hint: str) -> Reading:
     """Choose the reading that makes sense of most values in a sample spread over the table."""
-    columns = ", ".join(map(sql_name, names))
     total = con.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-    given = " AND ".join(f"({cleaned(name)}) IS NOT NULL" for name in names)
-    sample = (
-        f"(SELECT {columns} FROM {table} WHERE rowid % {max(1, total // _SAMPLE)} = 0 AND {given})"
-    )
+    step = max(1, total // _SAMPLE)
+    given = " AND ".join(f"{sql_name(name)} IS NOT NULL" for name in names)
+    sample = f"(FROM {cleaned(f'(FROM {table} WHERE rowid % {step} = 0)', names)} WHERE {given})"
     counts = con.execute(
         f"SELECT {', '.join(f'count({one.sql})' for one in readings)}, count(*) FROM {sample}"
     ).fetchone()
     best = max(range(len(readings)), key=counts.__getitem__)
     if counts[-1] and not counts[best]:
+        columns = ", ".join(map(sql_name, names))
         value = con.execute(f"SELECT concat_ws(' ', {columns}) FROM {sample} LIMIT 1").fetchone()[0]
         raise ValueError(
             f"no value of {' '.join(names)!r} can be read as a {what}; one is {value!r}{hint}"

@@ -204,11 +204,12 @@ class _Ingestion:
         self.written = {role: reading.written for role, reading in readings.items()}
         listed |= {role: f"({reading.sql})::DOUBLE" for role, reading in readings.items()}
         if "text" in roles:
-            listed["text_length"] = f"length({columns.cleaned(*roles['text'])})::DOUBLE"
+            listed["text_length"] = f"length({sql_name(*roles['text'])})::DOUBLE"
         if "label" in roles:
             listed["label"] = columns.verdict_of(*roles["label"])
         selected = ", ".join(f"{sql} AS {sql_name(role)}" for role, sql in listed.items())
-        self.con.execute(f"CREATE TABLE typed AS SELECT {selected} FROM events")
+        cleaned = columns.cleaned("events", self._used_columns())
+        self.con.execute(f"CREATE TABLE typed AS SELECT {selected} FROM {cleaned}")
 
     def _used_columns(self) -> list[str]:
         return list(dict.fromkeys(name for names in self.roles.values() for name in names))
@@ -223,7 +224,8 @@ class _Ingestion:
             listed = ", ".join(map(sql_name, self._used_columns()))
             self.con.execute(
                 f"CREATE TABLE twins AS SELECT rowid AS row, {listed} FROM events "
-                f"WHERE hash({listed}) IN (SELECT hash({listed}) AS h FROM events GROUP BY h HAVING count(*) > 1)"
+                f"WHERE hash({listed}) IN (SELECT hash({listed}) AS h FROM events "
+                "GROUP BY h HAVING count(*) > 1)"
             )
             copies = (
                 "WHEN rowid IN (SELECT row FROM (SELECT row, row_number() OVER "
@@ -285,7 +287,8 @@ class _Ingestion:
         )
         self.con.execute(
             f"CREATE TABLE offered AS SELECT {columns.id_of(product)} AS product, "
-            f"{columns.id_of(seller)} AS seller FROM offers; "
+            f"{columns.id_of(seller)} AS seller "
+            f"FROM {columns.cleaned('offers', product + seller)}; "
             "CREATE TABLE offers_seller AS SELECT product, arg_min(seller, rowid) AS seller, "
             f"min(rowid) AS place FROM offered WHERE {known} GROUP BY product"
         )
@@ -335,7 +338,8 @@ class _Ingestion:
         self._stage(path, "labels", names + label)
         self.con.execute(
             f"CREATE TABLE verdicts AS SELECT {columns.id_of(names)} AS id, "
-            f"{columns.verdict_of(*label)} AS label FROM labels; "
+            f"{columns.verdict_of(*label)} AS label "
+            f"FROM {columns.cleaned('labels', names + label)}; "
             "CREATE TABLE disputed AS SELECT id FROM verdicts WHERE id IS NOT NULL AND label >= 0 "
             "GROUP BY id HAVING min(label) < max(label)"
         )
@@ -375,8 +379,7 @@ class _Ingestion:
 
     def _texts(self, keep: np.ndarray) -> Iterator[tuple[np.ndarray, list[str]]]:
         """Yield the numbers of used events and their texts, piece by piece."""
-        text = columns.cleaned(*self.roles["text"])
-        rows = self.con.execute(f"SELECT COALESCE({text}, '') FROM events")
+        rows = self.con.execute(f"SELECT COALESCE({sql_name(*self.roles['text'])}, '') FROM events")
         first = number = 0
         while piece := rows.fetchmany(_PIECE):
             used = np.flatnonzero(keep[first : first + len(piece)])
