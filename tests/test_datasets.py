@@ -161,6 +161,88 @@ def test_s_ffsd_npz_gives_the_same_graph(tmp_path):
     assert len({(folder / store.GRAPH).read_bytes() for folder in folders}) == 1
 
 
+TRANSFERS = {
+    "sender": np.array([0, 1, 0, 2]),
+    "receiver": np.array([1, 0, 3, 1]),
+    "voucher": np.array([-1, 0, -1, -1]),
+}
+BETWEEN = {"sender": "account", "receiver": "account"}
+
+
+def test_event_graph_by_hand():
+    """Two roles of one type, an entity that few events have, a value below 0, labels partly."""
+    time, y = np.array([10, 0, 4, 4]), np.array([0, -1, 1, 0])
+    values = {"amount": np.array([1.0, -3.0, 0.0, 7.0])}
+    graph = layout.event_graph(
+        TRANSFERS,
+        values,
+        time=time,
+        y=y,
+        event="transfer",
+        types=BETWEEN,
+        verbs={"sender": "sends"},
+    )
+    assert graph.num_nodes == {"transfer": 4, "account": 4, "voucher": 1}
+    assert graph.edge_types == [
+        ("account", "sends", "transfer"),
+        ("account", "receiver_of", "transfer"),
+        ("voucher", "voucher_of", "transfer"),
+    ]
+    assert graph.labels.tolist() == [[0, 0], [2, 1], [3, 0]]
+    assert graph.edges["voucher", "voucher_of", "transfer"].degrees().tolist() == [0, 1, 0, 0]
+    own = layout.event_features(TRANSFERS, values, timed=True, event="transfer", types=BETWEEN)
+    names = layout.feature_names(graph, own)
+    assert {name: len(known) for name, known in names.items()} == {
+        name: x.shape[1] for name, x in graph.x.items()
+    }
+
+    def column(node_type, name):
+        return graph.x[node_type][:, names[node_type].index(name)].tolist()
+
+    log = np.log1p
+    assert column("transfer", "log_amount") == pytest.approx([log(1), -log(3), 0, log(7)])
+    since = column("transfer", "log_seconds_since_sender_before")
+    assert since == pytest.approx([log(6), 0, 0, 0])  # account 0 sends at 4 and 10
+    assert column("transfer", "is_first_of_receiver") == [0, 1, 1, 1]
+    assert column("transfer", "is_first_of_voucher") == [0, 1, 0, 0]  # 0 for those without
+    sent, received = ("sender_max_log_amount", "receiver_max_log_amount")
+    assert column("account", sent) == pytest.approx([log(1), -log(3), log(7), 0])
+    assert column("account", received) == pytest.approx([-log(3), log(7), 0, 0])
+    assert column("voucher", "min_log_amount") == pytest.approx([-log(3)])
+    assert column("account", "rev_sends_log_degree") == pytest.approx(log([2, 1, 1, 0]))
+
+
+def test_event_graph_without_time_or_values():
+    graph = layout.event_graph({"card": np.array([0, 1, 0])}, {})
+    assert graph.edge_types == [("card", "card_of", "transaction")]
+    assert graph.x["transaction"].shape == (3, 5)
+    assert layout.event_features(["card"], [], timed=False) == {"transaction": [], "card": []}
+    assert graph.labels is None
+
+
+@pytest.mark.parametrize(
+    ("entities", "values", "message"),
+    [
+        ({"card": np.array([0.0, 1.0])}, {}, r"column 'card' must be \(2,\) integers, got"),
+        ({"card": np.array([0, 1])}, {"a": np.ones(3)}, r"column 'a' must be \(2,\) numbers"),
+        ({"card": np.array([0, 1])}, {"a": np.array([1, np.nan])}, "is nan at row 1, column 0"),
+        ({"card": np.array([-1, -1])}, {}, "the transaction nodes have no edges"),
+    ],
+)
+def test_bad_events(entities, values, message):
+    with pytest.raises(ValueError, match=message):
+        layout.event_graph(entities, values)
+
+
+def test_feature_names_say_what_a_column_is():
+    csr = CSR.from_edges(torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]), num_src=3, num_dst=3)
+    graph = layout.assemble({"n": 3}, {("n", "to", "n"): csr}, {"n": torch.ones(3, 1)}, None, "n")
+    names = layout.feature_names(graph)["n"]
+    assert names[:2] == ["x_0", "to_log_degree"]
+    degree = graph.x["n"][:, names.index("rev_to_log_degree")]
+    torch.testing.assert_close(degree, torch.tensor([2, 1, 0]).log1p())
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_time_since_previous_against_a_loop(seed):
     generator = torch.Generator().manual_seed(seed)
@@ -315,7 +397,7 @@ def test_prepare_converts_once(tmp_path, plain_file, monkeypatch):
     assert folder == root / "ring"
     assert json.loads((folder / "source.json").read_text())["file"] == "ring.npz"
     assert store.load_graph(folder).total == 3
-    monkeypatch.setattr(datasets, "convert", None)  # not called again
+    monkeypatch.setattr(datasets, "_read", None)  # not called again
     assert datasets.prepare(str(plain_file), root=root) == folder
     assert datasets.prepare(folder) == folder
     assert datasets.prepare("ring", root=root) == folder
@@ -349,9 +431,24 @@ def test_prepare_keeps_a_folder_that_is_not_its_own(tmp_path, plain_file):
         datasets.prepare(plain_file, root=tmp_path / "data")
 
 
-def test_conversion_gives_the_same_bytes_twice(tmp_path, plain_file):
-    folders = [datasets.prepare(plain_file, root=tmp_path / name) for name in ("a", "b")]
-    for name in (store.GRAPH, datasets.ORIGIN):
+def test_prepare_keeps_ids_and_what_is_known(tmp_path):
+    (tmp_path / "S-FFSD.csv").write_text(CARDS)
+    folder = datasets.prepare(tmp_path / "S-FFSD.csv", root=tmp_path / "data")
+    assert store.load_ids(folder, "source", rows=2).tolist() == ["S10", "S20"]
+    assert store.load_ids(folder, "transaction", rows=4) is None
+    about = store.read_about(folder)
+    assert (about["name"], about["source"]) == ("S-FFSD", "S-FFSD.csv")
+    assert about["features"]["transaction"][0] == "log_amount"
+
+
+def test_conversion_gives_the_same_bytes_twice(tmp_path):
+    (tmp_path / "S-FFSD.csv").write_text(CARDS)
+    folders = [
+        datasets.prepare(tmp_path / "S-FFSD.csv", root=tmp_path / name) for name in ("a", "b")
+    ]
+    names = [{path.name for path in folder.iterdir()} for folder in folders]
+    assert names[0] == names[1]
+    for name in names[0]:
         assert len({(folder / name).read_bytes() for folder in folders}) == 1
 
 

@@ -286,7 +286,9 @@ def dgl_text(text: str) -> bytes:
 def dgl_file(num: int, relations: dict, arrays: dict) -> bytes:
     """Write one type of node, `c`, as dgl.save_graphs does."""
     count = struct.Struct("<Q").pack
-    out = struct.pack("<4Q", 0xDD2E4FF046B4A13F, 2, 2, 1).ljust(4096, b"\0") + count(4104)
+    out = (
+        struct.pack("<4Q", 0xDD2E4FF046B4A13F, 2, 2, 1).ljust(4096, b"\0") + count(4112) + count(0)
+    )
     out += count(0xDD589FBE35224ABF) + count(0xDD3C5FFE20046ABF)
     out += dgl_csr(1, [0, len(relations)], [0] * len(relations))
     out += count(len(relations)) + b"".join(dgl_relation(num, *e) for e in relations.values())

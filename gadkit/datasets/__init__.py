@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gadkit import marketplace, store
 from gadkit.datasets import readers
-from gadkit.datasets.layout import structural_features
+from gadkit.datasets.layout import Converted, structural_features
 from gadkit.datasets.library import DATA, FORMAT, ORIGIN, add, get
 from gadkit.datasets.registry import PUBLISHED
 from gadkit.graph import HeteroGraph
@@ -91,13 +91,15 @@ def _converted(path: Path, folder: Path) -> Path:
             )
         if json.loads(previous.read_text(encoding="utf-8")) == origin:
             return folder
-    graph = convert(path)
+    converted = _read(path)
     if store.is_dataset(folder):
         names = (folder.with_name(f"{folder.name}.old{k}") for k in count(1))
         folder.rename(next(name for name in names if not name.exists()))
     # The origin goes first: a folder with a graph and no origin is taken for the user's own.
     store.write_json(previous, origin)
-    store.save_graph(folder, graph)
+    store.save_ids(folder, converted.ids)
+    store.write_about(folder, {"name": path.stem, "source": path.name} | converted.about)
+    store.save_graph(folder, converted.graph)
     return folder
 
 
@@ -118,8 +120,11 @@ def convert(path: Path | str) -> HeteroGraph:
     Raises:
         ValueError: the content does not fit; the message names file and array.
     """
-    path = Path(path)
-    return readers.READERS[_SUFFIXES[path.suffix.lower()]](path).graph
+    return _read(Path(path)).graph
+
+
+def _read(path: Path) -> Converted:
+    return readers.READERS[_SUFFIXES[path.suffix.lower()]](path)
 
 
 def planted_names(folder: Path | str) -> list[str] | None:
