@@ -153,7 +153,8 @@ def test_a_changed_file_is_not_mixed_with_the_old(server, tmp_path):
 
 def test_a_part_of_another_address_is_not_used(server, tmp_path):
     (tmp_path / "f.bin.part").write_bytes(b"other")
-    (tmp_path / "f.bin.part.json").write_text('{"url": "http://elsewhere/", "version": "1"}')
+    known = {"url": "http://elsewhere/f.bin", "version": '"one"'}
+    (tmp_path / "f.bin.part.json").write_text(json.dumps(known))
     path = fetch.download(server.url, tmp_path / "f.bin", check=SHA256, progress=False)
     assert path.read_bytes() == CONTENT
 
