@@ -309,7 +309,7 @@ class _Ingestion:
             "JOIN events_fate AS fate ON fate.rowid = typed.rowid WHERE fate IS NULL"
         )
         if with_offers:  # after those of the events
-            places += " UNION ALL SELECT seller, (1 << 60) + place FROM offers_seller"
+            places += f" UNION ALL SELECT seller, {1 << 60} + place FROM offers_seller"
         names, own = self._create_ids("seller", places), self._look_up("seller")
         if with_offers:
             found = self.con.execute(
@@ -372,6 +372,10 @@ class _Ingestion:
         if listed:
             found = self.con.execute(f"SELECT {', '.join(listed)} FROM typed").fetchnumpy()
         found = {name: np.ma.getdata(value)[keep] for name, value in found.items()}
+        if "votes" in found and not (found["votes"] == 0).any():
+            # Where nobody ever writes a 0, as in Amazon's reviews of 2018, nothing written is one.
+            np.nan_to_num(found["votes"], copy=False)
+            self.written["votes"] += ", 0 where there is none"
         kept = {role: node[keep] for role, node in nodes.items()}
         if (kept["seller"] < 0).all():
             del kept["seller"]

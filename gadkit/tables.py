@@ -55,12 +55,19 @@ def database(folder: Path | str) -> Iterator["DuckDBPyConnection"]:
     """Open an empty database in a new folder, and remove the folder at the end.
 
     Nothing is fetched from the network, rows keep the order of the file, and times are in UTC.
+
+    Raises:
+        OSError: the disk is full, or more memory would be needed than `MEMORY`.
     """
+    import duckdb
+
     folder = Path(folder)
     folder.mkdir()
     try:
         with _connect(folder) as con:
             yield con
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        raise OSError(f"no more room on disk or in memory: {_first_lines(error)}") from error
     finally:
         shutil.rmtree(folder)
 
@@ -77,7 +84,7 @@ def _connect(folder: Path | None = None) -> "DuckDBPyConnection":
     if folder:
         config["temp_directory"] = str(folder)
     con = duckdb.connect(folder / "tables.db" if folder else ":memory:", config=config)
-    con.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    con.execute("SET TimeZone = 'UTC'")
     return con
 
 

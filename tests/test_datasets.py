@@ -99,6 +99,20 @@ def test_bad_mat(tmp_path, changes, message):
         datasets.convert(yelp_mat(tmp_path / "bad.mat", **changes))
 
 
+def test_mat_whose_sparse_matrix_points_outside(tmp_path):
+    """SciPy reads such a file, and would write out of bounds when it converts the matrix."""
+    from scipy.io import loadmat
+
+    path = yelp_mat(tmp_path / "bad.mat")
+    rows = loadmat(path)["net_rur"].indices.astype("<i4")
+    whole = path.read_bytes()
+    compressed = whole.count(rows.tobytes()) == 0
+    assert not compressed
+    path.write_bytes(whole.replace(rows.tobytes(), (rows + 1000).astype("<i4").tobytes()))
+    with pytest.raises(ValueError, match=r"bad.mat: array 'net_rur': .*indices"):
+        datasets.convert(path)
+
+
 def test_mat_that_is_none(tmp_path):
     path = yelp_mat(tmp_path / "YelpChi.mat")
     path.write_bytes(path.read_bytes()[:600])

@@ -185,7 +185,12 @@ PYG = {"x": [[1.0], [2.0], [3.0]], "edge_index": [[0, 1, 0, 2], [1, 2, 1, 2]]}
 
 @pytest.mark.parametrize(
     ("y", "labels"),
-    [([0, 1, 0], None), ([False, True, False], None), ([0, 3, 0], "1 contextual, 1 structural")],
+    [
+        ([0, 1, 0], None),
+        ([False, True, False], None),
+        ([0.0, 1.0, 0.0], None),
+        ([0, 3, 0], "1 contextual, 1 structural"),
+    ],
 )
 def test_pygod_pt(tmp_path, y, labels):
     path = save_pyg(tmp_path / "inj.pt", **PYG, y=y)
@@ -234,7 +239,7 @@ def test_hostile_pt_runs_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y": [0, 1, 4]}, "b.pt: array 'y' must be integers 0 to 3"),
+        ({"y": [0, 1, 4]}, "b.pt: array 'y' is 4 at node 2; labels are 0"),
         ({"x": [1.0, 2.0, 3.0]}, r"b.pt: array 'x' must be 2-D numbers, got \(3,\)"),
         ({"edge_index": [[0, 1]]}, r"b.pt: array 'edge_index' must have 2 rows, got \(1, 2\)"),
         ({"edge_index": [[0], [3]]}, r"b.pt: array 'edge_index': dst has ids outside \[0, 3\)"),

@@ -61,18 +61,71 @@ class HeldStorage(Held):
     """Stand-in for a storage of PyTorch Geometric."""
 
 
+class HeldType:
+    """Stand-in for the data type of a NumPy array: a kind and a size, such as f8."""
+
+    def __init__(self, code: object = "", *_: object):
+        self.code, self.order = str(code), "|"
+
+    def __setstate__(self, state: tuple):
+        self.order = str(state[1])
+
+
+class HeldArray:
+    """Stand-in for a NumPy array, whose own unpickling trusts what it reads."""
+
+    def __setstate__(self, state: tuple):
+        _, self.shape, self.dtype, self.is_fortran, self.content = state
+
+    def array(self) -> np.ndarray:
+        """Make the array.
+
+        Raises:
+            ValueError: it is no array of numbers, or its parts do not fit.
+        """
+        state = vars(self)
+        dtype, content, shape = (state.get(name) for name in ("dtype", "content", "shape"))
+        if isinstance(content, str):  # bytes of Python 2
+            content = content.encode("latin1", errors="replace")
+        known = isinstance(dtype, HeldType) and dtype.code in _NUMBERS and dtype.order in "<>|="
+        sizes = shape if isinstance(shape, tuple) else (-1,)
+        if not known or not isinstance(content, bytes):
+            raise ValueError("an array is not of numbers")
+        if not all(isinstance(n, int) and n >= 0 for n in sizes):
+            raise ValueError(f"an array has shape {shape}")
+        order = dtype.order if dtype.order != "|" else "="
+        flat = np.frombuffer(content, np.dtype(dtype.code).newbyteorder(order))
+        if len(flat) != math.prod(sizes):
+            raise ValueError(f"an array of shape {shape} has {len(flat)} numbers")
+        flat = flat.astype(flat.dtype.newbyteorder("="))
+        return flat.reshape(sizes, order="F" if self.is_fortran else "C")
+
+
+_NUMBERS = {f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)} - {"f1"} | {"b1"}
+
+
 def _held(cls: type, base: type, state: object) -> object:
     """Stand in for what protocol 0 calls to make an object."""
     return cls.__new__(cls)
 
 
+def _held_array(*_: object) -> HeldArray:
+    """Stand in for what NumPy calls to make an array, which gets its state afterwards."""
+    return HeldArray()
+
+
+def _encoded(text: str, _: str = "latin1") -> bytes:
+    """Stand in for what Python 3 calls to make bytes in a pickle for Python 2."""
+    return text.encode("latin1")
+
+
 _PLAIN = {
     ("scipy.sparse.csr", "csr_matrix"): Held,
     ("scipy.sparse._csr", "csr_matrix"): Held,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+    ("numpy", "ndarray"): HeldArray,
+    ("numpy", "dtype"): HeldType,
+    ("numpy.core.multiarray", "_reconstruct"): _held_array,
+    ("numpy._core.multiarray", "_reconstruct"): _held_array,
     ("collections", "defaultdict"): defaultdict,
     ("__builtin__", "list"): list,
     ("builtins", "list"): list,
@@ -80,7 +133,7 @@ _PLAIN = {
     ("builtins", "object"): object,
     ("copy_reg", "_reconstructor"): _held,
     ("copyreg", "_reconstructor"): _held,
-    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
+    ("_codecs", "encode"): _encoded,
 }
 
 
@@ -98,7 +151,8 @@ def read_pickle(path: Path) -> object:
     """Read a pickle of arrays, sparse matrices, lists and dictionaries, also one of Python 2.
 
     Returns:
-        The object; a sparse matrix is a `Held` with `data`, `indices`, `indptr` and `_shape`.
+        The object; an array is a `HeldArray`, and a sparse matrix a `Held` that has `data`,
+        `indices`, `indptr` and `_shape`.
 
     Raises:
         ValueError: it is damaged, or names anything else, which is then not called.

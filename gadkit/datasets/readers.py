@@ -87,7 +87,7 @@ def _mat_arrays(content: dict) -> Arrays:
     arrays = {}
     for key in sorted(content):
         if key.startswith("net_"):
-            matrix = csr_matrix(content[key])
+            matrix = csr_matrix(_sound(content, key))
             matrix.sum_duplicates()
             matrix.eliminate_zeros()
             name = key.removeprefix("net_")
@@ -96,11 +96,22 @@ def _mat_arrays(content: dict) -> Arrays:
     if not arrays:
         raise ValueError(f"no sparse matrix named net_<relation>; found {sorted(content)}")
     if "features" in content:
-        features = content["features"]
+        features = _sound(content, "features")
         arrays["x"] = features.toarray() if hasattr(features, "toarray") else features
     if "label" in content:
-        arrays["y"] = content["label"].ravel()
+        arrays["y"] = _sound(content, "label").ravel()
     return arrays
+
+
+def _sound(content: dict, key: str):
+    """Take a matrix of numbers; a sparse one is checked, since SciPy computes with any indices."""
+    matrix = content[key]
+    if getattr(matrix, "ndim", 0) != 2 or matrix.dtype.kind not in "iufb":
+        raise ValueError(f"array {key!r} must be a matrix of numbers, got {type(matrix).__name__}")
+    if hasattr(matrix, "check_format"):
+        with store.errors_about(f"array {key!r}"):
+            matrix.check_format(full_check=True)
+    return matrix
 
 
 def _care_gnn_about(arrays: Arrays) -> dict:
@@ -183,8 +194,12 @@ def pygod_pt(path: Path) -> Converted:
 
 def _planted(y: np.ndarray) -> tuple[np.ndarray, dict | None]:
     """Read the bits of injected anomalies."""
-    if y.dtype.kind not in "biu" or y.min(initial=0) < 0 or y.max(initial=0) > 3:
-        raise ValueError("array 'y' must be integers 0 to 3: 1 contextual, 2 structural, 3 both")
+    wrong = np.flatnonzero(~np.isin(y, (0, 1, 2, 3)))
+    if len(wrong):
+        raise ValueError(
+            f"array 'y' is {y[wrong[0]]} at node {wrong[0]}; labels are 0 (normal) or the bits "
+            "1 (contextual) and 2 (structural)"
+        )
     y = y.astype(np.int8)
     if y.max(initial=0) <= 1:
         return y, None
@@ -290,23 +305,37 @@ def _dense(content: dict, part: str) -> np.ndarray:
     """Make a sparse matrix, held as its parts, dense."""
     held = content[part]
     state = vars(held) if isinstance(held, foreign.Held) else {}
-    missing = [key for key in ("data", "indices", "indptr", "_shape") if key not in state]
-    if missing:
+    arrays = [state.get(name) for name in ("indptr", "indices", "data")]
+    shape = state.get("_shape")
+    if not all(isinstance(array, foreign.HeldArray) for array in arrays) or not _is_shape(shape):
         raise ValueError(f"{part} must be a sparse matrix, got {type(held).__name__}")
-    rows, columns = (int(n) for n in state["_shape"])
     with store.errors_about(part):
-        indptr, indices = np.asarray(state["indptr"]), np.asarray(state["indices"])
-        csr = CSR(torch.from_numpy(indptr).long(), torch.from_numpy(indices), columns)
-        dense = np.zeros((rows, columns), np.float32)
-        dense[csr.dst().numpy(), csr.indices.numpy()] = state["data"]
+        indptr, indices, data = (array.array() for array in arrays)
+        csr = CSR(torch.from_numpy(indptr).long(), torch.from_numpy(indices), shape[1])
+        if (csr.num_dst, csr.num_edges) != (shape[0], len(data)):
+            raise ValueError(f"a matrix of {csr.num_dst} rows says that it has {shape[0]}")
+        dense = np.zeros(shape, np.float32)
+        dense[csr.dst().numpy(), csr.indices.numpy()] = data
     return dense
+
+
+def _is_shape(shape: object) -> bool:
+    return (
+        isinstance(shape, tuple)
+        and len(shape) == 2
+        and all(isinstance(n, int) and 0 <= n < 1 << 24 for n in shape)
+    )
 
 
 def _classes(content: dict, part: str) -> np.ndarray:
     """Read one-hot rows; a row of zeros has no class."""
-    one_hot = content[part]
-    if not isinstance(one_hot, np.ndarray) or one_hot.ndim != 2 or one_hot.dtype.kind not in "iufb":
-        raise ValueError(f"{part} must be a matrix of numbers, got {type(one_hot).__name__}")
+    held = content[part]
+    if not isinstance(held, foreign.HeldArray):
+        raise ValueError(f"{part} must be a matrix of numbers, got {type(held).__name__}")
+    with store.errors_about(part):
+        one_hot = held.array()
+        if one_hot.ndim != 2 or not one_hot.shape[1]:
+            raise ValueError(f"expected one row a node, got {one_hot.shape}")
     return np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1)
 
 
