@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gadkit import datasets, marketplace, store
-from gadkit.datasets import layout
+from gadkit.datasets import layout, matlab
 from gadkit.graph import CSR, HeteroGraph
 
 
@@ -99,18 +99,37 @@ def test_bad_mat(tmp_path, changes, message):
         datasets.convert(yelp_mat(tmp_path / "bad.mat", **changes))
 
 
-def test_mat_whose_sparse_matrix_points_outside(tmp_path):
-    """SciPy reads such a file, and would write out of bounds when it converts the matrix."""
-    from scipy.io import loadmat
+def test_compressed_mat_is_the_same(tmp_path):
+    from scipy.io import loadmat, savemat
 
+    path = yelp_mat(tmp_path / "YelpChi.mat")
+    content = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+    savemat(tmp_path / "packed.mat", content | {"note": "text"}, do_compression=True)
+    assert_is_yelp(datasets.convert(tmp_path / "packed.mat"), own_features=2)
+
+
+def test_mat_whose_sparse_matrix_points_outside(tmp_path):
     path = yelp_mat(tmp_path / "bad.mat")
-    rows = loadmat(path)["net_rur"].indices.astype("<i4")
-    whole = path.read_bytes()
-    compressed = whole.count(rows.tobytes()) == 0
-    assert not compressed
-    path.write_bytes(whole.replace(rows.tobytes(), (rows + 1000).astype("<i4").tobytes()))
-    with pytest.raises(ValueError, match=r"bad.mat: array 'net_rur': .*indices"):
+    rows = np.array([1, 0, 2, 1], "<i4").tobytes()  # of net_rur, by columns
+    assert path.read_bytes().count(rows) == 1
+    path.write_bytes(path.read_bytes().replace(rows, np.array([1, 0, 9, 1], "<i4").tobytes()))
+    with pytest.raises(ValueError, match=r"bad.mat: .*'net_rur': a row index is missing, or outsi"):
         datasets.convert(path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_damage_to_a_mat_file_is_a_value_error(tmp_path, seed):
+    path = yelp_mat(tmp_path / "YelpChi.mat")
+    whole, generator = path.read_bytes(), np.random.default_rng(seed)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for at in generator.integers(128, len(whole), 3):
+            damaged[at] = generator.integers(256)
+        path.write_bytes(damaged)
+        try:
+            matlab.read_mat(path)
+        except ValueError as error:
+            assert str(error).startswith(str(path))
 
 
 def test_mat_that_is_none(tmp_path):

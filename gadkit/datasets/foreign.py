@@ -19,7 +19,6 @@ from gadkit import store
 from gadkit.datasets.layout import Arrays
 from gadkit.graph import check_indptr
 
-_MAT_HEADER = {"__header__", "__version__", "__globals__"}
 _PICKLE_DAMAGE = (
     pickle.UnpicklingError,
     EOFError,
@@ -33,21 +32,6 @@ _PICKLE_DAMAGE = (
     UnicodeDecodeError,
     ValueError,
 )
-
-
-def read_mat(path: Path) -> dict:
-    """Read the variables of a MATLAB 5 file.
-
-    Raises:
-        ValueError: it is none, or cut off.
-    """
-    from scipy.io import loadmat
-
-    try:
-        content = loadmat(path)
-    except (ValueError, TypeError, EOFError, OSError, NotImplementedError) as error:
-        raise ValueError(f"not a readable MATLAB 5 file, or cut off: {error}") from error
-    return {name: value for name, value in content.items() if name not in _MAT_HEADER}
 
 
 class Held:

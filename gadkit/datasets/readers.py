@@ -32,6 +32,7 @@ from gadkit.datasets.layout import (
     one_class,
     row_counts,
 )
+from gadkit.datasets.matlab import Sparse, read_mat
 from gadkit.graph import CSR, HeteroGraph
 
 _HELPFUL = {
@@ -71,47 +72,41 @@ def care_gnn_mat(path: Path) -> Converted:
     """Read YelpChi.mat, Amazon.mat, or another .mat with sparse `net_<relation>`.
 
     YelpChi becomes reviews, users and products; Amazon users, of whom the first 3,305 have no label
-    in the published protocol, although the file holds zeros. Repeated entries are summed by
-    MATLAB's own format, and entries of value 0 are no edges.
+    in the published protocol, although the file holds zeros. An entry is an edge whatever its
+    value, save 0.
     """
     path = find(path, "*.mat")
     with store.errors_about(path):
-        arrays = _mat_arrays(foreign.read_mat(path))
+        arrays = _mat_arrays(read_mat(path))
         return described(from_arrays(arrays), _care_gnn_about(arrays))
 
 
 def _mat_arrays(content: dict) -> Arrays:
-    """Read the CARE-GNN layout: sparse `net_<relation>`, `features`, `label`."""
-    from scipy.sparse import csr_matrix
-
+    """Lay the sparse `net_<relation>`, `features` and `label` of CARE-GNN out as arrays."""
     arrays = {}
     for key in sorted(content):
         if key.startswith("net_"):
-            matrix = csr_matrix(_sound(content, key))
-            matrix.sum_duplicates()
-            matrix.eliminate_zeros()
+            csr = _net(content[key], key)
             name = key.removeprefix("net_")
-            arrays[f"{name}_row_ptr"] = matrix.indptr.astype(np.int64)
-            arrays[f"{name}_col_idx"] = matrix.indices.astype(np.int32)
+            arrays[f"{name}_row_ptr"] = csr.indptr.numpy()
+            arrays[f"{name}_col_idx"] = csr.indices.numpy()
     if not arrays:
         raise ValueError(f"no sparse matrix named net_<relation>; found {sorted(content)}")
-    if "features" in content:
-        features = _sound(content, "features")
-        arrays["x"] = features.toarray() if hasattr(features, "toarray") else features
-    if "label" in content:
-        arrays["y"] = _sound(content, "label").ravel()
+    features, label = content.get("features"), content.get("label")
+    if features is not None:
+        arrays["x"] = features.dense() if isinstance(features, Sparse) else features
+    if label is not None:
+        arrays["y"] = (label.dense() if isinstance(label, Sparse) else label).ravel()
     return arrays
 
 
-def _sound(content: dict, key: str):
-    """Take a matrix of numbers; a sparse one is checked, since SciPy computes with any indices."""
-    matrix = content[key]
-    if getattr(matrix, "ndim", 0) != 2 or matrix.dtype.kind not in "iufb":
-        raise ValueError(f"array {key!r} must be a matrix of numbers, got {type(matrix).__name__}")
-    if hasattr(matrix, "check_format"):
-        with store.errors_about(f"array {key!r}"):
-            matrix.check_format(full_check=True)
-    return matrix
+def _net(matrix: object, key: str) -> CSR:
+    """Read a relation; its rows stay rows."""
+    if not isinstance(matrix, Sparse) or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"array {key!r} must be a square sparse matrix")
+    rows, columns, _ = matrix.entries()
+    num = matrix.shape[0]
+    return distinct_edges(columns, rows, num_src=num, num_dst=num)[0]
 
 
 def _care_gnn_about(arrays: Arrays) -> dict:
