@@ -165,7 +165,7 @@ def test_events_with_labels_become_nodes(tmp_path):
         "Merchant State,Zip,MCC,Errors?,Is Fraud?\n"
     )
     lines = [
-        f"{user},{card},2002,9,{day},06:2{day},"${amount}",Swipe,{merchant},X,CA,91750.0,5300,,{fraud}"
+        f'{user},{card},2002,9,{day},06:2{day},"${amount}",Swipe,{merchant},X,CA,91750.0,5300,,{fraud}'
         for user, card, day, amount, merchant, fraud in (
             (0, 0, 1, "134.09", -3527213246127876953, "No"),
             (0, 1, 2, "-38.48", -727612092139916043, "Yes"),
