@@ -63,7 +63,7 @@ def npz(path: Path, *, positive: int | str | None = None) -> Converted:
             raise ValueError(
                 f"array 'y' is {y[node]:g} at node {node}; labels are -1 (unknown), 0 (normal) or "
                 "1 (anomaly). Where they are classes, say which one to find, by its number or as "
-                f"the rarest: gadkit data add npz {path.name} --positive rarest"
+                f"the rarest: gadkit data add npz {path} --positive rarest"
             )
         return described(from_arrays(arrays), about)
 
