@@ -57,7 +57,7 @@ def count_lines(path: Path) -> float:
 def measure(path: Path, out: Path) -> dict:
     """Run the command in a process of its own: seconds, and its peak of memory in GiB."""
     begin = time.perf_counter()
-    command = [sys.executable, "-m", "gadkit.cli", "ingest", path, "--out", out]
+    command = [sys.executable, "-m", "gadkit", "ingest", path, "--out", out]
     subprocess.run(command, check=True, cwd=ROOT)
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
