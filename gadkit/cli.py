@@ -6,7 +6,18 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gadkit import __version__, baselines, columns, datasets, ingest, report, store, tables, train
+from gadkit import (
+    __version__,
+    baselines,
+    columns,
+    datasets,
+    exports,
+    ingest,
+    report,
+    store,
+    tables,
+    train,
+)
 from gadkit.datasets import library
 from gadkit.graph import HeteroGraph
 
@@ -184,13 +195,13 @@ def _write_suspects(
 ) -> None:
     """List the node types that the models were taught about."""
     best = store.load_checkpoint(models / store.GAT_CHECKPOINT)
-    store.write_suspects(
+    exports.write_suspects(
         path,
         graph,
         scores,
         node_types=best["labelled_types"],
         top=top,
-        names=store.node_names(folder, graph),
+        names=exports.node_names(folder, graph),
         learned_from=best["learned_from"] if models == folder else None,
         planted=datasets.planted_names(folder),
     )
@@ -199,14 +210,14 @@ def _write_suspects(
 
 def _write_unusual(path: Path, folder: Path, graph: HeteroGraph) -> None:
     """List the first node type by the first stage alone, which needs no labels."""
-    store.write_suspects(
+    exports.write_suspects(
         path,
         graph,
         baselines.stage1_scores(graph, folder),
         node_types=graph.node_types[:1],
-        names=store.node_names(folder, graph),
+        names=exports.node_names(folder, graph),
         planted=datasets.planted_names(folder),
-        score=store.UNLABELLED_SCORE,
+        score=exports.UNLABELLED_SCORE,
     )
     print(f"suspects  {path} (ranked without labels: what the first stage cannot explain)")
 
@@ -217,9 +228,9 @@ def _export(args: argparse.Namespace) -> None:
     if args.what in EMBEDDINGS:
         values = {"z": store.load_array(folder, EMBEDDINGS[args.what], rows=graph.total)}
     elif graph.labels is not None:
-        values = {store.SCORE: store.load_array(folder, store.GAT_SCORES, rows=graph.total)}
+        values = {exports.SCORE: store.load_array(folder, store.GAT_SCORES, rows=graph.total)}
     else:
-        values = {store.UNLABELLED_SCORE: baselines.stage1_scores(graph, folder)}
-    names = store.node_names(folder, graph)
-    store.write_nodes(args.out, graph, values, node_types=args.type, names=names)
+        values = {exports.UNLABELLED_SCORE: baselines.stage1_scores(graph, folder)}
+    names = exports.node_names(folder, graph)
+    exports.write_nodes(args.out, graph, values, node_types=args.type, names=names)
     print(f"{args.what:<9} {args.out}")

@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gadkit import __version__, store
+from gadkit import __version__, exports, store
 from gadkit.marketplace import PLANTED
 from gadkit.timing import RESULTS
 
@@ -436,18 +436,18 @@ def _read_suspects(path: Path) -> dict:
         return {"columns": [], "rows": [], "href": "", "filtered": False, "unlabelled": False}
     with path.open(newline="", encoding="utf-8") as file:
         names, *first = itertools.islice(csv.reader(file), SUSPECTS_SHOWN + 1)
-        at = names.index(store.LEARNED) if store.LEARNED in names else None
+        at = names.index(exports.LEARNED) if exports.LEARNED in names else None
         if at is not None:
             rest = (row for row in itertools.chain(first, csv.reader(file)) if row[at] != "1")
             first = [*itertools.islice(rest, SUSPECTS_SHOWN)]
-    unlabelled = store.UNLABELLED_SCORE in names
+    unlabelled = exports.UNLABELLED_SCORE in names
     keep = [i for i, name in enumerate(names) if i != at and not (unlabelled and name == "label")]
     names, rows = [names[i] for i in keep], [[row[i] for i in keep] for row in first]
     columns = [
         {"name": name.replace("_", " "), "numeric": all(_is_number(row[i]) for row in rows)}
         for i, name in enumerate(names)
     ]
-    scores = [name in (store.SCORE, store.UNLABELLED_SCORE) for name in names]
+    scores = [name in (exports.SCORE, exports.UNLABELLED_SCORE) for name in names]
     rows = [
         [_shorten(value) if score else value for value, score in zip(row, scores, strict=True)]
         for row in rows

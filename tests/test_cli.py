@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import baselines, cli, report, store, tables, train
+from gadkit import baselines, cli, exports, report, store, tables, train
 from gadkit.graph import CSR, HeteroGraph
 
 
@@ -194,7 +194,7 @@ def test_export_scores_without_labels(tmp_path):
     store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
     out = tmp_path / "scores.csv"
     assert cli.main(["export", str(tmp_path), "--out", str(out)]) == 0
-    column = store.UNLABELLED_SCORE
+    column = exports.UNLABELLED_SCORE
     assert tables.columns_of(out) == ["node", "type", "id", column]
     found = torch.from_numpy(tables.load(out, {column: "FLOAT"})[column])
     assert torch.equal(found, baselines.stage1_scores(graph, tmp_path).float())

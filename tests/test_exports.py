@@ -1,0 +1,165 @@
+"""Suspects, scores and embeddings as CSV and Parquet."""
+
+import csv
+
+import duckdb
+import numpy as np
+import pytest
+import torch
+
+from gadkit import exports, store, tables
+from gadkit.graph import CSR, HeteroGraph
+
+
+def small_graph() -> HeteroGraph:
+    """Two accounts, three payments; two payments have a label."""
+    pays = CSR(torch.tensor([0, 1, 2, 3]), torch.tensor([0, 0, 1]), 2)
+    num_nodes, labels = {"account": 2, "payment": 3}, torch.tensor([[2, 1], [4, 0]])
+    return HeteroGraph(num_nodes, {("account", "pays", "payment"): pays}, labels=labels)
+
+
+SUSPECTS = """\
+rank,node,type,id,score,label
+1,2,payment,0,0.899999976,1
+2,0,account,0,0.5,
+3,3,payment,1,0.5,
+4,4,payment,2,0.25,0
+5,1,account,1,0,
+"""
+
+
+def test_suspects_by_hand(tmp_path):
+    scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 0.25])
+    for name in ("a.csv", "b.csv"):
+        exports.write_suspects(tmp_path / name, small_graph(), scores)
+        assert (tmp_path / name).read_text() == SUSPECTS
+
+
+NAMES = np.array(["A-1", "A,2", "", 'p"1', "007"], dtype=object)
+
+
+def test_suspects_have_the_names_of_the_user(tmp_path):
+    scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 0.25])
+    exports.write_suspects(
+        tmp_path / "s.csv", small_graph(), scores, names=NAMES, learned_from=torch.tensor([2])
+    )
+    with open(tmp_path / "s.csv", newline="", encoding="utf-8") as file:
+        rows = [*csv.DictReader(file)]
+    assert ",".join(rows[0]) == "rank,node,type,id,name,score,label,learned_from"
+    assert [row["name"] for row in rows] == ["", "A-1", 'p"1', "007", "A,2"]
+    assert [row["learned_from"] for row in rows] == ["1", "0", "0", "0", "0"]
+
+
+def test_suspects_as_parquet(tmp_path):
+    scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 1 / 3])
+    options = {"names": NAMES, "planted": list("vwxyz"), "learned_from": torch.tensor([2])}
+    for name in ("a.parquet", "b.parquet"):
+        exports.write_suspects(tmp_path / name, small_graph(), scores, **options)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    columns = duckdb.read_parquet(str(tmp_path / "a.parquet")).fetchnumpy()
+    assert ",".join(columns) == "rank,node,type,id,name,score,label,learned_from,planted"
+    assert columns["node"].tolist() == [2, 0, 3, 4, 1]
+    assert columns["name"].tolist() == ["", "A-1", 'p"1', "007", "A,2"]
+    assert columns["label"].tolist() == [1, None, None, 0, None]
+    assert columns["score"].dtype == np.float32
+    assert torch.equal(torch.from_numpy(columns["score"]), scores[[2, 0, 3, 4, 1]])
+
+
+def test_suspects_of_one_type_without_labels(tmp_path):
+    graph = small_graph()
+    graph = HeteroGraph(graph.num_nodes, graph.edges)
+    exports.write_suspects(
+        tmp_path / "s.csv", graph, torch.arange(5) / 4, node_types=["payment"], top=2
+    )
+    assert (tmp_path / "s.csv").read_text().splitlines()[1:] == [
+        "1,4,payment,2,1,",
+        "2,3,payment,1,0.75,",
+    ]
+
+
+def test_suspects_say_that_no_label_was_used(tmp_path):
+    exports.write_suspects(
+        tmp_path / "s.csv", small_graph(), torch.zeros(5), score=exports.UNLABELLED_SCORE
+    )
+    header = (tmp_path / "s.csv").read_text().splitlines()[0]
+    assert header == "rank,node,type,id,score_without_labels,label"
+
+
+def test_suspects_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"scores must be \(5,\) without NaN, got \(3,\)"):
+        exports.write_suspects(tmp_path / "s.csv", small_graph(), torch.zeros(3))
+    with pytest.raises(ValueError, match="with 1 NaN"):
+        exports.write_suspects(
+            tmp_path / "s.csv", small_graph(), torch.tensor([0, float("nan"), 0, 0, 0])
+        )
+    with pytest.raises(ValueError, match=r"node types \['shop'\] are not in"):
+        exports.write_suspects(
+            tmp_path / "s.csv", small_graph(), torch.zeros(5), node_types=["shop"]
+        )
+    assert not any(tmp_path.iterdir())
+
+
+def numbers_of_all_sizes(num_nodes: int, dim: int) -> torch.Tensor:
+    """Return float32 of any bits, less NaN and infinity."""
+    bits = np.random.default_rng(0).integers(0, 2**32, (num_nodes, dim), dtype=np.uint32)
+    values = bits.view(np.float32)
+    return torch.from_numpy(np.where(np.isfinite(values), values, 0.1).astype(np.float32))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_nodes_round_trip(tmp_path, suffix):
+    z = numbers_of_all_sizes(5, 3)
+    store.save_array(tmp_path, store.GAT_EMBEDDINGS, z)
+    mapped = store.load_array(tmp_path, store.GAT_EMBEDDINGS)
+    path = tmp_path / f"nodes.{suffix}"
+    exports.write_nodes(path, small_graph(), {"score": z[:, 0], "z": mapped}, names=NAMES)
+    assert tables.columns_of(path) == ["node", "type", "id", "name", "score", "z0", "z1", "z2"]
+    numbers = dict.fromkeys(["score", "z0", "z1", "z2"], "FLOAT")
+    found = tables.load(path, {"node": "BIGINT", "id": "BIGINT", "name": "VARCHAR"} | numbers)
+    assert found["node"].tolist() == [0, 1, 2, 3, 4]
+    assert found["id"].tolist() == [0, 1, 0, 1, 2]
+    assert found["name"].tolist() == NAMES.tolist()
+    for name, column in zip(numbers, [0, 0, 1, 2], strict=True):
+        assert found[name].tobytes() == z[:, column].numpy().tobytes()
+
+
+def test_many_nodes_of_chosen_types_round_trip(tmp_path):
+    num_nodes = {"user": 3_000, "product": 2_500, "seller": 7}
+    loops = {name: torch.arange(count) for name, count in num_nodes.items()}
+    edges = {
+        (name, f"knows_{name}", name): CSR.from_edges(ids, ids, num_src=len(ids), num_dst=len(ids))
+        for name, ids in loops.items()
+    }
+    graph = HeteroGraph(num_nodes, edges)
+    z = numbers_of_all_sizes(graph.total, 2)
+    for types in (["product"], ["seller", "user"], None):
+        path = tmp_path / "nodes.parquet"
+        exports.write_nodes(path, graph, {"z": z}, node_types=types)
+        found = duckdb.read_parquet(str(path)).fetchnumpy()
+        assert {*found["type"]} == {*(types or graph.node_types)}
+        assert len(found["node"]) == sum(num_nodes[name] for name in types or graph.node_types)
+        for column in range(2):
+            assert found[f"z{column}"].dtype == np.float32
+            expected = z[torch.from_numpy(found["node"]), column].numpy()
+            assert found[f"z{column}"].tobytes() == expected.tobytes()
+
+
+def test_nodes_errors(tmp_path):
+    graph, z = small_graph(), torch.zeros(5, 2)
+    with pytest.raises(ValueError, match=r"z must be \(5,\) or \(5, dim\), got \(4, 2\)"):
+        exports.write_nodes(tmp_path / "n.csv", graph, {"z": z[:4]})
+    with pytest.raises(ValueError, match=r"node types \['shop'\] are not in"):
+        exports.write_nodes(tmp_path / "n.csv", graph, {"z": z}, node_types=["shop"])
+    with pytest.raises(ValueError, match="n.txt must end in .parquet or .csv"):
+        exports.write_nodes(tmp_path / "n.txt", graph, {"z": z})
+    assert not any(tmp_path.iterdir())
+
+
+def test_node_names(tmp_path):
+    graph = small_graph()
+    assert exports.node_names(tmp_path, graph) is None
+    store.save_ids(tmp_path, {"payment": np.array(["x", "y", "z"])})
+    assert exports.node_names(tmp_path, graph).tolist() == ["", "", "x", "y", "z"]
+    store.save_ids(tmp_path, {"payment": np.array(["x", "y"])})
+    with pytest.raises(ValueError, match="ids_payment.parquet has 2 ids"):
+        exports.node_names(tmp_path, graph)
