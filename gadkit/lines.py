@@ -26,8 +26,9 @@ REASONS = (
     "text after a closing quote",
     "a quote that is not closed",
     "not in the encoding of the file",
+    f"longer than {LONGEST >> 20} MiB",
 )
-_FEW, _MANY, _AFTER_QUOTE, _OPEN_QUOTE, _ENCODING = range(1, 6)
+_FEW, _MANY, _AFTER_QUOTE, _OPEN_QUOTE, _ENCODING, _LONG = range(1, 7)
 _START, _PLAIN, _QUOTED, _CLOSED, _WRONG = range(5)  # where in a field the reader is
 
 
@@ -77,7 +78,7 @@ def copy(
     r"""Copy the records of a text table, one a line, as UTF-8 with \n.
 
     A line end within quotes becomes a space. Empty lines are left out, and so are lines that are no
-    record: with another number of fields, an unclosed quote, or bytes that are no text.
+    record: with another number of fields, an unclosed quote, bytes that are no text, or too many.
 
     Args:
         path: the table; .gz is unpacked.
@@ -89,7 +90,7 @@ def copy(
         encoding: "utf-8", "latin-1" or "utf-16".
 
     Raises:
-        ValueError: the file is cut off (gzip), or a line is longer than 4 MiB.
+        ValueError: the file is cut off (gzip), or a line has no end for 16 MiB.
     """
     found = _Found()
     with open(out, "wb") as file:
@@ -98,9 +99,9 @@ def copy(
             bytes_in = np.concatenate([rest, np.frombuffer(block, np.uint8)])
             done = found.take(bytes_in, file, ord(delimiter), num_fields, quotes, is_last)
             rest = bytes_in[done:]
-            if len(rest) > 2 * LONGEST:
+            if len(rest) > 4 * LONGEST:
                 raise ValueError(
-                    f"line {found.line + 1} is longer than {LONGEST >> 20} MiB; "
+                    f"line {found.line + 1} is longer than {4 * LONGEST >> 20} MiB; "
                     "is this a table with one row a line?"
                 )
     return found.lines()
@@ -108,16 +109,17 @@ def copy(
 
 def _blocks(path: Path, encoding: str) -> Iterator[tuple[bytes, bool]]:
     r"""Yield the file in UTF-8, without byte order mark, and whether a block is the last one."""
-    decode = codecs.getincrementaldecoder(encoding)(errors="replace").decode
+    codecs.register_error("gadkit.lines", lambda error: ("\udcff", error.end))
+    decode = codecs.getincrementaldecoder(encoding)(errors="gadkit.lines").decode
     try:
         with open_text(path) as file:
-            block = file.read(BLOCK).removeprefix(codecs.BOM_UTF8)
+            block = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
+            block += file.read(BLOCK)
             while block:
-                following = file.read(BLOCK)
-                yield (
-                    block if encoding == "utf-8" else decode(block, not following).encode(),
-                    not following,
-                )
+                following, text = file.read(BLOCK), block
+                if encoding != "utf-8":  # a lone surrogate is no UTF-8 either: its line is refused
+                    text = decode(block, not following).encode(errors="surrogatepass")
+                yield text, not following
                 block = following
     except (OSError, EOFError) as error:
         raise ValueError(f"not a readable gzip file, or cut off: {error}") from error
@@ -174,7 +176,7 @@ class _Found:
         try:
             out[begin:end].tobytes().decode()
         except UnicodeDecodeError:
-            self._refuse(line, _ENCODING, out[begin:end])
+            self._refuse(line, _ENCODING, out[begin : end - 1])
             return False
         return True
 
@@ -222,6 +224,8 @@ def _record(content, begin, delimiter, num_fields, quotes, is_last):
     first_end, first_following = _end_of_line(content, begin, is_last)
     if first_end < 0:
         return -1, 0, 0, 0
+    if first_end - begin > LONGEST:
+        return _LONG, first_end, first_following, 1
     if not quotes or _is_blank(content, begin, first_end):
         return 0, first_end, first_following, 1
     state, fields = _fields(content, begin, first_end, delimiter, _START, 1)
