@@ -6,7 +6,7 @@ Everything here is SQL or makes SQL: a value is cleaned where it lies, whatever 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from gadkit.tables import sql_name, sql_text
+from gadkit.tables import check_time_format, sql_name, sql_text
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -17,6 +17,7 @@ ROLES = (
     "user", "product", "seller", "time", "rating", "verified", "votes", "amount", "text", "label",
 )  # fmt: skip
 NODE_TYPES = ROLES[:3]
+JOINED = (*NODE_TYPES, "time")  # roles that several columns may play together
 
 # Names that columns have in the wild, less case and punctuation; the first one that is there wins.
 _NAMES = {
@@ -52,16 +53,25 @@ _LAYOUTS = (
 )  # fmt: skip
 
 _MISSING = ("", "null", "nan", "none", "n/a", "na", "nil", r"\n")
-_YES = ("1", "1.0", "true", "t", "yes", "y", "fraud", "fraudulent", "spam", "anomaly", "illicit")
-_NO = ("0", "0.0", "false", "f", "no", "n", "normal", "legit", "legitimate", "genuine", "licit")
+_YES = (
+    "1", "1.0", "true", "t", "yes", "y", "fraud", "fraudulent", "spam", "anomaly", "illicit",
+    "bad", "confirmed",
+)  # fmt: skip
+_NO = (
+    "0", "0.0", "false", "f", "no", "n", "normal", "legit", "legitimate", "genuine", "licit",
+    "ok", "good", "cleared",
+)  # fmt: skip
 _UNKNOWN = ("-1", "-1.0", "unknown", "?")
 _FORMATS = (
     "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y",
     "%d/%m/%Y", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d %H:%M", "%Y/%m/%d", "%Y%m%d", "%Y %m %d %H:%M", "%m %d, %Y", "%b %d, %Y",
     "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%a, %d %b %Y %H:%M:%S",
+    "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p",
 )  # fmt: skip
 _SAMPLE = 5000  # values looked at to tell how a column is written
+_LARGEST = 1e30  # features are float32, and differences of values must fit
+_LATEST = 253_402_300_800  # seconds; where the year 10000 begins
 
 
 class Reading(NamedTuple):
@@ -87,13 +97,15 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
         Columns by role, in the order of `ROLES`; roles for which there is nothing are left out.
 
     Raises:
-        ValueError: a given column is not there, a role is unknown, or no column looks like a user
-            or a product.
+        ValueError: a given column is not there, a role is unknown or takes no more than one, or no
+            column looks like a user or a product.
     """
     given = {role: list(names) for role, names in (given or {}).items()}
     for role, names in given.items():
         if role not in ROLES:
             raise ValueError(f"{role!r} is no role; expected one of {', '.join(ROLES)}")
+        if len(names) > 1 and role not in JOINED:
+            raise ValueError(f"{role} is one column, got {_list(names)}; name one of them")
         for name in names:
             if name not in columns:
                 raise ValueError(f"there is no column {name!r} for {role}; found {_list(columns)}")
@@ -198,16 +210,17 @@ def number_of(con: "DuckDBPyConnection", table: str, name: str) -> Reading:
         ValueError: there are values, and none is a number.
     """
     value = sql_name(name)
-    bare = rf"regexp_replace({value}, '[$€£¥%\s'']', '', 'g')"
+    bare = rf"regexp_replace({value}, '[$€£¥%\s\xa0\x{{202f}}'']', '', 'g')"
     grouped = rf"""CASE WHEN regexp_matches({bare}, '^[+-]?\d{{1,3}}(,\d{{3}})+(\.\d*)?$')
         THEN TRY_CAST(replace({bare}, ',', '') AS DOUBLE) ELSE TRY_CAST({bare} AS DOUBLE) END"""
     with_comma = rf"""CASE WHEN regexp_matches({bare}, '^[+-]?(\d{{1,3}}(\.\d{{3}})+|\d+)(,\d+)?$')
         THEN TRY_CAST(replace(replace({bare}, '.', ''), ',', '.') AS DOUBLE)
         ELSE TRY_CAST({bare} AS DOUBLE) END"""
     plain = f"TRY_CAST({value} AS DOUBLE)"  # is enough for most, and quick
+    with_point = f"CASE WHEN {plain} IS NULL THEN {grouped} ELSE {plain} END"
     readings = [
-        Reading(_finite(f"CASE WHEN {plain} IS NULL THEN {grouped} ELSE {plain} END"), "numbers"),
-        Reading(_finite(with_comma), "numbers with a decimal comma"),
+        Reading(_within(_LARGEST, with_point), "numbers"),
+        Reading(_within(_LARGEST, with_comma), "numbers with a decimal comma"),
     ]
     return _best(con, table, [name], readings, "number", "")
 
@@ -228,18 +241,20 @@ def time_of(
         time_format: how times are written, as strptime has it, where that is known.
 
     Raises:
-        ValueError: there are values, and none is a time.
+        ValueError: there are values, and none is a time; or `time_format` is none.
     """
+    if time_format:
+        check_time_format(con, time_format)
     value = " || ' ' || ".join(map(sql_name, names))
-    zoned = Reading(_finite(f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))"), "ISO 8601")
+    zoned = Reading(_within(_LATEST, f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))"), "ISO 8601")
     number = f"TRY_CAST({value} AS DOUBLE)"
     unit = (
         f"CASE WHEN abs({number}) < 1e11 THEN 1 WHEN abs({number}) < 1e14 THEN 1e3 "
         f"WHEN abs({number}) < 1e17 THEN 1e6 ELSE 1e9 END"
     )
-    since = Reading(_finite(f"{number} / {unit}"), "a number since 1970")
+    since = Reading(_within(_LATEST, f"{number} / {unit}"), "a number since 1970")
     written = [
-        Reading(f"epoch(try_strptime({value}, {sql_text(one)}))", one)
+        Reading(_within(_LATEST, f"epoch(try_strptime({value}, {sql_text(one)}))"), one)
         for one in ((time_format,) if time_format else _FORMATS)
     ]
     # Eight digits that make a date are one, so numbers come last.
@@ -270,8 +285,9 @@ def _best(con, table, names, readings, what: str, hint: str) -> Reading:
     return readings[best]
 
 
-def _finite(sql: str) -> str:
-    return f"CASE WHEN isfinite({sql}) THEN {sql} END"
+def _within(limit: float, sql: str) -> str:
+    """Take a number for none if it is beyond a limit, infinite or NaN."""
+    return f"CASE WHEN abs({sql}) < {limit} THEN {sql} END"
 
 
 def _texts(values: Sequence[str]) -> str:
