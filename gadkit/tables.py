@@ -3,9 +3,11 @@
 The only module that imports duckdb. Work that does not fit in memory spills to a temporary folder.
 """
 
+import codecs
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ MEMORY = "2GB"  # DuckDB's own limit; beyond it, it spills
 
 _DELIMITERS = (",", "\t", ";", "|")
 _HEAD = 1 << 20  # bytes looked at to find the header or the keys
+_SHOWN = 300  # characters kept of a line of an error
 
 
 class Staged(NamedTuple):
@@ -111,13 +114,15 @@ def stage(
         encoding: of a text file; one of `ENCODINGS`.
 
     Raises:
-        ValueError: the file is damaged, or no line of it is a row.
+        ValueError: the file is damaged, no line of it is a row, or a column is called rowid.
     """
     path, copied = Path(path), Path(folder) / "lines.txt"
     kind = _kind(path)
     with store.errors_about(path):
+        if "rowid" in map(str.lower, columns):  # as the database calls the number of a row
+            raise ValueError("a column that is used cannot be called rowid; rename it")
         if kind == "parquet":
-            source = f"SELECT {_listed(columns)} FROM read_parquet({sql_text(path)})"
+            source = f"SELECT {_listed(columns)} FROM {_parquet(path)}"
             staged = Staged(_create(con, table, source), [])
         elif kind == "json":
             staged = _stage_json(con, path, table, columns, copied, encoding)
@@ -134,6 +139,7 @@ def _stage_csv(con, path, table, columns, copied, encoding) -> Staged:
     found = lines.copy(
         path, copied, delimiter=delimiter, num_fields=len(names), quotes=True, encoding=encoding
     )
+    _check_header(found)
     types = dict.fromkeys(names, "VARCHAR")
     source = _read_csv(copied, types, delimiter=delimiter, header=True)
     num_rows = _create(con, table, f"SELECT {_listed(columns)} FROM {source}")
@@ -144,10 +150,21 @@ def _stage_csv(con, path, table, columns, copied, encoding) -> Staged:
     return Staged(num_rows, found.bad, found, np.arange(1, num_rows + 1))
 
 
+def _check_header(found: lines.Lines) -> None:
+    """Refuse a table whose header cannot be read; else its first row would be taken for one."""
+    first = found.line_of(np.zeros(1, np.int64))[0] if found.num_records else np.inf
+    if found.bad and found.bad[0].line < first:
+        line, reason, text = found.bad[0]
+        raise ValueError(
+            f"line {line} should name the columns, but cannot be read: {reason}: {text!r}"
+        )
+
+
 def _stage_json(con, path, table, columns, copied, encoding) -> Staged:
     found = lines.copy(path, copied, delimiter=",", num_fields=1, quotes=False, encoding=encoding)
     source = _read_csv(copied, {"line": "VARCHAR"}, delimiter="\x01", quote="", header=False)
-    paths = ", ".join(sql_text(f'$."{name}"') for name in columns)
+    pointers = (name.replace("~", "~0").replace("/", "~1") for name in columns)  # RFC 6901
+    paths = ", ".join(sql_text(f"/{name}") for name in pointers)
     num_rows = _create(
         con,
         "parsed",
@@ -222,8 +239,11 @@ def load(
 
 def _strict_source(path, columns, header, delimiter) -> tuple[str, dict[str, str]]:
     """Say in SQL where the rows come from, and of what type the wanted columns are."""
-    if _kind(path) == "parquet":
-        names, source = columns_of(path), f"read_parquet({sql_text(path)})"
+    kind = _kind(path)
+    if kind == "json":
+        raise ValueError("JSON lines are not read here; expected .csv, .tsv, .txt or .parquet")
+    if kind == "parquet":
+        names, source = columns_of(path), _parquet(path)
     else:
         found, names = _header(_head(path), delimiter)
         names = names if header else list(columns or {})
@@ -252,7 +272,7 @@ def _read_csv(
     """Say in SQL how to read a CSV file, leaving nothing for the reader to guess."""
     columns = ", ".join(f"{sql_text(name)}: {sql_text(kind)}" for name, kind in types.items())
     return (
-        f"read_csv({sql_text(path)}, auto_detect = false, columns = {{{columns}}}, "
+        f"read_csv({_literal(path)}, auto_detect = false, columns = {{{columns}}}, "
         f"header = {header}, delim = {sql_text(delimiter)}, quote = {sql_text(quote)}, "
         f"escape = {sql_text(quote)}, max_line_size = {2 * lines.LONGEST})"
     )
@@ -265,8 +285,10 @@ def write(path: Path | str, columns: dict[str, np.ndarray]) -> None:
     Equal columns give equal bytes.
 
     Raises:
-        ValueError: the path has another suffix.
+        ValueError: the path has another suffix, columns differ in length, or a text is no Unicode.
     """
+    import duckdb
+
     path = Path(path)
     if path.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{path} must end in .parquet or .csv")
@@ -278,9 +300,12 @@ def write(path: Path | str, columns: dict[str, np.ndarray]) -> None:
     texts = [name for name, values in content.items() if values.dtype.kind == "O"]
     with store.atomic_path(path) as temporary, _connect() as con:
         con.execute("SET threads = 1")  # how threads share the work would show in the bytes
-        con.register("content", content)
-        con.execute(f"COPY (SELECT {_listed(content, texts)} FROM content) "
-                    f"TO {sql_text(temporary)} ({form})")  # fmt: skip
+        try:
+            con.register("content", content)
+            con.execute(f"COPY (SELECT {_listed(content, texts)} FROM content) "
+                        f"TO {sql_text(temporary)} ({form})")  # fmt: skip
+        except duckdb.Error as error:
+            raise ValueError(f"{path} cannot be written: {_first_lines(error)}") from error
 
 
 def columns_of(path: Path | str, *, encoding: str = "utf-8") -> list[str]:
@@ -319,26 +344,36 @@ def _head(path: Path, encoding: str = "utf-8") -> str:
             head = file.read(_HEAD)
     except (OSError, EOFError) as error:
         raise ValueError(f"not a readable gzip file, or cut off: {error}") from error
-    if not head.strip():
-        raise ValueError("is empty")
     if encoding == "utf-8" and head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ValueError("is encoded in UTF-16; say so with --encoding utf-16")
-    return head.decode("utf-8-sig" if encoding == "utf-8" else encoding, errors="replace")
+    text = head.removeprefix(codecs.BOM_UTF8).decode(encoding, errors="replace")
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
 
 
 def _header(head: str, delimiter: str | None = None) -> tuple[str, list[str]]:
-    """Read delimiter and names; columns of one name are told apart as `name`, `name.1`, ..."""
-    first = next(filter(str.strip, head.splitlines()))
-    delimiter = delimiter or max(_DELIMITERS, key=first.count)
-    names: list[str] = []
-    for position, field in enumerate(next(csv.reader(io.StringIO(first), delimiter=delimiter)), 1):
+    """Read delimiter and names; columns of one name are told apart as `name`, `name.1`, ...
+
+    In SQL, upper and lower case make no difference.
+    """
+    head = re.sub(r"\A( *[\r\n])+", "", head)  # blank lines, as `lines` has it
+    first = re.match(r"[^\r\n]*", head)[0]
+    delimiter = delimiter or max(_DELIMITERS, key=re.sub(r'"[^"]*"', "", first).count)
+    records = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        fields = next(records)
+    except csv.Error as error:
+        raise ValueError(f"line 1 should name the columns, but cannot be read: {error}") from error
+    names: dict[str, str] = {}
+    for position, field in enumerate(fields, 1):
         name = base = field.strip() or f"column {position}"
         repeat = 0
-        while name in names:
+        while name.lower() in names:
             repeat += 1
             name = f"{base}.{repeat}"
-        names.append(name)
-    return delimiter, names
+        names[name.lower()] = name
+    return delimiter, list(names.values())
 
 
 def _json_keys(head: str) -> list[str]:
@@ -360,10 +395,20 @@ def _parquet_columns(path: Path) -> list[str]:
 
     try:
         with _connect() as con:
-            rows = con.execute(f"DESCRIBE FROM read_parquet({sql_text(path)})").fetchall()
+            rows = con.execute(f"DESCRIBE FROM {_parquet(path)}").fetchall()
     except duckdb.Error as error:
         raise ValueError(f"not a readable Parquet file: {_first_lines(error)}") from error
     return [row[0] for row in rows]
+
+
+def _parquet(path: Path) -> str:
+    """Say in SQL how to read a Parquet file: what its folder is called is no column."""
+    return f"read_parquet({_literal(path)}, hive_partitioning = false)"
+
+
+def _literal(path: Path) -> str:
+    """Write a path in SQL that is no pattern for the names of other files."""
+    return sql_text(re.sub(r"[*?\[]", r"[\g<0>]", str(path)))
 
 
 def _listed(names, as_text=None) -> str:
@@ -378,6 +423,16 @@ def _cast(name: str, kind: str) -> str:
     return f"CAST({sql_name(name)} AS {kind}) AS {sql_name(name)}"
 
 
+def check_time_format(con: "DuckDBPyConnection", time_format: str) -> None:
+    """Raise a ValueError if a format is none that strptime knows."""
+    import duckdb
+
+    try:
+        con.execute("SELECT try_strptime('', ?)", [time_format])
+    except duckdb.Error as error:
+        raise ValueError(f"{time_format!r} is no time format: {_first_lines(error)}") from error
+
+
 def sql_name(name: str) -> str:
     """Write a column's name in SQL."""
     return '"' + name.replace('"', '""') + '"'
@@ -389,4 +444,5 @@ def sql_text(value: object) -> str:
 
 
 def _first_lines(error: Exception) -> str:
-    return "; ".join(line.strip() for line in str(error).splitlines()[:4] if line.strip())
+    found = (line.strip()[:_SHOWN] for line in str(error).splitlines()[:4])
+    return "; ".join(filter(None, found))
