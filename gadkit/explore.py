@@ -37,21 +37,31 @@ def provenance(about: dict) -> dict[str, str]:
         roles = (f"{role}: {', '.join(map(str, of))}" for role, of in about["roles"].items())
         rows["columns used"] = "; ".join(roles)
     if "co_purchase_cap" in about:
-        rows["co-purchases"] = f"at most {about['co_purchase_cap']} buyers of a product are linked"
+        cap = about["co_purchase_cap"]
+        rows["co-purchases"] = f"each purchase is linked with the next {cap} of its product"
     return rows
 
 
 def rows_read(about: dict) -> dict[str, tuple[str, str]]:
-    """Return the rows of the source table read, used and left out by reason, with their shares.
+    """Return the rows of the source tables read, used and left out by reason, with their shares.
 
     Returns:
         name of the row: (count, share of the rows read); empty where the folder keeps no count.
+        The table of events comes first, others with their names in front.
     """
-    rows = about.get("rows", {})
-    counts = {name: rows[name] for name in ("read", "used") if name in rows}
-    counts |= {f"not used: {reason}": count for reason, count in rows.get("unused", {}).items()}
-    whole = rows.get("read", 0)
-    return {name: (f"{n:,}", f"{n / whole:.2%}" if whole else "") for name, n in counts.items()}
+    rows = _account("", about.get("rows", {}))
+    for name, account in about.get("tables", {}).items():
+        rows |= _account(f"{name}: ", account)
+    return rows
+
+
+def _account(prefix: str, account: dict) -> dict[str, tuple[str, str]]:
+    counts = {name: account[name] for name in ("read", "used") if name in account}
+    counts |= {f"not used: {reason}": count for reason, count in account.get("unused", {}).items()}
+    whole = account.get("read", 0)
+    return {
+        prefix + name: (f"{n:,}", f"{n / whole:.2%}" if whole else "") for name, n in counts.items()
+    }
 
 
 def missing_values(about: dict, graph: HeteroGraph) -> dict[str, tuple[int, int]]:

@@ -47,6 +47,12 @@ def test_rows_read():
     rows = {"read": ("10", "100.00%"), "used": ("8", "80.00%")}
     assert explore.rows_read(ABOUT) == rows | {"not used: account is missing": ("2", "20.00%")}
     assert explore.rows_read({"rows": {"used": 1200}}) == {"used": ("1,200", "")}
+    tables = {"labels.csv": {"read": 4, "used": 3, "unused": {"no such user": 1}}}
+    assert explore.rows_read({"tables": tables}) == {
+        "labels.csv: read": ("4", "100.00%"),
+        "labels.csv: used": ("3", "75.00%"),
+        "labels.csv: not used: no such user": ("1", "25.00%"),
+    }
 
 
 def test_missing_values_come_with_their_whole_and_the_worst_first():
