@@ -569,7 +569,9 @@ class HeteroGraph:
 
 def checksum(tensor: Tensor) -> int:
     """Return the CRC-32 of a tensor's bytes."""
-    return zlib.crc32(tensor.contiguous().view(torch.uint8).numpy(force=True))
+    # torch calls a single element contiguous whatever its stride, and then cannot view its bytes.
+    flat = tensor.contiguous().as_strided((tensor.numel(),), (1,))
+    return zlib.crc32(flat.view(torch.uint8).numpy(force=True))
 
 
 def check_finite(x: Tensor, name: str) -> None:
@@ -610,10 +612,15 @@ def check_labels(labels: Tensor, total: int) -> None:
     repeated, counts = ids.unique(return_counts=True)
     if (counts > 1).any():
         raise ValueError(f"node {int(repeated[counts > 1][0])} is labelled more than once")
+    remove = "or remove the labels (file, array or argument) to rank without any"
     if len(labels) == 0:
-        raise ValueError("there are no labels; both 0 (normal) and 1 (anomaly) are needed")
-    if values.min() == values.max():
         raise ValueError(
-            f"all {len(values)} labels are {int(values[0])}; "
-            "both 0 (normal) and 1 (anomaly) are needed"
+            f"there are no labels; add some, both 0 (normal) and 1 (anomaly), {remove}"
+        )
+    if values.min() == values.max():
+        value = int(values[0])
+        missing = "nodes that were cleared (0)" if value else "confirmed anomalies (1)"
+        raise ValueError(
+            f"all {len(values)} labels are {value}; both 0 (normal) and 1 (anomaly) are needed: "
+            f"add {missing}, {remove}"
         )

@@ -1,8 +1,11 @@
+import math
+import zlib
+
 import pytest
 import torch
 
 from gadkit import graph as graph_module
-from gadkit.graph import CSR, HeteroGraph, check_finite, check_labels, sanitize
+from gadkit.graph import CSR, HeteroGraph, check_finite, check_labels, checksum, sanitize
 
 DEGREES = (0, 1, 31, 32, 33, 200, 2_000, 0)  # warp edges; 2,000 is a long row; first and last empty
 
@@ -357,7 +360,8 @@ NAN = float("nan")
         ),
         ({"labels": torch.tensor([[0, 2], [1, 1]])}, r"labels row 0 is \[0, 2\]: a value"),
         ({"labels": torch.tensor([[1, 0], [1, 1]])}, "node 1 is labelled more than once"),
-        ({"labels": torch.tensor([[0, 1], [1, 1]])}, "all 2 labels are 1; both"),
+        ({"labels": torch.tensor([[0, 1], [1, 1]])}, "all 2 labels are 1; both .* add nodes that"),
+        ({"labels": torch.tensor([[0, 0], [1, 0]])}, "are 0; both .* add confirmed anomalies .1.,"),
         ({"labels": torch.zeros(0, 2, dtype=torch.int64)}, "there are no labels"),
         ({"labels": torch.zeros(2, 2)}, r"must be \(num_labels, 2\) int64, got \(2, 2\)"),
     ],
@@ -380,6 +384,15 @@ def test_check_finite_names_the_position_in_a_later_block():
     x[69_999, 1] = float("inf")
     with pytest.raises(ValueError, match="x is inf at row 69999, column 1"):
         check_finite(x, "x")
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (5,), (3, 2)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32, torch.bfloat16], ids=str)
+def test_checksum_looks_at_the_elements_alone(shape, dtype):
+    tensor = torch.arange(6)[: math.prod(shape)].reshape(shape).to(dtype)
+    every_other = torch.stack([tensor, tensor + 1], -1)[..., 0]  # strides twice as wide
+    expected = zlib.crc32(tensor.flatten().view(torch.uint8).numpy())
+    assert checksum(every_other) == checksum(tensor) == expected
 
 
 def test_check_labels_accepts_both_classes():
