@@ -8,7 +8,9 @@ A `HeteroGraph` holds edges, features and labels, and nothing else. Edge weights
 are never dropped unasked: they are an error, unless the caller says that they may go.
 """
 
+from collections import Counter
 from collections.abc import Collection
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +30,14 @@ UNKNOWN = -1  # label of a node that was not looked at
 _ROW = "label_row"  # where a label stands in `HeteroGraph.labels`, if not in the order of nodes
 
 
+def _pyg() -> ModuleType:
+    try:
+        from torch_geometric import data
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{error}; install PyTorch Geometric: pip install -e .[pyg]") from error
+    return data
+
+
 def to_pyg(graph: HeteroGraph) -> "HeteroData":
     """Return the same graph for PyTorch Geometric; features are shared, not copied.
 
@@ -35,10 +45,11 @@ def to_pyg(graph: HeteroGraph) -> "HeteroData":
     -1 = unknown). Every relation has an `edge_index`, (2, num_edges) int64 [source, destination],
     in the order of its rows; reverses are not added, `T.ToUndirected()` does so. `from_pyg` gives
     the same graph back.
-    """
-    from torch_geometric.data import HeteroData
 
-    data = HeteroData()
+    Raises:
+        ImportError: PyTorch Geometric is not installed.
+    """
+    data = _pyg().HeteroData()
     for node_type, count in graph.num_nodes.items():
         data[node_type].num_nodes = count
         if graph.x is not None:
@@ -65,9 +76,11 @@ def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> Hete
     """Take over a graph of PyTorch Geometric; features are shared, not copied.
 
     Edges that are grouped by ascending destination stay in their order; others are sorted by
-    destination and source. A relation `rev_<name>`, as `T.ToUndirected()` adds it, is left out,
-    since every relation is read in both directions anyway. A `Data` becomes one node type, "node",
-    with one relation, "to".
+    destination and source. A reverse is left out, since every relation is read in both directions
+    anyway: the relation `rev_<name>` that `T.ToUndirected()` adds, and of two relations of one name
+    the second, if its edges are those of the first, turned round. A name that is left between
+    several pairs of types, such as "to", becomes <source type>_<name>_<destination type>, and
+    `to_pyg` keeps it so. A `Data` becomes one node type, "node", with one relation, "to".
 
     Args:
         data: `edge_index` of every relation; of every node type `num_nodes`, `x` or `y` to tell its
@@ -76,16 +89,16 @@ def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> Hete
         ignore: attributes that may be left behind, such as "edge_attr" or "train_mask".
 
     Raises:
+        ImportError: PyTorch Geometric is not installed.
         TypeError: it is another class, or a feature is not a dense float32.
         ValueError: there is an attribute that a graph cannot keep and that `ignore` does not name,
             a relation `rev_<name>` is not the reverse of <name>, or the graph does not fit; the
             message says where and how to mend it.
     """
-    from torch_geometric.data import Data, HeteroData
-
-    if isinstance(data, Data):
+    pyg = _pyg()
+    if isinstance(data, pyg.Data):
         node_stores, edge_stores = {NODE: data.stores[0]}, {(NODE, TO, NODE): data.stores[0]}
-    elif isinstance(data, HeteroData):
+    elif isinstance(data, pyg.HeteroData):
         node_stores = dict(zip(data.node_types, data.node_stores, strict=True))
         edge_stores = dict(zip(data.edge_types, data.edge_stores, strict=True))
     else:
@@ -100,7 +113,8 @@ def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> Hete
     labels = _labels(num_nodes, y)
     if labels is not None and any(_ROW in store for store in node_stores.values()):
         labels = labels[_rows_of(labels[:, 0], num_nodes, node_stores).argsort(stable=True)]
-    return HeteroGraph(num_nodes, _without_reverses(edges), x or None, labels)
+    edges = _named_apart(_without_reverses(edges))
+    return HeteroGraph(num_nodes, edges, x or None, labels)
 
 
 def _check_attributes(data: "HeteroData | Data", ignore: Collection[str]) -> None:
@@ -202,9 +216,12 @@ def _checked_y(node_type: str, y: Tensor, count: int) -> Tensor:
 
 
 def _without_reverses(edges: dict[EdgeType, CSR]) -> dict[EdgeType, CSR]:
-    """Leave out relations `rev_<name>` whose edges are those of <name>, turned round."""
-    kept = {}
+    """Leave out relations whose edges are those of another, turned round: see `from_pyg`."""
+    kept: dict[EdgeType, CSR] = {}
     for (src, name, dst), csr in edges.items():
+        namesake = kept.get((dst, name, src))
+        if namesake is not None and _is_reverse(csr, namesake):
+            continue
         forward = edges.get((dst, name.removeprefix("rev_"), src))
         if not name.startswith("rev_") or forward is None:
             kept[src, name, dst] = csr
@@ -215,6 +232,15 @@ def _without_reverses(edges: dict[EdgeType, CSR]) -> dict[EdgeType, CSR]:
                 "relation is read in both directions, or give it a name without rev_"
             )
     return kept
+
+
+def _named_apart(edges: dict[EdgeType, CSR]) -> dict[EdgeType, CSR]:
+    """Put the node types into the names that several relations share."""
+    count = Counter(name for _, name, _ in edges)
+    return {
+        (src, f"{src}_{name}_{dst}" if count[name] > 1 else name, dst): csr
+        for (src, name, dst), csr in edges.items()
+    }
 
 
 def _is_reverse(csr: CSR, forward: CSR) -> bool:
@@ -319,8 +345,9 @@ def from_networkx(
     Args:
         network: nodes may be any objects.
         node_type: node attribute with the type; without, every node is a "node".
-        relation: edge attribute with the name of the relation; without, it is "to" in a graph of
-            one node type, and else <source type>_to_<destination type>.
+        relation: edge attribute with the name of the relation, which gets the node types around it
+            where several pairs of them share it; without, it is "to" in a graph of one node type,
+            and else <source type>_to_<destination type>.
         x: node attribute with the features: a number, or as many for every node of the type.
         label: node attribute with 1 = anomaly or 0 = normal; absent, None or -1 where unknown.
 
@@ -340,6 +367,7 @@ def from_networkx(
         edge_type: _csr(edge_type, *torch.tensor(pairs).unbind(1), num_nodes)
         for edge_type, pairs in _pairs_of(network, place, relation, list(ids)).items()
     }
+    edges = _named_apart(edges)
     features = x and {name: _features(network, nodes, x) for name, nodes in ids.items()}
     y = {name: _node_labels(network, nodes, label) for name, nodes in ids.items()} if label else {}
     return HeteroGraph(num_nodes, edges, features, _labels(num_nodes, y)), ids

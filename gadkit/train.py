@@ -292,7 +292,8 @@ def train_gae(
 def _feature_dims(graph: HeteroGraph) -> dict[str, int]:
     if graph.x is None:
         raise ValueError(
-            "the graph has no features x; give it some, such as datasets.structural_features"
+            "the graph has no features x; give it some: docs/interop.md shows how to add those of "
+            "datasets.structural_features(graph), made of degrees, and to save it again"
         )
     return {name: graph.x[name].shape[1] for name in graph.node_types}
 

@@ -1,21 +1,18 @@
 """Graphs from and to PyTorch Geometric, NetworkX, SciPy, and tensors through DLPack."""
 
-import warnings
+import sys
 
 import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+import torch_geometric.transforms as T
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.nn import HeteroConv, SAGEConv
 
-from gadkit import interop
+from gadkit import datasets, interop, train
 from gadkit.graph import CSR, HeteroGraph
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # PyG scripts a class when imported
-    import torch_geometric.transforms as T
-    from torch_geometric.data import Data
-    from torch_geometric.nn import HeteroConv, SAGEConv
 
 BUYS = ("user", "buys", "product")
 FOLLOWS = ("user", "follows", "user")
@@ -119,6 +116,56 @@ def test_pyg_reverse_must_be_exact():
     assert reverse in HeteroGraph.from_pyg(data).edge_types  # with nothing to be the reverse of
 
 
+def several_to(*relations) -> HeteroData:
+    """Two nodes of each type; relations as (src, dst, edges), all named "to"."""
+    data = HeteroData()
+    for src, dst, edges in relations:
+        data[src].num_nodes = data[dst].num_nodes = 2
+        data[src, "to", dst].edge_index = torch.tensor(edges).T
+    return data
+
+
+def test_pyg_relations_of_one_name_get_their_types():
+    data = several_to(
+        ("user", "item", [(0, 1)]), ("user", "shop", [(1, 0)]), ("user", "user", [(0, 1)])
+    )
+    graph = HeteroGraph.from_pyg(data)
+    names = ["user_to_item", "user_to_shop", "user_to_user"]
+    assert [name for _, name, _ in graph.edge_types] == names
+    assert graph.edges["user", "user_to_shop", "shop"].indptr.tolist() == [0, 1, 1]
+    assert graph.to_pyg().edge_types == graph.edge_types
+    assert_same(HeteroGraph.from_pyg(graph.to_pyg()), graph)
+    for merge in (True, False):
+        undirected = HeteroGraph.from_pyg(T.ToUndirected(merge=merge)(data.clone()))
+        assert [name for _, name, _ in undirected.edge_types] == names
+
+
+def test_pyg_reverse_of_one_name_is_left_out():
+    there, back = [(0, 0), (0, 1), (1, 1)], [(1, 1), (1, 0), (0, 0)]
+    data = several_to(("paper", "term", there), ("term", "paper", back))
+    assert HeteroGraph.from_pyg(data).edge_types == [("paper", "to", "term")]
+    graph = HeteroGraph.from_pyg(several_to(("paper", "term", there), ("term", "paper", back[1:])))
+    assert [name for _, name, _ in graph.edge_types] == ["paper_to_term", "term_to_paper"]
+
+
+def test_pyg_name_that_is_taken():
+    data = several_to(("user", "item", [(0, 1)]), ("user", "shop", [(1, 0)]))
+    data["user", "user_to_shop", "item"].edge_index = torch.tensor([[0], [0]])
+    with pytest.raises(ValueError, match="rename or leave out one of 2 'user_to_shop'"):
+        HeteroGraph.from_pyg(data)
+
+
+def test_pyg_is_named_where_it_is_missing(monkeypatch):
+    data = make_graph().to_pyg()
+    for name in [name for name in sys.modules if name.split(".")[0] == "torch_geometric"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch_geometric", None)
+    with pytest.raises(ImportError, match=r"torch_geometric.*pip install -e \.\[pyg\]"):
+        make_graph().to_pyg()
+    with pytest.raises(ImportError, match=r"torch_geometric.*pip install -e \.\[pyg\]"):
+        HeteroGraph.from_pyg(data)
+
+
 def test_pyg_homogeneous():
     data = Data(
         x=torch.randn(3, 2),
@@ -205,8 +252,8 @@ def _edge_to_nowhere(data):
     data["user", "rates", "movie"].edge_index = torch.tensor([[0], [0]])
 
 
-def _one_name_twice(data):
-    data["product", "buys", "user"].edge_index = torch.tensor([[0], [0]])
+def _reverse_of_another_name(data):
+    data["product", "rev_follows", "user"].edge_index = torch.tensor([[0], [0]])
 
 
 @pytest.mark.parametrize(
@@ -226,7 +273,7 @@ def _one_name_twice(data):
         (_no_edge_index, r"must be \(2, num_edges\) int64, got None"),
         (_no_edges, "has no edges; leave it out"),
         (_edge_to_nowhere, "'movie'"),
-        (_one_name_twice, "relation names must be unique"),
+        (_reverse_of_another_name, "relation names must be unique"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -337,6 +384,14 @@ def test_scipy_parts_must_fit(parts, message):
         interop.from_scipy({BUYS: sp.csr_array(MATRIX)}, **parts)
 
 
+def test_features_of_structure_make_a_bare_graph_trainable():
+    bare = interop.from_scipy({BUYS: sp.csr_array(MATRIX)})
+    with pytest.raises(ValueError, match="no features x; .*docs/interop.md"):
+        train.check_trainable(bare)
+    x = datasets.structural_features(bare)
+    train.check_trainable(HeteroGraph(bare.num_nodes, bare.edges, x, bare.labels))
+
+
 def network(kind=nx.DiGraph):
     made = kind()
     made.add_node("p1", kind="product", age=[1.0], fraud=0)
@@ -387,6 +442,13 @@ def test_networkx_parallel_edges_are_kept(kind, count):
 def test_networkx_names_relations_by_their_types():
     graph, _ = interop.from_networkx(network(), node_type="kind")
     assert [name for _, name, _ in graph.edge_types] == ["user_to_product", "user_to_user"]
+
+
+def test_networkx_relations_of_one_name_get_their_types():
+    made = network()
+    nx.set_edge_attributes(made, "meets", "does")
+    graph, _ = interop.from_networkx(made, **NAMES)
+    assert [name for _, name, _ in graph.edge_types] == ["user_meets_product", "user_meets_user"]
 
 
 def _set(node, name, value):

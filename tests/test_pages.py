@@ -12,9 +12,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
-# PyG scripts a class when it is imported.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
-
 
 def blocks(page: Path) -> list[tuple[int, str, str]]:
     """Return line number, language and text of each block that is to be run."""

@@ -5,19 +5,15 @@ import os
 import pickle
 import struct
 import sys
-import warnings
 
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from gadkit.datasets import foreign, readers
 from gadkit.datasets.columns import find
 from gadkit.datasets.layout import AMAZON_USERS, Converted
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # PyG scripts a class when imported
-    from torch_geometric.data import Data
 
 
 def read(reader: str, path, **options) -> Converted:
