@@ -101,7 +101,8 @@ def _ingest(args: argparse.Namespace) -> None:
     if args.no_guess:
         given = dict.fromkeys(columns.ROLES, ()) | given
     found = tables.columns_of(args.events, encoding=args.encoding)
-    roles = columns.guess_roles(found, given)
+    with store.errors_about(args.events):
+        roles = columns.guess_roles(found, given)
     for role, names in roles.items():
         print(f"{role:9} {', '.join(names)}{'' if given.get(role) else '  (guessed)'}")
     ignored = [name for name in found if not any(name in names for names in roles.values())]

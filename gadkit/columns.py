@@ -70,6 +70,7 @@ _FORMATS = (
     "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p",
 )  # fmt: skip
 _SAMPLE = 5000  # values looked at to tell how a column is written
+_SHOWN, _LISTED = 100, 30  # characters of a value, and columns, that an error shows
 _LARGEST = 1e30  # features are float32, and differences of values must fit
 _LATEST = 253_402_300_800  # seconds; where the year 10000 begins
 
@@ -140,7 +141,8 @@ def _plain(name: str) -> str:
 
 
 def _list(columns: Sequence[str]) -> str:
-    return ", ".join(columns)
+    shown = [name[:_SHOWN] for name in columns[:_LISTED]]
+    return ", ".join(shown + ["..."] * (len(columns) > _LISTED))
 
 
 def find_id(columns: Sequence[str], node_type: str, roles: Roles) -> list[str]:
@@ -278,7 +280,8 @@ def _best(con, table, names, readings, what: str, hint: str) -> Reading:
     best = max(range(len(readings)), key=counts.__getitem__)
     if counts[-1] and not counts[best]:
         columns = ", ".join(map(sql_name, names))
-        value = con.execute(f"SELECT concat_ws(' ', {columns}) FROM {sample} LIMIT 1").fetchone()[0]
+        joined = f"left(concat_ws(' ', {columns}), {_SHOWN})"
+        value = con.execute(f"SELECT {joined} FROM {sample} LIMIT 1").fetchone()[0]
         raise ValueError(
             f"no value of {' '.join(names)!r} can be read as a {what}; one is {value!r}{hint}"
         )

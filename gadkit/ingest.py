@@ -19,7 +19,6 @@ from gadkit import columns, features, store, tables
 from gadkit.columns import NODE_TYPES, Roles
 from gadkit.datasets import layout
 from gadkit.features import Events
-from gadkit.graph import check_labels
 from gadkit.tables import sql_name
 
 UNUSED = "unused_rows.csv"
@@ -82,7 +81,9 @@ def ingest(
         raise ValueError(f"co_purchase_cap must be 0 or more, got {co_purchase_cap}")
     if encoding not in tables.ENCODINGS:
         raise ValueError(f"encoding must be one of {', '.join(tables.ENCODINGS)}, got {encoding!r}")
-    roles = columns.guess_roles(tables.columns_of(events, encoding=encoding), roles)
+    found = tables.columns_of(events, encoding=encoding)
+    with store.errors_about(events):
+        roles = columns.guess_roles(found, roles)
     if labels is not None:
         roles.pop("label", None)
     with (
@@ -111,6 +112,7 @@ class _Ingestion:
         self.con, self.folder, self.encoding, self.roles = con, folder, encoding, roles
         self.unused: list[_Unused] = []
         self.num_read: dict[str, int] = {}
+        self.file, self.lines_of = "", None  # of the table that was staged last
         self.written: dict[str, str] = {}  # how columns are written, by role
 
     def stages(self, path, products, labels, cap, time_format) -> Iterator[str]:
@@ -146,35 +148,35 @@ class _Ingestion:
         staged = tables.stage(
             self.con, path, name, wanted, folder=self.folder / _WORK, encoding=self.encoding
         )
-        self.num_read[path.name] = staged.num_rows + len(staged.bad)
+        self.file = path.name if path.name not in self.num_read else f"{path.name} ({name})"
+        self.num_read[self.file] = staged.num_rows + len(staged.bad)
         self.lines_of = staged.line_of
         for reason in sorted({bad.reason for bad in staged.bad}):
             bad = [bad for bad in staged.bad if bad.reason == reason]
             lines, texts = np.array([one.line for one in bad]), [one.text for one in bad]
-            self._refuse(path, lines, f"cannot be read: {reason}", texts)
+            self._refuse(lines, f"cannot be read: {reason}", texts)
 
-    def _refuse(self, path: Path, lines: np.ndarray, reason: str, texts) -> None:
-        self.unused.append(_Unused(path.name, lines, reason, np.asarray(texts, object)))
+    def _refuse(self, lines: np.ndarray, reason: str, texts) -> None:
+        self.unused.append(_Unused(self.file, lines, reason, np.asarray(texts, object)))
 
-    def _judge(self, path: Path, name: str, wanted: list[str], fates: str) -> np.ndarray:
+    def _judge(self, name: str, wanted: list[str], fates: str) -> np.ndarray:
         """Account for the rows that have a fate, and say which have none: (num_rows,) bool.
 
         Args:
-            path: the file that was staged last.
-            name: its table.
+            name: the table that was staged last.
             wanted: its columns.
             fates: SQL of a table that says row for row why it is not used, or NULL.
         """
         self.con.execute(f"CREATE TABLE {name}_fate AS {fates}")
-        text = f"left(concat_ws(',', {', '.join(map(sql_name, wanted))}), {_SHOWN})"
+        text = f"left(concat_ws(',', {_listed(name, wanted)}), {_SHOWN})"
         found = self.con.execute(
-            f"SELECT fate.rowid AS row, fate, {text} AS text FROM {name}_fate AS fate "
-            f"JOIN {name} ON {name}.rowid = fate.rowid WHERE fate IS NOT NULL ORDER BY fate.rowid"
+            f"SELECT judged.rowid AS row, judged.fate, {text} AS text FROM {name}_fate AS judged "
+            f"JOIN {name} ON {name}.rowid = judged.rowid WHERE judged.fate IS NOT NULL ORDER BY 1"
         ).fetchnumpy()
         rows, reasons, texts = (np.ma.getdata(found[key]) for key in ("row", "fate", "text"))
         for reason in sorted(set(reasons)):
             which = reasons == reason
-            self._refuse(path, self.lines_of(rows[which].astype(np.int64)), reason, texts[which])
+            self._refuse(self.lines_of(rows[which].astype(np.int64)), reason, texts[which])
         keep = np.ones(self._count(name), bool)
         keep[rows.astype(np.int64)] = False
         return keep
@@ -221,19 +223,17 @@ class _Ingestion:
         """
         copies = ""
         if "time" in self.roles:
-            listed = ", ".join(map(sql_name, self._used_columns()))
+            listed = _listed("events", self._used_columns())
             self.con.execute(
-                f"CREATE TABLE twins AS SELECT rowid AS row, {listed} FROM events "
-                f"WHERE hash({listed}) IN (SELECT hash({listed}) AS h FROM events "
-                "GROUP BY h HAVING count(*) > 1)"
+                "CREATE TABLE twins AS SELECT rowid AS row, row_number() OVER "
+                f"(PARTITION BY {listed} ORDER BY rowid) AS nth FROM events WHERE hash({listed}) "
+                f"IN (SELECT hash({listed}) FROM events GROUP BY 1 HAVING count(*) > 1)"
             )
             copies = (
-                "WHEN rowid IN (SELECT row FROM (SELECT row, row_number() OVER "
-                f"(PARTITION BY {listed} ORDER BY row) AS nth FROM twins) WHERE nth > 1) "
-                "THEN 'copy of an earlier row' "
+                "WHEN rowid IN (SELECT row FROM twins WHERE nth > 1) THEN 'copy of an earlier row' "
             )
         keep = self._judge(
-            path, "events", self._used_columns(),
+            "events", self._used_columns(),
             "SELECT CASE WHEN \"user\" IS NULL THEN 'user id is missing' "
             f"WHEN product IS NULL THEN 'product id is missing' {copies}END AS fate FROM typed",
         )  # fmt: skip
@@ -293,7 +293,7 @@ class _Ingestion:
             f"min(rowid) AS place FROM offered WHERE {known} GROUP BY product"
         )
         self._judge(
-            path, "offers", product + seller,
+            "offers", product + seller,
             "SELECT CASE WHEN offered.product IS NULL THEN 'product id is missing' "
             "WHEN offered.product NOT IN (SELECT id FROM ids_product) THEN 'product has no event' "
             "WHEN offered.seller IS NULL THEN 'seller is missing' "
@@ -344,7 +344,7 @@ class _Ingestion:
             "GROUP BY id HAVING min(label) < max(label)"
         )
         self._judge(
-            path, "labels", names + label,
+            "labels", names + label,
             f"SELECT CASE WHEN id IS NULL THEN '{role} id is missing' "
             "WHEN label IS NULL THEN 'label is missing or unknown' "
             "WHEN label < 0 THEN 'label is neither yes nor no' "
@@ -357,6 +357,12 @@ class _Ingestion:
             "ON verdicts.id = ids.id WHERE label >= 0 AND ids.id NOT IN (SELECT id FROM disputed) "
             "ORDER BY 1"
         ).fetchnumpy()
+        normal, anomalies = (int((used["label"] == label).sum()) for label in (0, 1))
+        if not normal or not anomalies:
+            raise ValueError(
+                f"{path}: of the labels of a {role} that has events, {anomalies:,} say yes and "
+                f"{normal:,} say no; both are needed"
+            )
         return role, np.stack([used["node"], used["label"]], axis=1).astype(np.int64)
 
     # Values.
@@ -399,7 +405,6 @@ class _Ingestion:
         if verdicts is not None:
             labels = torch.from_numpy(verdicts[1])
             labels[:, 0] += int(first[NODE_TYPES.index(verdicts[0])])
-            check_labels(labels, int(first[-1]))
         low, high = co_purchases(events, cap)
         pairs = {
             "epu": _distinct(events.nodes["user"], events.nodes["product"]),
@@ -520,6 +525,10 @@ def co_purchases(events: Events, cap: int) -> tuple[np.ndarray, np.ndarray]:
         keys.append(np.minimum(one, other) << 32 | np.maximum(one, other))
     keys = np.unique(np.concatenate(keys))
     return keys >> 32, keys & 0xFFFFFFFF
+
+
+def _listed(table: str, names: Sequence[str]) -> str:
+    return ", ".join(f"{table}.{sql_name(name)}" for name in names)
 
 
 def _distinct(rows: np.ndarray, columns: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

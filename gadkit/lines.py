@@ -7,6 +7,7 @@ other, and the number of every line is kept.
 
 import codecs
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -17,6 +18,7 @@ from numba import njit
 BLOCK = 1 << 24  # bytes read at a time
 LONGEST = 1 << 22  # bytes of a record
 _MOST_LINES = 1000  # of a record
+DAMAGE = (OSError, EOFError, zlib.error)  # what reading a damaged gzip file raises
 SHOWN = 100  # characters kept of a line that is no record
 
 REASONS = (
@@ -121,7 +123,7 @@ def _blocks(path: Path, encoding: str) -> Iterator[tuple[bytes, bool]]:
                     text = decode(block, not following).encode(errors="surrogatepass")
                 yield text, not following
                 block = following
-    except (OSError, EOFError) as error:
+    except DAMAGE as error:
         raise ValueError(f"not a readable gzip file, or cut off: {error}") from error
 
 

@@ -342,7 +342,7 @@ def _head(path: Path, encoding: str = "utf-8") -> str:
     try:
         with lines.open_text(path) as file:
             head = file.read(_HEAD)
-    except (OSError, EOFError) as error:
+    except lines.DAMAGE as error:
         raise ValueError(f"not a readable gzip file, or cut off: {error}") from error
     if encoding == "utf-8" and head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ValueError("is encoded in UTF-16; say so with --encoding utf-16")

@@ -330,7 +330,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path):
     path = write(tmp_path / "e.csv", purchases(100))
     out = tmp_path / "out"
     labels = write(tmp_path / "labels.csv", "user_id,label\nzz,1\nyy,0\n")
-    with pytest.raises(ValueError, match="there are no labels"):
+    with pytest.raises(ValueError, match="0 say yes and 0 say no"):
         take(path, out, labels=labels)
     with pytest.raises(ValueError, match="expected a column called like a user, product or seller"):
         take(path, out, labels=write(labels, "whom,a,b\nu1,1,2\n"))
