@@ -257,7 +257,7 @@ def add_topics(
     """
     for numbers, piece in texts:
         encoded = [text.encode(errors="replace") for text in piece]
-        ends = np.cumsum([len(text) for text in encoded])
+        ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
         content = np.frombuffer(b"".join(encoded), np.uint8)
         buckets, events = _hash(content, ends, FEATURE_DIM - first)
         for node, out in outs:
