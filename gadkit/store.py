@@ -508,6 +508,24 @@ def _typed(arrays: dict[str, np.ndarray], name: str, kind: str, ndim: int) -> np
     return array
 
 
+def read_npz(path: Path | str) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz file, never unpickling.
+
+    Raises:
+        ValueError: it is no .npz file, or an array is damaged or pickled; the message names it.
+    """
+    arrays, what = {}, "no .npz file, or cut off"
+    with open(path, "rb") as file:
+        try:
+            archive = np.lib.npyio.NpzFile(file, allow_pickle=False)
+            for name in archive.files:
+                what = f"array {name!r} cannot be read"
+                arrays[name] = archive[name]
+        except _DAMAGE as error:
+            raise ValueError(f"{path}: {what}: {error}; make or download it again") from error
+    return arrays
+
+
 def write_about(folder: Path | str, about: dict) -> None:
     """Write what is known of a dataset besides its numbers; data/README.md lists the keys."""
     write_json(Path(folder) / ABOUT, about)
@@ -586,24 +604,6 @@ def _ids_path(folder: Path | str, node_type: str) -> Path:
     if Path(name).name != name:
         raise ValueError(f"node type {node_type!r} cannot be part of a file name; rename it")
     return Path(folder) / name
-
-
-def read_npz(path: Path | str) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz file, never unpickling.
-
-    Raises:
-        ValueError: it is no .npz file, or an array is damaged or pickled; the message names it.
-    """
-    arrays, what = {}, "no .npz file, or cut off"
-    with open(path, "rb") as file:
-        try:
-            archive = np.lib.npyio.NpzFile(file, allow_pickle=False)
-            for name in archive.files:
-                what = f"array {name!r} cannot be read"
-                arrays[name] = archive[name]
-        except _DAMAGE as error:
-            raise ValueError(f"{path}: {what}: {error}; make or download it again") from error
-    return arrays
 
 
 def save_array(folder: Path | str, name: str, array: Tensor | np.ndarray) -> None:
