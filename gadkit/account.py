@@ -1,0 +1,111 @@
+"""Which rows of a table are used, and for each of the others why not."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gadkit import tables
+from gadkit.tables import sql_name
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+UNUSED = "unused_rows.csv"
+
+_SHOWN = 100  # characters kept of a row that is not used
+
+
+class _Unused(NamedTuple):
+    file: str
+    line: np.ndarray
+    reason: str
+    text: np.ndarray
+
+
+class Account:
+    """Reads tables into a database, and keeps the rows that are not used.
+
+    Args:
+        con: a `tables.database`.
+        folder: for temporary copies.
+        encoding: of text files; one of `tables.ENCODINGS`.
+    """
+
+    def __init__(self, con: "DuckDBPyConnection", folder: Path, encoding: str):
+        self.con, self.folder, self.encoding = con, folder, encoding
+        self._unused: list[_Unused] = []
+        self._num_read: dict[str, int] = {}
+        self._staged: dict[str, tuple[str, tables.Staged]] = {}  # by table: file, where rows stand
+
+    def stage(self, path: Path, name: str, wanted: list[str]) -> None:
+        """Read columns of a file into the table `name`, and account for lines that are no rows."""
+        staged = tables.stage(
+            self.con, path, name, wanted, folder=self.folder, encoding=self.encoding
+        )
+        file = path.name if path.name not in self._num_read else f"{path.name} ({name})"
+        self._num_read[file] = staged.num_rows + len(staged.bad)
+        self._staged[name] = file, staged
+        for reason in sorted({bad.reason for bad in staged.bad}):
+            bad = [bad for bad in staged.bad if bad.reason == reason]
+            lines, texts = np.array([one.line for one in bad]), [one.text for one in bad]
+            self._refuse(name, lines, f"cannot be read: {reason}", texts)
+
+    def _refuse(self, name: str, lines: np.ndarray, reason: str, texts) -> None:
+        self._unused.append(
+            _Unused(self._staged[name][0], lines, reason, np.asarray(texts, object))
+        )
+
+    def judge(self, name: str, wanted: list[str], fates: str) -> np.ndarray:
+        """Account for the rows that have a fate, and say which have none: (num_rows,) bool.
+
+        Args:
+            name: a table that was staged.
+            wanted: its columns.
+            fates: SQL of a table that says row for row why it is not used, or NULL.
+        """
+        self.con.execute(f"CREATE TABLE {name}_fate AS {fates}")
+        text = f"left(concat_ws(',', {listed(name, wanted)}), {_SHOWN})"
+        found = self.con.execute(
+            f"SELECT judged.rowid AS row, judged.fate, {text} AS text FROM {name}_fate AS judged "
+            f"JOIN {name} ON {name}.rowid = judged.rowid WHERE judged.fate IS NOT NULL ORDER BY 1"
+        ).fetchnumpy()
+        rows, reasons, texts = (np.ma.getdata(found[key]) for key in ("row", "fate", "text"))
+        rows = rows.astype(np.int64)
+        for reason in sorted(set(reasons)):
+            which = reasons == reason
+            self._refuse(name, self.line_of(name, rows[which]), reason, texts[which])
+        keep = np.ones(self._staged[name][1].num_rows, bool)
+        keep[rows] = False
+        return keep
+
+    def line_of(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return the line of the file, from 1, of rows of a staged table, from 0."""
+        return self._staged[name][1].line_of(rows)
+
+    def summary(self) -> list[tuple[str, dict]]:
+        """Return for each file, in the order of staging, what `about.json` keeps of its rows."""
+        found = []
+        for file, num_read in self._num_read.items():
+            unused = {one.reason: len(one.line) for one in self._unused if one.file == file}
+            used = num_read - sum(unused.values())
+            found.append((file, {"read": num_read, "used": used, "unused": unused}))
+        return found
+
+    def write(self, path: Path) -> None:
+        """List every row that is not used, by file and line."""
+        unused = self._unused
+        lengths = [len(one.line) for one in unused]
+        content = {
+            "file": np.repeat(np.array([one.file for one in unused], object), lengths),
+            "line": np.concatenate([np.empty(0, np.int64), *(one.line for one in unused)]),
+            "reason": np.repeat(np.array([one.reason for one in unused], object), lengths),
+            "text": np.concatenate([np.empty(0, object), *(one.text for one in unused)]),
+        }
+        order = np.lexsort((content["line"], content["file"].astype(str)))
+        tables.write(path, {name: values[order] for name, values in content.items()})
+
+
+def listed(table: str, names: list[str]) -> str:
+    """List columns of a table in SQL."""
+    return ", ".join(f"{table}.{sql_name(name)}" for name in names)

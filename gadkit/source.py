@@ -1,0 +1,281 @@
+"""The tables of one ingestion, in a database: what events hold, and who is who in them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gadkit import columns, store, tables
+from gadkit.account import Account, listed
+from gadkit.columns import NODE_TYPES, Roles
+from gadkit.features import Events
+from gadkit.tables import sql_name
+
+Ids = dict[str, np.ndarray]  # (num_nodes,) str objects by node type
+Nodes = dict[str, np.ndarray]  # (num_rows,) int64 by node type, -1 = none
+
+_VALUES = ("rating", "verified", "votes", "amount", "text_length")
+_PIECE = 50_000  # texts held in memory at a time
+
+
+class Source:
+    """Events, and the tables of products and labels that belong to them.
+
+    Args:
+        account: of the ingestion; its database receives the tables.
+        path: the table of events.
+        roles: its columns by role.
+        done: is told of each step that is done.
+        products: a table with the seller of each product, or None.
+        labels: a table of ids and verdicts, or None.
+        time_format: as strptime has it, or None to find out.
+
+    Attributes:
+        written: how columns are written, by role.
+        keep: (num_rows,) bool; the rows that are used.
+        ids: what the user calls the nodes, by node type, in the order in which they first occur.
+        verdicts: the node type that has labels, and (n, 2) int64 rows [node, 1 = anomaly]; or None.
+        events: the rows used, in the order of the file.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        path: Path,
+        roles: Roles,
+        done: Callable[[str], None],
+        *,
+        products: Path | None = None,
+        labels: Path | None = None,
+        time_format: str | None = None,
+    ):
+        self.account, self.con, self.roles = account, account.con, roles
+        self.written: dict[str, str] = {}
+        self._read_events(path, time_format)
+        done("rows")
+        self.keep = self._keep_events(path)
+        done("account")
+        self.ids, nodes = self._number(("user", "product"))
+        if products is not None:
+            self._read_offers(Path(products))
+        self._number_sellers(self.ids, nodes, with_offers=products is not None)
+        self.verdicts = None if labels is None else self._read_labels(Path(labels))
+        done("ids")
+        self.events = self._events(nodes)
+        done("values")
+
+    def _read_events(self, path: Path, time_format: str | None) -> None:
+        """Stage the events, and read what is written in them: the table `typed`, row for row."""
+        roles = self.roles
+        self.account.stage(path, "events", self._used_columns())
+        read = {
+            role: columns.id_of(roles[role]) if role in roles else "NULL::VARCHAR"
+            for role in NODE_TYPES
+        }
+        with store.errors_about(path):
+            readings = {
+                role: columns.number_of(self.con, "events", *roles[role])
+                for role in ("rating", "votes", "amount")
+                if role in roles
+            }
+            if "time" in roles:
+                readings["time"] = columns.time_of(self.con, "events", roles["time"], time_format)
+        if "verified" in roles:
+            readings["verified"] = columns.flag_of(*roles["verified"])
+        self.written = {role: reading.written for role, reading in readings.items()}
+        read |= {role: f"({reading.sql})::DOUBLE" for role, reading in readings.items()}
+        if "text" in roles:
+            read["text_length"] = f"length({sql_name(*roles['text'])})::DOUBLE"
+        if "label" in roles:
+            read["label"] = columns.verdict_of(*roles["label"])
+        selected = ", ".join(f"{sql} AS {sql_name(role)}" for role, sql in read.items())
+        cleaned = columns.cleaned("events", self._used_columns())
+        self.con.execute(f"CREATE TABLE typed AS SELECT {selected} FROM {cleaned}")
+
+    def _used_columns(self) -> list[str]:
+        return list(dict.fromkeys(name for names in self.roles.values() for name in names))
+
+    def _keep_events(self, path: Path) -> np.ndarray:
+        """Leave out rows that name no user or no product, or repeat an earlier row.
+
+        Without a time, two rows that are equal may well be two events.
+        """
+        copies = ""
+        if "time" in self.roles:
+            used = listed("events", self._used_columns())
+            self.con.execute(
+                "CREATE TABLE twins AS SELECT rowid AS row, row_number() OVER "
+                f"(PARTITION BY {used} ORDER BY rowid) AS nth FROM events WHERE hash({used}) "
+                f"IN (SELECT hash({used}) FROM events GROUP BY 1 HAVING count(*) > 1)"
+            )
+            copies = (
+                "WHEN rowid IN (SELECT row FROM twins WHERE nth > 1) THEN 'copy of an earlier row' "
+            )
+        keep = self.account.judge(
+            "events", self._used_columns(),
+            "SELECT CASE WHEN \"user\" IS NULL THEN 'user id is missing' "
+            f"WHEN product IS NULL THEN 'product id is missing' {copies}END AS fate FROM typed",
+        )  # fmt: skip
+        if not keep.any():
+            raise ValueError(f"{path}: no row names both a user and a product")
+        return keep
+
+    def _number(self, node_types: Sequence[str]) -> tuple[Ids, Nodes]:
+        """Number the ids of used events, in the order in which they first occur."""
+        ids, nodes = {}, {}
+        for role in node_types:
+            ids[role] = self._create_ids(
+                role, f"SELECT {sql_name(role)} AS id, typed.rowid AS place FROM typed "
+                "JOIN events_fate AS fate ON fate.rowid = typed.rowid WHERE fate IS NULL"
+            )  # fmt: skip
+            nodes[role] = self._look_up(role)
+        return ids, nodes
+
+    def _create_ids(self, role: str, places: str) -> np.ndarray:
+        self.con.execute(
+            f"CREATE TABLE ids_{role} AS SELECT id FROM ({places}) WHERE id IS NOT NULL "
+            "GROUP BY id ORDER BY min(place)"
+        )
+        ids = self.con.execute(f"SELECT id FROM ids_{role} ORDER BY rowid").fetchnumpy()["id"]
+        return np.asarray(np.ma.getdata(ids), object)
+
+    def _look_up(self, role: str) -> np.ndarray:
+        """Return the node of every row of `typed`, -1 = none."""
+        found = self.con.execute(
+            f"SELECT typed.rowid AS row, ids.rowid AS node FROM typed "
+            f"JOIN ids_{role} AS ids ON typed.{sql_name(role)} = ids.id"
+        ).fetchnumpy()
+        nodes = np.full(len(self.keep), -1)
+        nodes[found["row"]] = found["node"]
+        return nodes
+
+    def _read_offers(self, path: Path) -> None:
+        """Read which seller a table of products names, the first one of each: `offers_seller`."""
+        found = tables.columns_of(path, encoding=self.account.encoding)
+        product, seller = (columns.find_id(found, role, self.roles) for role in NODE_TYPES[1:])
+        if not product or not seller:
+            raise ValueError(
+                f"{path}: no column is called like a {'seller' if product else 'product'}; "
+                f"found {', '.join(found)}; rename it to {'seller' if product else 'product'}"
+            )
+        self.account.stage(path, "offers", product + seller)
+        known = (
+            "product IS NOT NULL AND seller IS NOT NULL AND product IN (SELECT id FROM ids_product)"
+        )
+        self.con.execute(
+            f"CREATE TABLE offered AS SELECT {columns.id_of(product)} AS product, "
+            f"{columns.id_of(seller)} AS seller "
+            f"FROM {columns.cleaned('offers', product + seller)}; "
+            "CREATE TABLE offers_seller AS SELECT product, arg_min(seller, rowid) AS seller, "
+            f"min(rowid) AS place FROM offered WHERE {known} GROUP BY product"
+        )
+        self.account.judge(
+            "offers", product + seller,
+            "SELECT CASE WHEN offered.product IS NULL THEN 'product id is missing' "
+            "WHEN offered.product NOT IN (SELECT id FROM ids_product) THEN 'product has no event' "
+            "WHEN offered.seller IS NULL THEN 'seller is missing' "
+            "WHEN offered.seller <> first.seller THEN 'product has another seller already' END "
+            "AS fate FROM offered LEFT JOIN offers_seller AS first "
+            "ON offered.product = first.product ORDER BY offered.rowid",
+        )  # fmt: skip
+
+    def _number_sellers(self, ids: Ids, nodes: Nodes, *, with_offers: bool) -> None:
+        """Number the sellers that events name, and for the others those of their products."""
+        places = (
+            "SELECT seller AS id, typed.rowid AS place FROM typed "
+            "JOIN events_fate AS fate ON fate.rowid = typed.rowid WHERE fate IS NULL"
+        )
+        if with_offers:  # after those of the events
+            places += f" UNION ALL SELECT seller, {1 << 60} + place FROM offers_seller"
+        names, own = self._create_ids("seller", places), self._look_up("seller")
+        if with_offers:
+            found = self.con.execute(
+                "SELECT p.rowid AS product, s.rowid AS seller FROM offers_seller AS o "
+                "JOIN ids_product AS p ON o.product = p.id JOIN ids_seller AS s ON o.seller = s.id"
+            ).fetchnumpy()
+            offered = np.full(len(ids["product"]) + 1, -1)  # the last is for rows without a product
+            offered[found["product"]] = found["seller"]
+            own = np.where(own >= 0, own, offered[nodes["product"]])
+        seen = np.unique(own[own >= 0])  # all products of a seller may have another one in events
+        number = np.full(len(names) + 1, -1)
+        number[seen] = np.arange(len(seen))
+        ids["seller"], nodes["seller"] = names[seen], number[own]
+
+    def _read_labels(self, path: Path) -> tuple[str, np.ndarray]:
+        """Read verdicts: the node type, and (n, 2) int64 rows [node, 1 = anomaly], by node."""
+        found = tables.columns_of(path, encoding=self.account.encoding)
+        named = ((role, columns.find_id(found, role, self.roles)) for role in NODE_TYPES)
+        role, names = next(((role, names) for role, names in named if names), ("user", []))
+        label = columns.find_label(found, names)
+        if not names or not label:
+            raise ValueError(
+                f"{path}: expected a column called like a user, product or seller (or as in the "
+                f"events), and one called label; found {', '.join(found)}"
+            )
+        self.account.stage(path, "labels", names + label)
+        self.con.execute(
+            f"CREATE TABLE verdicts AS SELECT {columns.id_of(names)} AS id, "
+            f"{columns.verdict_of(*label)} AS label "
+            f"FROM {columns.cleaned('labels', names + label)}; "
+            "CREATE TABLE disputed AS SELECT id FROM verdicts WHERE id IS NOT NULL AND label >= 0 "
+            "GROUP BY id HAVING min(label) < max(label)"
+        )
+        self.account.judge(
+            "labels", names + label,
+            f"SELECT CASE WHEN id IS NULL THEN '{role} id is missing' "
+            "WHEN label IS NULL THEN 'label is missing or unknown' "
+            "WHEN label < 0 THEN 'label is neither yes nor no' "
+            f"WHEN id NOT IN (SELECT id FROM ids_{role}) THEN '{role} has no event' "
+            f"WHEN id IN (SELECT id FROM disputed) THEN '{role} is labelled both yes and no' END "
+            "AS fate FROM verdicts",
+        )  # fmt: skip
+        used = self.con.execute(
+            f"SELECT DISTINCT ids.rowid AS node, label FROM verdicts JOIN ids_{role} AS ids "
+            "ON verdicts.id = ids.id WHERE label >= 0 AND ids.id NOT IN (SELECT id FROM disputed) "
+            "ORDER BY 1"
+        ).fetchnumpy()
+        normal, anomalies = (int((used["label"] == label).sum()) for label in (0, 1))
+        if not normal or not anomalies:
+            raise ValueError(
+                f"{path}: of the labels of a {role} that has events, {anomalies:,} say yes and "
+                f"{normal:,} say no; both are needed: add the other kind, or leave the table out"
+            )
+        return role, np.stack([used["node"], used["label"]], axis=1).astype(np.int64)
+
+    def _events(self, nodes: Nodes) -> Events:
+        """Take what used events hold into memory."""
+        present = [name for name in _VALUES if (name == "text_length" and "text" in self.roles)
+                   or name in self.roles]  # fmt: skip
+        listed = [f"COALESCE({name}, 'nan')::FLOAT AS {name}" for name in present]
+        if "time" in self.roles:
+            listed.append("COALESCE(time, 'nan')::DOUBLE AS time")
+        found = {}
+        if listed:
+            found = self.con.execute(f"SELECT {', '.join(listed)} FROM typed").fetchnumpy()
+        found = {name: np.ma.getdata(value)[self.keep] for name, value in found.items()}
+        if "votes" in found and not (found["votes"] == 0).any():
+            # Where nobody ever writes a 0, as in Amazon's reviews of 2018, nothing written is one.
+            np.nan_to_num(found["votes"], copy=False)
+            self.written["votes"] += ", 0 where there is none"
+        kept = {role: node[self.keep] for role, node in nodes.items()}
+        if (kept["seller"] < 0).all():
+            del kept["seller"]
+        return Events(kept, found.pop("time", None), found)
+
+    def texts(self) -> Iterator[tuple[np.ndarray, list[str]]]:
+        """Yield the numbers of used events and their texts, piece by piece."""
+        rows = self.con.execute(f"SELECT COALESCE({sql_name(*self.roles['text'])}, '') FROM events")
+        first = number = 0
+        while piece := rows.fetchmany(_PIECE):
+            used = np.flatnonzero(self.keep[first : first + len(piece)])
+            yield number + np.arange(len(used)), [piece[row][0] for row in used]
+            first, number = first + len(piece), number + len(used)
+
+    def labels_of_events(self) -> np.ndarray:
+        """Return the label of every used event: (num_events,) int64, 1, 0, or -1 where unknown."""
+        found = self.con.execute("SELECT COALESCE(label, -1) AS label FROM typed").fetchnumpy()
+        return found["label"][self.keep].astype(np.int64)
+
+    def lines_of_events(self) -> np.ndarray:
+        """Return the line of the file on which every used event stands, (num_events,) int64."""
+        return self.account.line_of("events", np.flatnonzero(self.keep))
