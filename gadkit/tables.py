@@ -248,11 +248,23 @@ def _strict_source(path, columns, header, delimiter) -> tuple[str, dict[str, str
         found, names = _header(_head(path), delimiter)
         names = names if header else list(columns or {})
         typed = {name: (columns or {}).get(name, "VARCHAR") for name in names}
-        source = _read_csv(path, typed, delimiter=found, header=header)
+        source = _read_whole_numbers(path, typed, delimiter=found, header=header)
     missing = [name for name in columns or {} if name not in names]
     if missing:
         raise ValueError(f"there is no column {missing[0]!r}; found {', '.join(names)}")
     return source, columns or dict.fromkeys(names, "VARCHAR")
+
+
+def _read_whole_numbers(path: Path, types: dict[str, str], **options) -> str:
+    """Say in SQL how to read a CSV file, no fraction rounded: it is no BIGINT, and so missing."""
+    whole = [name for name, kind in types.items() if kind == "BIGINT"]
+    source = _read_csv(path, types | dict.fromkeys(whole, "VARCHAR"), **options)
+    read = ", ".join(
+        f"CASE WHEN NOT contains({value}, '.') OR regexp_full_match({value}, '[^.]*\\.0*') "
+        f"THEN TRY_CAST({value} AS BIGINT) END AS {value}"
+        for value in map(sql_name, whole)
+    )
+    return f"(SELECT * REPLACE ({read}) FROM {source})" if whole else source
 
 
 def _whole(found: np.ndarray, name: str, kind: str, first: int) -> np.ndarray:
@@ -262,7 +274,8 @@ def _whole(found: np.ndarray, name: str, kind: str, first: int) -> np.ndarray:
         values = np.array(values, dtype=object)
         values[missing] = ""
     elif len(missing):
-        raise ValueError(f"line {missing[0] + first} has no value for {name!r}")
+        what = "whole number" if kind == "BIGINT" else "value"
+        raise ValueError(f"line {missing[0] + first} has no {what} for {name!r}")
     return values
 
 

@@ -210,6 +210,8 @@ def test_columns_come_in_the_order_and_type_that_is_asked_for(tmp_path):
     assert found == {"a.1": [0.5, 1000.0], "b": ["x,y", ""], "a": [1, 9007199254740993]}
     assert list(found) == list(kinds)
     assert load(tmp_path, text)["a"] == ["1", "9007199254740993"]
+    text = "a,b\n1.0,x\n -2,y\n+3.,z\n"
+    assert load(tmp_path, text, {"a": "BIGINT"}) == {"a": [1, -2, 3]}
     assert load(tmp_path, gzip.compress(text.encode()), {"a": "BIGINT"}, name="t.csv.gz")["a"][0]
     nothing = tables.load(tmp_path / "t.csv", {"b": "VARCHAR"})["b"]
     assert nothing.dtype == object
@@ -224,13 +226,14 @@ def test_without_a_header_columns_are_named_by_position(tmp_path):
 @pytest.mark.parametrize(
     "text, where",
     [
-        ("a,b\n1,x\n,y\n", "line 3 has no value for 'a'"),
-        ('a,b\n1,x\n"",y\n', "line 3 has no value for 'a'"),
-        ("a,b\n1,x\nz,y\n", "Line: 3; .* \"z\" to 'BIGINT'"),
+        ("a,b\n1,x\n,y\n", "line 3 has no whole number for 'a'"),
+        ('a,b\n1,x\n"",y\n', "line 3 has no whole number for 'a'"),
+        ("a,b\n1,x\nz,y\n", "line 3 has no whole number for 'a'"),
+        ("a,b\n1,x\n2.5,y\n", "line 3 has no whole number for 'a'"),
         ("a,b\n1,x\n2\n3,y\n", "Line: 3; .* Expected Number of Columns: 2 Found: 1"),
         ("a,b\n1,x\n2,y,z\n", "Line: 3; .* Expected Number of Columns: 2 Found: 3"),
         ('a,b\n1,x\n2,"y\n3,z\n', "Line: 3"),
-        ("a,b\n1,x\n99999999999999999999,y\n", "Line: 3"),
+        ("a,b\n1,x\n99999999999999999999,y\n", "line 3 has no whole number for 'a'"),
         ("b,c\n1,2\n", "there is no column 'a'; found b, c"),
         ("", "is empty"),
     ],
@@ -244,6 +247,8 @@ def test_what_is_not_whole_is_refused_by_its_line(tmp_path, text, where):
 def test_strict_reading_has_its_kinds_of_files(tmp_path):
     with pytest.raises(ValueError, match="line 2 has no value for 'y'"):
         load(tmp_path, "1,2\n3,\n", {"x": "BIGINT", "y": "DOUBLE"}, header=False)
+    with pytest.raises(ValueError, match="Line: 3; .* \"z\" to 'DOUBLE'"):
+        load(tmp_path, "a,b\n1,x\nz,y\n", {"a": "DOUBLE"})
     with pytest.raises(ValueError, match="not utf-8 encoded"):
         load(tmp_path, b"a,b\n1,\xff\n")
     with pytest.raises(ValueError, match="JSON lines are not read here"):
@@ -252,7 +257,7 @@ def test_strict_reading_has_its_kinds_of_files(tmp_path):
         load(tmp_path, gzip.compress(b"a,b\n1,2\n" * 99)[:-9], name="t.csv.gz")
     path = tmp_path / "t.parquet"
     tables.write(path, {"a": np.ma.array([1, 2], mask=[False, True]), "b": np.array(["x", "y"])})
-    with pytest.raises(ValueError, match="line 2 has no value for 'a'"):
+    with pytest.raises(ValueError, match="line 2 has no whole number for 'a'"):
         tables.load(path, {"a": "BIGINT"})
     with pytest.raises(ValueError, match="Could not convert string 'x'"):
         tables.load(path, {"b": "BIGINT"})
