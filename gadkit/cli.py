@@ -13,6 +13,7 @@ from gadkit import (
     datasets,
     exports,
     ingest,
+    node_ids,
     report,
     store,
     tables,
@@ -202,7 +203,7 @@ def _write_suspects(
         scores,
         node_types=best["labelled_types"],
         top=top,
-        names=exports.node_names(folder, graph),
+        names=node_ids.of_nodes(folder, graph),
         learned_from=best["learned_from"] if models == folder else None,
         planted=datasets.planted_names(folder),
     )
@@ -216,7 +217,7 @@ def _write_unusual(path: Path, folder: Path, graph: HeteroGraph) -> None:
         graph,
         baselines.stage1_scores(graph, folder),
         node_types=graph.node_types[:1],
-        names=exports.node_names(folder, graph),
+        names=node_ids.of_nodes(folder, graph),
         planted=datasets.planted_names(folder),
         score=exports.UNLABELLED_SCORE,
     )
@@ -232,6 +233,6 @@ def _export(args: argparse.Namespace) -> None:
         values = {exports.SCORE: store.load_array(folder, store.GAT_SCORES, rows=graph.total)}
     else:
         values = {exports.UNLABELLED_SCORE: baselines.stage1_scores(graph, folder)}
-    names = exports.node_names(folder, graph)
+    names = node_ids.of_nodes(folder, graph)
     exports.write_nodes(args.out, graph, values, node_types=args.type, names=names)
     print(f"{args.what:<9} {args.out}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gadkit import tables
 from gadkit.graph import HeteroGraph
-from gadkit.store import atomic_path, load_ids
+from gadkit.store import atomic_path
 
 LEARNED = "learned_from"  # columns of the list of suspects
 SCORE, UNLABELLED_SCORE = "score", "score_without_labels"
@@ -45,7 +45,7 @@ def write_suspects(
         scores: (total,) float; anomaly score of every node, by global id.
         node_types: list these types only; all by default.
         top: list this many only; all by default.
-        names: what the user calls each node, by global id; see `node_names`.
+        names: what the user calls each node, by global id; see `node_ids.of_nodes`.
         learned_from: (n,) int64 global ids of the nodes whose labels the model has seen.
         planted: name of what each node really is, by global id.
         score: name of the score's column; `UNLABELLED_SCORE` says that no label was used.
@@ -141,7 +141,7 @@ def write_nodes(
         graph: where node types come from.
         values: by column name (total,) or (total, dim), by global id.
         node_types: write these types only; all by default.
-        names: what the user calls each node, by global id; see `node_names`.
+        names: what the user calls each node, by global id; see `node_ids.of_nodes`.
 
     Raises:
         ValueError: there is not one value per node, a type is not in the graph, or `path` has
@@ -161,23 +161,3 @@ def write_nodes(
         single = array.ndim == 1
         columns |= {name: array} if single else {f"{name}{i}": v for i, v in enumerate(array.T)}
     tables.write(path, columns)
-
-
-def node_names(folder: Path | str, graph: HeteroGraph) -> np.ndarray | None:
-    """Read what the user calls the nodes, see `store.load_ids`, as one array.
-
-    Returns:
-        (total,) str objects, by global id, "" for the types without; None where the folder keeps
-        no ids at all.
-    """
-    ids = {
-        node_type: load_ids(folder, node_type, rows=count)
-        for node_type, count in graph.num_nodes.items()
-    }
-    if all(own is None for own in ids.values()):
-        return None
-    names = np.full(graph.total, "", dtype=object)
-    for node_type, own in ids.items():
-        if own is not None:
-            names[graph.span(node_type)] = own
-    return names

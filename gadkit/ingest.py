@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gadkit import columns, features, store, tables
+from gadkit import columns, features, node_ids, store, tables
 from gadkit.account import UNUSED, Account
 from gadkit.columns import NODE_TYPES
 from gadkit.datasets import layout
@@ -104,7 +104,7 @@ def ingest(
 
 def _write_names(folder: Path, source: Source, account: Account, about: dict) -> None:
     """Write what stands beside the graph: ids, what is known of it, and what was not used."""
-    store.save_ids(folder, {role: names for role, names in source.ids.items() if len(names)})
+    node_ids.save(folder, {role: names for role, names in source.ids.items() if len(names)})
     accounts = account.summary()
     about["rows"] = accounts[0][1]
     if len(accounts) > 1:

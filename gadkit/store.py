@@ -37,7 +37,7 @@ from gadkit.graph import (
 COUNTS, FEATURES, LABELS = "node_counts.json", "X_combined.memmap", "labels.npy"
 GRAPH = "graph.npz"
 ABOUT = "about.json"
-IDS = "ids_{}.parquet"  # of a node type
+IDS = "ids_{}.parquet"  # of a node type; read and written by `gadkit.node_ids`
 GAE_EMBEDDINGS = "Z_embeddings_stage1.npy"
 GAT_EMBEDDINGS = "Z_stage2.npy"
 GAT_SCORES = "anomaly_scores_stage2.npy"
@@ -545,65 +545,6 @@ def read_about(folder: Path | str) -> dict:
         if not isinstance(about, dict):
             raise ValueError(f"expected a JSON object, got {str(about)[:60]!r}; mend or delete it")
     return about
-
-
-def save_ids(folder: Path | str, ids: dict[str, np.ndarray]) -> None:
-    """Keep what the user calls the nodes: one file `ids_<type>.parquet` per node type.
-
-    Args:
-        folder: dataset folder.
-        ids: by node type (num_nodes,) str; row i is node i of the type. Types may be left out.
-
-    Raises:
-        ValueError: an id is no string, or a node type cannot be part of a file name.
-    """
-    from gadkit import tables
-
-    for node_type, names in ids.items():
-        path = _ids_path(folder, node_type)
-        names = np.asarray(names, dtype=object)
-        odd = next((i for i, name in enumerate(names) if not isinstance(name, str)), None)
-        if odd is not None:
-            raise ValueError(
-                f"ids of {node_type!r} must be strings, but row {odd} is {names[odd]!r}; "
-                "convert them with .astype(str)"
-            )
-        tables.write(path, {"id": names})
-
-
-def load_ids(folder: Path | str, node_type: str, *, rows: int) -> np.ndarray | None:
-    """Read what the user calls the nodes of a type.
-
-    Args:
-        folder: dataset folder.
-        node_type: whose nodes.
-        rows: number of nodes of the type.
-
-    Returns:
-        (rows,) str objects; row i is node i of the type. None where the folder keeps none.
-
-    Raises:
-        ValueError: the file is damaged, or holds another number of ids.
-    """
-    from gadkit import tables
-
-    path = _ids_path(folder, node_type)
-    if not path.is_file():
-        return None
-    ids = tables.load(path, {"id": "VARCHAR"})["id"]
-    if len(ids) != rows:
-        raise ValueError(
-            f"{path} has {len(ids)} ids, but the graph has {rows} nodes of type {node_type!r}; "
-            "make the dataset again, or delete the file to do without"
-        )
-    return ids
-
-
-def _ids_path(folder: Path | str, node_type: str) -> Path:
-    name = IDS.format(node_type)
-    if Path(name).name != name:
-        raise ValueError(f"node type {node_type!r} cannot be part of a file name; rename it")
-    return Path(folder) / name
 
 
 def save_array(folder: Path | str, name: str, array: Tensor | np.ndarray) -> None:

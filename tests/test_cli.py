@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import baselines, cli, exports, report, store, tables, train
+from gadkit import baselines, cli, exports, node_ids, report, store, tables, train
 from gadkit.graph import CSR, HeteroGraph
 
 
@@ -143,7 +143,7 @@ def named(tmp_path, trained):
         tmp_path / "named" / store.GAT_CHECKPOINT,
         store.load_checkpoint(trained[0] / store.GAT_CHECKPOINT),
     )
-    store.save_ids(tmp_path / "named", {"user": np.array([f"U-{i}" for i in range(60)])})
+    node_ids.save(tmp_path / "named", {"user": np.array([f"U-{i}" for i in range(60)])})
     z = torch.randn(graph.total, 8, generator=torch.Generator().manual_seed(0))
     store.save_array(tmp_path / "named", store.GAT_EMBEDDINGS, z)
     store.save_array(tmp_path / "named", store.GAE_EMBEDDINGS, -z)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import datasets, marketplace, store
+from gadkit import datasets, marketplace, node_ids, store
 from gadkit.datasets import layout, matlab
 from gadkit.graph import CSR, HeteroGraph
 
@@ -467,8 +467,8 @@ def test_prepare_keeps_a_folder_that_is_not_its_own(tmp_path, plain_file):
 def test_prepare_keeps_ids_and_what_is_known(tmp_path):
     (tmp_path / "S-FFSD.csv").write_text(CARDS)
     folder = datasets.prepare(tmp_path / "S-FFSD.csv", root=tmp_path / "data")
-    assert store.load_ids(folder, "source", rows=2).tolist() == ["S10", "S20"]
-    assert store.load_ids(folder, "transaction", rows=4) is None
+    assert node_ids.load(folder, "source", rows=2).tolist() == ["S10", "S20"]
+    assert node_ids.load(folder, "transaction", rows=4) is None
     about = store.read_about(folder)
     assert (about["name"], about["source"]) == ("S-FFSD", "S-FFSD.csv")
     assert about["features"]["transaction"][0] == "log_amount"

@@ -153,13 +153,3 @@ def test_nodes_errors(tmp_path):
     with pytest.raises(ValueError, match="n.txt must end in .parquet or .csv"):
         exports.write_nodes(tmp_path / "n.txt", graph, {"z": z})
     assert not any(tmp_path.iterdir())
-
-
-def test_node_names(tmp_path):
-    graph = small_graph()
-    assert exports.node_names(tmp_path, graph) is None
-    store.save_ids(tmp_path, {"payment": np.array(["x", "y", "z"])})
-    assert exports.node_names(tmp_path, graph).tolist() == ["", "", "x", "y", "z"]
-    store.save_ids(tmp_path, {"payment": np.array(["x", "y"])})
-    with pytest.raises(ValueError, match="ids_payment.parquet has 2 ids"):
-        exports.node_names(tmp_path, graph)

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from gadkit import ingest, store, tables, train
+from gadkit import ingest, node_ids, store, tables, train
 from gadkit.features import Events
 
 HEADER = "user_id,product_id,seller_id,rating,timestamp\n"
@@ -30,15 +30,15 @@ def unused(folder):
     return list(zip(found["line"].tolist(), found["reason"].tolist(), strict=True))
 
 
-def ids(folder, graph, node_type):
-    return store.load_ids(folder, node_type, rows=graph.num_nodes[node_type]).tolist()
+def names_of(folder, graph, node_type):
+    return node_ids.load(folder, node_type, rows=graph.num_nodes[node_type]).tolist()
 
 
 def edges(folder, graph, relation):
     """The pairs of a relation, as the table names them, without self-loops."""
     edge_type = next(one for one in graph.edge_types if one[1] == relation)
     csr = graph.edges[edge_type]
-    src, dst = ids(folder, graph, edge_type[0]), ids(folder, graph, edge_type[2])
+    src, dst = names_of(folder, graph, edge_type[0]), names_of(folder, graph, edge_type[2])
     pairs = zip(csr.indices.tolist(), csr.dst().tolist(), strict=True)
     return sorted((src[i], dst[j]) for i, j in pairs if src[i] != dst[j])
 
@@ -62,7 +62,7 @@ def test_events_become_the_edges_they_say(tmp_path):
     folder = take(path, tmp_path / "out")
     graph = store.load_graph(folder)
     assert graph.num_nodes == {"user": 2, "product": 2, "seller": 2}
-    assert ids(folder, graph, "user") == ["ann", "bob"]  # in the order of the file
+    assert names_of(folder, graph, "user") == ["ann", "bob"]  # in the order of the file
     assert edges(folder, graph, "buys") == [("ann", "cup"), ("ann", "tea"), ("bob", "tea")]
     assert edges(folder, graph, "sells") == [("kiln", "cup"), ("shop", "tea")]
     assert edges(folder, graph, "co_buys") == [("ann", "bob"), ("bob", "ann")]
@@ -105,7 +105,7 @@ def test_every_row_is_used_or_listed_with_its_line(tmp_path):
         (9, "cannot be read: a quote that is not closed"),
     ]
     assert account(folder)[:2] == (9, 3)
-    assert ids(folder, store.load_graph(folder), "product") == ["tea", "cup of tea"]
+    assert names_of(folder, store.load_graph(folder), "product") == ["tea", "cup of tea"]
 
 
 def test_equal_rows_without_a_time_are_events_of_their_own(tmp_path):
@@ -133,7 +133,7 @@ def test_amazon_2018(tmp_path):
     meta.write_bytes(gzip.compress("\n".join(map(json.dumps, products)).encode()))
     folder = take(path, tmp_path / "out", products=meta)
     graph, about = store.load_graph(folder), store.read_about(folder)
-    assert ids(folder, graph, "product") == ["0001", "0002"]  # zeros in front stay
+    assert names_of(folder, graph, "product") == ["0001", "0002"]  # zeros in front stay
     assert edges(folder, graph, "sells") == [("Kiln", "0001")]
     assert about["roles"]["votes"] == ["vote"]
     votes = about["features"]["user"].index("votes_log_max")
@@ -177,8 +177,8 @@ def test_events_with_labels_become_nodes(tmp_path):
     folder = take(path, tmp_path / "out")
     graph = store.load_graph(folder)
     assert graph.num_nodes == {"event": 4, "user": 3, "product": 3, "seller": 1}
-    assert ids(folder, graph, "user") == ["0-0", "0-1", "1-0"]
-    assert ids(folder, graph, "event") == ["line 2", "line 3", "line 4", "line 5"]
+    assert names_of(folder, graph, "user") == ["0-0", "0-1", "1-0"]
+    assert names_of(folder, graph, "event") == ["line 2", "line 3", "line 4", "line 5"]
     assert graph.labels.tolist() == [[0, 0], [1, 1], [2, 0]]
     amount = store.read_about(folder)["features"]["event"].index("log_amount")
     assert float(graph.x["event"][2, amount]) == pytest.approx(np.log1p(1120.34), rel=1e-6)
@@ -223,7 +223,7 @@ def test_labels_are_joined_by_the_users_own_ids(tmp_path):
     )
     folder = take(path, tmp_path / "out", labels=labels)
     graph = store.load_graph(folder)
-    names = ids(folder, graph, "user")
+    names = names_of(folder, graph, "user")
     assert {names[node]: label for node, label in graph.labels.tolist()} == {"u3": 1, "u4": 0}
     assert store.read_about(folder)["tables"]["labels.csv"] == {
         "read": 9,
@@ -244,7 +244,7 @@ def test_labels_of_sellers(tmp_path):
     folder = take(path, tmp_path / "out", labels=labels)
     graph = store.load_graph(folder)
     assert graph.labelled_types == ["seller"]
-    names = ids(folder, graph, "seller")
+    names = names_of(folder, graph, "seller")
     found = {names[node - graph.offset("seller")]: label for node, label in graph.labels.tolist()}
     assert found == {"s0": 1, "s1": 0}
 
@@ -352,6 +352,6 @@ def test_a_folder_that_holds_something_is_kept(tmp_path):
 def test_other_encodings(tmp_path, encoding):
     path = write(tmp_path / "e.csv", "user,product\nJosé,café\nAnn,café\n", encoding)
     folder = take(path, tmp_path / "out", encoding=encoding)
-    assert ids(folder, store.load_graph(folder), "user") == ["José", "Ann"]
+    assert names_of(folder, store.load_graph(folder), "user") == ["José", "Ann"]
     with pytest.raises(ValueError, match="encod"):
         take(path, tmp_path / "other")

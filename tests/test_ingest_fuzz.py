@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
-from gadkit import ingest, store, tables
+from gadkit import ingest, node_ids, store, tables
 
 NUM_ROWS = 60
 FACTOR = 1  # more for a longer hunt
@@ -88,7 +88,7 @@ def check(folder, name, content, *, num_records=None, **options):
     assert [int(row[1]) for row in listed] == sorted(int(row[1]) for row in listed)
     if num_records is not None:
         assert account["read"] == num_records
-    names = store.load_ids(out, "user", rows=graph.num_nodes["user"])
+    names = node_ids.load(out, "user", rows=graph.num_nodes["user"])
     assert len(set(names)) == len(names) and all(names)
     return "made"
 

@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from gadkit import cli, datasets, store
+from gadkit import cli, datasets, node_ids, store
 from gadkit.datasets import fetch, library, readers
 from gadkit.datasets.registry import PUBLISHED, File, Published
 
@@ -205,7 +205,7 @@ def test_the_class_is_passed_on(classes, tmp_path):
     about = store.read_about(folder)
     assert about["labels"] == {"meaning": "class 3", "kind": "injected"}
     assert about["rows"] == {"read": 12}
-    assert store.load_ids(folder, "source", rows=3).tolist() == ["S0", "S1", "S2"]
+    assert node_ids.load(folder, "source", rows=3).tolist() == ["S0", "S1", "S2"]
     assert json.loads((folder / datasets.ORIGIN).read_text())["positive"] == 3
     datasets.get("s_ffsd", root=tmp_path, positive=3, progress=False)
     with pytest.raises(ValueError, match="was not made from the same file in the same way"):
@@ -246,7 +246,7 @@ def test_get_several_archives(server, tmp_path, monkeypatch):
     graph = store.load_graph(folder)
     assert graph.total == 6
     assert sorted(graph.labels.tolist()) == [[0, 1], [1, 0], [3, 0], [4, 1]]
-    assert store.load_ids(folder, "transaction", rows=6).tolist() == [*"012345"]
+    assert node_ids.load(folder, "transaction", rows=6).tolist() == [*"012345"]
 
 
 def test_add_a_sample_as_it_is_packed(tmp_path):

@@ -14,7 +14,7 @@ import torch
 from matplotlib import pyplot as plt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gadkit import cli, datasets, report, store
+from gadkit import cli, datasets, node_ids, report, store
 from gadkit.graph import CSR, HeteroGraph
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
@@ -226,7 +226,7 @@ def write_accounts(folder, *, x=True, labels=True, about=None):
     if about:
         store.write_about(folder, about)
         names = np.array([f"IBAN {i}" for i in range(60)], dtype=object)
-        store.save_ids(folder, {"account": names})
+        node_ids.save(folder, {"account": names})
 
 
 def write_marketplace(folder):

@@ -433,31 +433,6 @@ def test_about_round_trip(tmp_path):
             store.read_about(tmp_path)
 
 
-def test_ids_round_trip(tmp_path):
-    odd = np.array(["", "007", "a,b", 'say "x"', "two\nlines", "é☃", "NULL", "007"], dtype=object)
-    store.save_ids(tmp_path, {"user": odd, "product": np.array(["p1", "p22"])})
-    assert sorted(files(tmp_path)) == ["ids_product.parquet", "ids_user.parquet"]
-    assert store.load_ids(tmp_path, "user", rows=8).tolist() == odd.tolist()
-    assert store.load_ids(tmp_path, "product", rows=2).tolist() == ["p1", "p22"]
-    assert store.load_ids(tmp_path, "seller", rows=2) is None
-    before = files(tmp_path)
-    store.save_ids(tmp_path, {"user": odd})
-    assert files(tmp_path) == before
-
-
-def test_ids_errors(tmp_path):
-    store.save_ids(tmp_path, {"user": np.array(["a", "b"])})
-    with pytest.raises(ValueError, match="has 2 ids, but the graph has 3 nodes of type 'user'"):
-        store.load_ids(tmp_path, "user", rows=3)
-    with pytest.raises(ValueError, match="must be strings, but row 1 is 7"):
-        store.save_ids(tmp_path, {"user": np.array(["a", 7], dtype=object)})
-    with pytest.raises(ValueError, match="cannot be part of a file name"):
-        store.save_ids(tmp_path, {"a/b": np.array(["a"])})
-    (tmp_path / "ids_user.parquet").write_bytes(b"PAR1 no more")
-    with pytest.raises(ValueError, match="ids_user.parquet: "):
-        store.load_ids(tmp_path, "user", rows=2)
-
-
 def test_checkpoint_round_trip(tmp_path):
     store.save_checkpoint(tmp_path / "one.pt", state())
     loaded = store.load_checkpoint(tmp_path / "one.pt")

@@ -93,6 +93,21 @@ def test_parquet_comes_as_text_with_the_numbers_of_its_rows(tmp_path):
     assert tables.columns_of(path) == ["id", "n", "x"]
 
 
+def test_parquet_of_any_type_comes_as_text(tmp_path):
+    tables.write(tmp_path / "t.parquet", {
+        "id": np.array([12.0, np.nan, 1e20]),
+        "when": np.array(["2019-03-14T15:09:26", "NaT", "1969-12-31"], "datetime64[us]"),
+        "yes": np.array([True, False, True]),
+        "small": np.array([0.1, 1, 1e-9], np.float32),
+    })  # fmt: skip
+    _, rows, _, _ = stage(tmp_path, "t.parquet", None)
+    assert rows == [
+        ("12.0", "2019-03-14 15:09:26", "true", "0.1"),
+        ("nan", None, "false", "1.0"),
+        ("1e+20", "1969-12-31 00:00:00", "true", "1e-09"),
+    ]
+
+
 def test_what_folders_are_called_is_no_column(tmp_path):
     path = tmp_path / "year=2019" / "t.parquet"
     tables.write(path, {"id": np.arange(2)})

@@ -10,7 +10,7 @@ import os
 from itertools import count
 from pathlib import Path
 
-from gadkit import marketplace, store
+from gadkit import marketplace, node_ids, store
 from gadkit.datasets import readers
 from gadkit.datasets.layout import Converted, structural_features
 from gadkit.datasets.library import DATA, FORMAT, ORIGIN, add, get
@@ -97,7 +97,7 @@ def _converted(path: Path, folder: Path) -> Path:
         folder.rename(next(name for name in names if not name.exists()))
     # The origin goes first: a folder with a graph and no origin is taken for the user's own.
     store.write_json(previous, origin)
-    store.save_ids(folder, converted.ids)
+    node_ids.save(folder, converted.ids)
     store.write_about(folder, {"name": path.stem, "source": path.name} | converted.about)
     store.save_graph(folder, converted.graph)
     return folder

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from gadkit import store
+from gadkit import node_ids, store
 from gadkit.datasets import fetch, readers
 from gadkit.datasets.registry import KINDS, OWN, PUBLISHED, File, Published, published
 
@@ -232,7 +232,7 @@ def _convert(
         content = _content(source, partial / "content")
         converted = readers.READERS[entry.reader](content, **options)
         store.save_graph(partial, converted.graph)
-        store.save_ids(partial, converted.ids)
+        node_ids.save(partial, converted.ids)
         known = _about(entry, converted.about, where)
         store.write_about(partial, known | converted.about | known)
         made_from = {"dataset": entry.name, "positive": positive, "format": FORMAT}
