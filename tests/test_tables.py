@@ -103,7 +103,7 @@ def test_parquet_of_any_type_comes_as_text(tmp_path):
     _, rows, _, _ = stage(tmp_path, "t.parquet", None)
     assert rows == [
         ("12.0", "2019-03-14 15:09:26", "true", "0.1"),
-        ("nan", None, "false", "1.0"),
+        (None, None, "false", "1.0"),  # NaN is missing
         ("1e+20", "1969-12-31 00:00:00", "true", "1e-09"),
     ]
 
