@@ -294,8 +294,8 @@ def _read_csv(
 def write(path: Path | str, columns: dict[str, np.ndarray]) -> None:
     """Write columns of equal length as .parquet or .csv (by the suffix), atomically.
 
-    What is masked or NaN is written as missing. Columns of a memory-mapped array are not read at once.
-    Equal columns give equal bytes.
+    What is masked or NaN is written as missing. Columns of a memory-mapped array are not read at
+    once. Equal columns give equal bytes.
 
     Raises:
         ValueError: the path has another suffix, columns differ in length, or a text is no Unicode.
