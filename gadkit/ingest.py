@@ -193,6 +193,7 @@ def _write_event_graph(folder: Path, source: Source, path: Path, about: dict) ->
             f"{path}: of the labels in {source.roles['label'][0]!r}, {frauds:,} say yes and "
             f"{normal:,} say no; both are needed: add the other kind, or leave the column out"
         )
+    about["missing"]["label"] = len(y) - frauds - normal
     time = None if events.time is None else _filled(events.time)
     values = {name: _filled(value) for name, value in events.values.items()}
     graph = layout.event_graph(events.nodes, values, time=time, y=y, event=EVENT)

@@ -355,3 +355,10 @@ def test_other_encodings(tmp_path, encoding):
     assert names_of(folder, store.load_graph(folder), "user") == ["José", "Ann"]
     with pytest.raises(ValueError, match="encod"):
         take(path, tmp_path / "other")
+
+
+def test_events_whose_label_says_nothing_are_counted(tmp_path):
+    text = "user,item,label\na,p,1\nb,p,0\nc,q,\nd,q,unknown\ne,q,perhaps\n"
+    folder = take(write(tmp_path / "e.csv", text), tmp_path / "out")
+    assert store.read_about(folder)["missing"] == {"label": 3}
+    assert account(folder) == (5, 5, {}) and len(store.load_graph(folder).labels) == 2
