@@ -247,8 +247,8 @@ def add_topics(
 ) -> None:
     """Hash the words of each event's text into the last columns of its nodes.
 
-    A word is a run of letters and digits, without regard to ASCII case. It adds 1 or -1, as its
-    hash says, to one column; at the end each row is divided by its length.
+    A word is a run of letters, digits and whatever is not ASCII, without regard to ASCII case. It
+    adds 1 or -1, as its hash says, to one column; at the end each row is divided by its length.
 
     Args:
         texts: pieces of the events: their numbers, and their texts.

@@ -22,7 +22,7 @@ from gadkit.features import Events
 from gadkit.source import Source
 
 EVENT = "event"
-CO_PURCHASE_CAP = 3
+CO_PURCHASE_CAP = 2
 
 _STEPS = 6
 

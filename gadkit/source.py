@@ -96,17 +96,17 @@ class Source:
         return list(dict.fromkeys(name for names in self.roles.values() for name in names))
 
     def _keep_events(self, path: Path) -> np.ndarray:
-        """Leave out rows that name no user or no product, or repeat an earlier row.
+        """Leave out rows that name no user or no product, or repeat a whole earlier row.
 
         Without a time, two rows that are equal may well be two events.
         """
         copies = ""
         if "time" in self.roles:
-            used = listed("events", self._used_columns())
+            used, whole = listed("events", self._used_columns()), sql_name(tables.WHOLE)
             self.con.execute(
                 "CREATE TABLE twins AS SELECT rowid AS row, row_number() OVER "
-                f"(PARTITION BY {used} ORDER BY rowid) AS nth FROM events WHERE hash({used}) "
-                f"IN (SELECT hash({used}) FROM events GROUP BY 1 HAVING count(*) > 1)"
+                f"(PARTITION BY {whole}, {used} ORDER BY rowid) AS nth FROM events "
+                f"WHERE {whole} IN (SELECT {whole} FROM events GROUP BY 1 HAVING count(*) > 1)"
             )
             copies = (
                 "WHEN rowid IN (SELECT row FROM twins WHERE nth > 1) THEN 'copy of an earlier row' "

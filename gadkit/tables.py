@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".json", ".ndjson", ".parquet")  # or with .gz
 ENCODINGS = ("utf-8", "latin-1", "utf-16")
+WHOLE = "hash of the whole row"  # a column of every staged table
 MEMORY = "2GB"  # DuckDB's own limit; beyond it, it spills
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -102,7 +103,8 @@ def stage(
 ) -> Staged:
     """Read some columns of a file into a table of the database, as they are written: all VARCHAR.
 
-    A line that cannot be read is left out and named; nothing else is lost. Row i has rowid i.
+    A line that cannot be read is left out and named; nothing else is lost. Row i has rowid i,
+    and beside its columns `WHOLE`, a hash of the row with all columns of the file.
     Empty fields are NULL.
 
     Args:
@@ -122,7 +124,8 @@ def stage(
         if "rowid" in map(str.lower, columns):  # as the database calls the number of a row
             raise ValueError("a column that is used cannot be called rowid; rename it")
         if kind == "parquet":
-            source = f"SELECT {_listed(columns)} FROM {_parquet(path)}"
+            whole = _whole_row(columns_of(path))
+            source = f"SELECT {_listed(columns)}, {whole} FROM {_parquet(path)}"
             staged = Staged(_create(con, table, source), [])
         elif kind == "json":
             staged = _stage_json(con, path, table, columns, copied, encoding)
@@ -142,7 +145,7 @@ def _stage_csv(con, path, table, columns, copied, encoding) -> Staged:
     _check_header(found)
     types = dict.fromkeys(names, "VARCHAR")
     source = _read_csv(copied, types, delimiter=delimiter, header=True)
-    num_rows = _create(con, table, f"SELECT {_listed(columns)} FROM {source}")
+    num_rows = _create(con, table, f"SELECT {_listed(columns)}, {_whole_row(names)} FROM {source}")
     copied.unlink()
     # A header is a record that is no row. Whatever the copy let through, the reader must accept.
     if num_rows != found.num_records - 1:
@@ -168,7 +171,8 @@ def _stage_json(con, path, table, columns, copied, encoding) -> Staged:
     num_rows = _create(
         con,
         "parsed",
-        "SELECT if(is_row, json_extract_string(line, [" + paths + "]), NULL) AS fields, "
+        f"SELECT if(is_row, json_extract_string(line, [{paths}]), NULL) AS fields, "
+        f"hash(line) AS {sql_name(WHOLE)}, "
         f"if(is_row, NULL, left(line, {lines.SHOWN})) AS bad FROM (SELECT line, "
         f"if(json_valid(line), json_type(line) = 'OBJECT', false) AS is_row FROM {source})",
     )
@@ -179,10 +183,14 @@ def _stage_json(con, path, table, columns, copied, encoding) -> Staged:
     reason = "no JSON object"
     refused = [BadLine(line, reason, text) for line, (_, text) in zip(bad_lines, bad, strict=True)]
     fields = ", ".join(f"fields[{i}] AS {sql_name(name)}" for i, name in enumerate(columns, 1))
-    kept = _create(con, table, f"SELECT {fields} FROM parsed WHERE bad IS NULL")
+    kept = _create(con, table, f"SELECT {fields}, {sql_name(WHOLE)} FROM parsed WHERE bad IS NULL")
     con.execute("DROP TABLE parsed")
     records = np.delete(records, [row for row, _ in bad])
     return Staged(kept, sorted(found.bad + refused), found, records)
+
+
+def _whole_row(names: list[str]) -> str:
+    return f"hash({', '.join(map(sql_name, names))}) AS {sql_name(WHOLE)}"
 
 
 def _create(con, table: str, query: str) -> int:

@@ -362,3 +362,15 @@ def test_events_whose_label_says_nothing_are_counted(tmp_path):
     folder = take(write(tmp_path / "e.csv", text), tmp_path / "out")
     assert store.read_about(folder)["missing"] == {"label": 3}
     assert account(folder) == (5, 5, {}) and len(store.load_graph(folder).labels) == 2
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_copy_repeats_the_whole_row_and_not_only_what_is_used(tmp_path, suffix):
+    rows = [("o1", "ann", "tea", 5), ("o2", "ann", "tea", 5), ("o2", "ann", "tea", 5)]
+    names = ("order", "user", "product", "time")
+    if suffix == ".csv":
+        text = "\n".join([",".join(names), *(",".join(map(str, row)) for row in rows)])
+    else:
+        text = "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows)
+    folder = take(write(tmp_path / f"e{suffix}", text), tmp_path / "out")
+    assert account(folder) == (3, 2, {"copy of an earlier row": 1})
