@@ -71,7 +71,7 @@ def prepare(source: str | Path, *, root: Path | str | None = None, progress: boo
     raise ValueError(
         f"{str(source)!r} is no dataset; expected {', '.join(marketplace.SIZES)} (generated), "
         f"a folder holding {store.COUNTS} or {store.GRAPH}, here or under {root}, "
-        f"or a file ending in {', '.join(_SUFFIXES)}"
+        f"or a file ending in {', '.join(_SUFFIXES)}; a table of events comes in by gadkit ingest"
     )
 
 

@@ -41,7 +41,7 @@ def s_ffsd(path: Path) -> Converted:
         if not set(expected) <= set(found):
             raise ValueError(
                 f"the columns are {', '.join(found)}; S-FFSD.csv has {', '.join(expected)}, "
-                "and no other table is understood"
+                f"and any other table of events comes in by: gadkit ingest {path} --out FOLDER"
             )
         types = dict.fromkeys(names, "VARCHAR") | dict.fromkeys(("Time", "Amount"), "DOUBLE")
         table = tables.load(path, types | {"Labels": "DOUBLE"})
