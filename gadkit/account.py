@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gadkit import tables
+from gadkit.columns import PLACE
 from gadkit.tables import sql_name
 
 if TYPE_CHECKING:
@@ -62,13 +63,13 @@ class Account:
         Args:
             name: a table that was staged.
             wanted: its columns.
-            fates: SQL of a table that says row for row why it is not used, or NULL.
+            fates: SQL of a table of each row's `PLACE` and `fate`: why it is not used, or NULL.
         """
         self.con.execute(f"CREATE TABLE {name}_fate AS {fates}")
         text = f"left(concat_ws(',', {listed(name, wanted)}), {_SHOWN})"
         found = self.con.execute(
-            f"SELECT judged.rowid AS row, judged.fate, {text} AS text FROM {name}_fate AS judged "
-            f"JOIN {name} ON {name}.rowid = judged.rowid WHERE judged.fate IS NOT NULL ORDER BY 1"
+            f"SELECT judged.{PLACE} AS row, judged.fate, {text} AS text FROM {name}_fate AS judged "
+            f"JOIN {name} ON {name}.rowid = judged.{PLACE} WHERE judged.fate IS NOT NULL ORDER BY 1"
         ).fetchnumpy()
         rows, reasons, texts = (np.ma.getdata(found[key]) for key in ("row", "fate", "text"))
         rows = rows.astype(np.int64)

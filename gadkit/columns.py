@@ -69,6 +69,7 @@ _FORMATS = (
     "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%a, %d %b %Y %H:%M:%S",
     "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p",
 )  # fmt: skip
+PLACE = sql_name("number of the row")
 _SAMPLE = 5000  # values looked at to tell how a column is written
 _SHOWN, _LISTED = 100, 30  # characters of a value, and columns, that an error shows
 _LARGEST = 1e30  # features are float32, and differences of values must fit
@@ -159,19 +160,21 @@ def find_label(columns: Sequence[str], ids: Sequence[str]) -> list[str]:
     return _named_like("label", others, set()) or (others if len(others) == 1 else [])
 
 
-def cleaned(table: str, names: Sequence[str]) -> str:
+def cleaned(table: str, names: Sequence[str], where: str = "true") -> str:
     """Take some columns of a table, values stripped, NULL where they only say that there is none.
 
-    What this module makes of columns is for such a table.
+    What this module makes of columns is for such a table. A database is free to change the order
+    of rows, so each carries its number in the staged table, as the column `PLACE`.
     """
-    return f"(SELECT {', '.join(map(_cleaned, names))} FROM {table})"
+    listed = ", ".join(map(_cleaned, names))
+    return f"(SELECT rowid AS {PLACE}, {listed} FROM {table} WHERE {where})"
 
 
 def _cleaned(name: str) -> str:
     value = f"trim({sql_name(name)}, ' ' || chr(9) || chr(160))"
     longest = max(map(len, _MISSING))
     return (
-        f"CASE WHEN length({value}) > {longest} OR lower({value}) NOT IN ({_texts(_MISSING)}) "
+        f"CASE WHEN length({value}) > {longest} OR NOT {_is_one(f'lower({value})', _MISSING)} "
         f"THEN {value} END AS {sql_name(name)}"
     )
 
@@ -193,16 +196,16 @@ def verdict_of(name: str) -> str:
     """Read a label: 1, 0, NULL where it is missing or says that nobody knows, else -1."""
     value = f"lower({sql_name(name)})"
     return (
-        f"CASE WHEN {value} IN ({_texts(_YES)}) THEN 1 WHEN {value} IN ({_texts(_NO)}) THEN 0 "
-        f"WHEN {value} IS NULL OR {value} IN ({_texts(_UNKNOWN)}) THEN NULL ELSE -1 END"
+        f"CASE WHEN {value} IS NULL OR {_is_one(value, _UNKNOWN)} THEN NULL "
+        f"WHEN {_is_one(value, _YES)} THEN 1 WHEN {_is_one(value, _NO)} THEN 0 ELSE -1 END"
     )
 
 
 def flag_of(name: str) -> Reading:
     """Read yes or no as 1 or 0."""
     value = f"lower({sql_name(name)})"
-    yes, no = _texts(_YES), _texts(_NO)
-    return Reading(f"CASE WHEN {value} IN ({yes}) THEN 1 WHEN {value} IN ({no}) THEN 0 END", "flag")
+    yes, no = _is_one(value, _YES), _is_one(value, _NO)
+    return Reading(f"CASE WHEN {yes} THEN 1 WHEN {no} THEN 0 END", "flag")
 
 
 def number_of(con: "DuckDBPyConnection", table: str, name: str) -> Reading:
@@ -273,7 +276,7 @@ def _best(con, table, names, readings, what: str, hint: str) -> Reading:
     total = con.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
     step = max(1, total // _SAMPLE)
     given = " AND ".join(f"{sql_name(name)} IS NOT NULL" for name in names)
-    sample = f"(FROM {cleaned(f'(FROM {table} WHERE rowid % {step} = 0)', names)} WHERE {given})"
+    sample = f"(FROM {cleaned(table, names, f'rowid % {step} = 0')} WHERE {given})"
     counts = con.execute(
         f"SELECT {', '.join(f'count({one.sql})' for one in readings)}, count(*) FROM {sample}"
     ).fetchone()
@@ -293,5 +296,6 @@ def _within(limit: float, sql: str) -> str:
     return f"CASE WHEN abs({sql}) < {limit} THEN {sql} END"
 
 
-def _texts(values: Sequence[str]) -> str:
-    return ", ".join(map(sql_text, values))
+def _is_one(value: str, words: Sequence[str]) -> str:
+    # IN with a long list becomes a join, which shuffles the rows.
+    return f"list_contains([{', '.join(map(sql_text, words))}], {value})"

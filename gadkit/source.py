@@ -7,7 +7,7 @@ import numpy as np
 
 from gadkit import columns, store, tables
 from gadkit.account import Account, listed
-from gadkit.columns import NODE_TYPES, Roles
+from gadkit.columns import NODE_TYPES, PLACE, Roles
 from gadkit.features import Events
 from gadkit.tables import sql_name
 
@@ -90,7 +90,7 @@ class Source:
             read["label"] = columns.verdict_of(*roles["label"])
         selected = ", ".join(f"{sql} AS {sql_name(role)}" for role, sql in read.items())
         cleaned = columns.cleaned("events", self._used_columns())
-        self.con.execute(f"CREATE TABLE typed AS SELECT {selected} FROM {cleaned}")
+        self.con.execute(f"CREATE TABLE typed AS SELECT {PLACE}, {selected} FROM {cleaned}")
 
     def _used_columns(self) -> list[str]:
         return list(dict.fromkeys(name for names in self.roles.values() for name in names))
@@ -109,11 +109,12 @@ class Source:
                 f"WHERE {whole} IN (SELECT {whole} FROM events GROUP BY 1 HAVING count(*) > 1)"
             )
             copies = (
-                "WHEN rowid IN (SELECT row FROM twins WHERE nth > 1) THEN 'copy of an earlier row' "
+                f"WHEN {PLACE} IN (SELECT row FROM twins WHERE nth > 1) "
+                "THEN 'copy of an earlier row' "
             )
         keep = self.account.judge(
             "events", self._used_columns(),
-            "SELECT CASE WHEN \"user\" IS NULL THEN 'user id is missing' "
+            f"SELECT {PLACE}, CASE WHEN \"user\" IS NULL THEN 'user id is missing' "
             f"WHEN product IS NULL THEN 'product id is missing' {copies}END AS fate FROM typed",
         )  # fmt: skip
         if not keep.any():
@@ -125,24 +126,25 @@ class Source:
         ids, nodes = {}, {}
         for role in node_types:
             ids[role] = self._create_ids(
-                role, f"SELECT {sql_name(role)} AS id, typed.rowid AS place FROM typed "
-                "JOIN events_fate AS fate ON fate.rowid = typed.rowid WHERE fate IS NULL"
+                role, f"SELECT {sql_name(role)} AS id, {PLACE} AS place FROM typed "
+                f"JOIN events_fate USING ({PLACE}) WHERE fate IS NULL"
             )  # fmt: skip
             nodes[role] = self._look_up(role)
         return ids, nodes
 
     def _create_ids(self, role: str, places: str) -> np.ndarray:
         self.con.execute(
-            f"CREATE TABLE ids_{role} AS SELECT id FROM ({places}) WHERE id IS NOT NULL "
-            "GROUP BY id ORDER BY min(place)"
+            f"CREATE TABLE ids_{role} AS SELECT id, row_number() OVER (ORDER BY min(place)) - 1 "
+            f"AS node FROM ({places}) WHERE id IS NOT NULL "
+            "GROUP BY id"
         )
-        ids = self.con.execute(f"SELECT id FROM ids_{role} ORDER BY rowid").fetchnumpy()["id"]
+        ids = self.con.execute(f"SELECT id FROM ids_{role} ORDER BY node").fetchnumpy()["id"]
         return np.asarray(np.ma.getdata(ids), object)
 
     def _look_up(self, role: str) -> np.ndarray:
         """Return the node of every row of `typed`, -1 = none."""
         found = self.con.execute(
-            f"SELECT typed.rowid AS row, ids.rowid AS node FROM typed "
+            f"SELECT {PLACE} AS row, node FROM typed "
             f"JOIN ids_{role} AS ids ON typed.{sql_name(role)} = ids.id"
         ).fetchnumpy()
         nodes = np.full(len(self.keep), -1)
@@ -163,34 +165,34 @@ class Source:
             "product IS NOT NULL AND seller IS NOT NULL AND product IN (SELECT id FROM ids_product)"
         )
         self.con.execute(
-            f"CREATE TABLE offered AS SELECT {columns.id_of(product)} AS product, "
+            f"CREATE TABLE offered AS SELECT {PLACE}, {columns.id_of(product)} AS product, "
             f"{columns.id_of(seller)} AS seller "
             f"FROM {columns.cleaned('offers', product + seller)}; "
-            "CREATE TABLE offers_seller AS SELECT product, arg_min(seller, rowid) AS seller, "
-            f"min(rowid) AS place FROM offered WHERE {known} GROUP BY product"
+            f"CREATE TABLE offers_seller AS SELECT product, arg_min(seller, {PLACE}) AS seller, "
+            f"min({PLACE}) AS place FROM offered WHERE {known} GROUP BY product"
         )
         self.account.judge(
             "offers", product + seller,
-            "SELECT CASE WHEN offered.product IS NULL THEN 'product id is missing' "
+            f"SELECT {PLACE}, CASE WHEN offered.product IS NULL THEN 'product id is missing' "
             "WHEN offered.product NOT IN (SELECT id FROM ids_product) THEN 'product has no event' "
             "WHEN offered.seller IS NULL THEN 'seller is missing' "
             "WHEN offered.seller <> first.seller THEN 'product has another seller already' END "
             "AS fate FROM offered LEFT JOIN offers_seller AS first "
-            "ON offered.product = first.product ORDER BY offered.rowid",
+            "ON offered.product = first.product",
         )  # fmt: skip
 
     def _number_sellers(self, ids: Ids, nodes: Nodes, *, with_offers: bool) -> None:
         """Number the sellers that events name, and for the others those of their products."""
         places = (
-            "SELECT seller AS id, typed.rowid AS place FROM typed "
-            "JOIN events_fate AS fate ON fate.rowid = typed.rowid WHERE fate IS NULL"
+            f"SELECT seller AS id, {PLACE} AS place FROM typed "
+            f"JOIN events_fate USING ({PLACE}) WHERE fate IS NULL"
         )
         if with_offers:  # after those of the events
             places += f" UNION ALL SELECT seller, {1 << 60} + place FROM offers_seller"
         names, own = self._create_ids("seller", places), self._look_up("seller")
         if with_offers:
             found = self.con.execute(
-                "SELECT p.rowid AS product, s.rowid AS seller FROM offers_seller AS o "
+                "SELECT p.node AS product, s.node AS seller FROM offers_seller AS o "
                 "JOIN ids_product AS p ON o.product = p.id JOIN ids_seller AS s ON o.seller = s.id"
             ).fetchnumpy()
             offered = np.full(len(ids["product"]) + 1, -1)  # the last is for rows without a product
@@ -214,7 +216,7 @@ class Source:
             )
         self.account.stage(path, "labels", names + label)
         self.con.execute(
-            f"CREATE TABLE verdicts AS SELECT {columns.id_of(names)} AS id, "
+            f"CREATE TABLE verdicts AS SELECT {PLACE}, {columns.id_of(names)} AS id, "
             f"{columns.verdict_of(*label)} AS label "
             f"FROM {columns.cleaned('labels', names + label)}; "
             "CREATE TABLE disputed AS SELECT id FROM verdicts WHERE id IS NOT NULL AND label >= 0 "
@@ -222,7 +224,7 @@ class Source:
         )
         self.account.judge(
             "labels", names + label,
-            f"SELECT CASE WHEN id IS NULL THEN '{role} id is missing' "
+            f"SELECT {PLACE}, CASE WHEN id IS NULL THEN '{role} id is missing' "
             "WHEN label IS NULL THEN 'label is missing or unknown' "
             "WHEN label < 0 THEN 'label is neither yes nor no' "
             f"WHEN id NOT IN (SELECT id FROM ids_{role}) THEN '{role} has no event' "
@@ -230,7 +232,7 @@ class Source:
             "AS fate FROM verdicts",
         )  # fmt: skip
         used = self.con.execute(
-            f"SELECT DISTINCT ids.rowid AS node, label FROM verdicts JOIN ids_{role} AS ids "
+            f"SELECT DISTINCT node, label FROM verdicts JOIN ids_{role} AS ids "
             "ON verdicts.id = ids.id WHERE label >= 0 AND ids.id NOT IN (SELECT id FROM disputed) "
             "ORDER BY 1"
         ).fetchnumpy()
@@ -246,13 +248,10 @@ class Source:
         """Take what used events hold into memory."""
         present = [name for name in _VALUES if (name == "text_length" and "text" in self.roles)
                    or name in self.roles]  # fmt: skip
-        listed = [f"COALESCE({name}, 'nan')::FLOAT AS {name}" for name in present]
+        wanted = {name: f"COALESCE({name}, 'nan')::FLOAT" for name in present}
         if "time" in self.roles:
-            listed.append("COALESCE(time, 'nan')::DOUBLE AS time")
-        found = {}
-        if listed:
-            found = self.con.execute(f"SELECT {', '.join(listed)} FROM typed").fetchnumpy()
-        found = {name: np.ma.getdata(value)[self.keep] for name, value in found.items()}
+            wanted["time"] = "COALESCE(time, 'nan')::DOUBLE"
+        found = self._typed(wanted)
         if "votes" in found and not (found["votes"] == 0).any():
             # Where nobody ever writes a 0, as in Amazon's reviews of 2018, nothing written is one.
             np.nan_to_num(found["votes"], copy=False)
@@ -261,6 +260,15 @@ class Source:
         if (kept["seller"] < 0).all():
             del kept["seller"]
         return Events(kept, found.pop("time", None), found)
+
+    def _typed(self, wanted: dict[str, str]) -> dict[str, np.ndarray]:
+        """Fetch expressions of `typed` for every used event, in the order of the file."""
+        listed = "".join(f", {sql} AS {name}" for name, sql in wanted.items())
+        found = self.con.execute(f"SELECT {PLACE} AS row{listed} FROM typed").fetchnumpy()
+        order = np.empty(len(self.keep), np.int64)
+        order[found["row"]] = np.arange(len(order))
+        order = order[self.keep]
+        return {name: np.ma.getdata(found[name])[order] for name in wanted}
 
     def texts(self) -> Iterator[tuple[np.ndarray, list[str]]]:
         """Yield the numbers of used events and their texts, piece by piece."""
@@ -273,8 +281,7 @@ class Source:
 
     def labels_of_events(self) -> np.ndarray:
         """Return the label of every used event: (num_events,) int64, 1, 0, or -1 where unknown."""
-        found = self.con.execute("SELECT COALESCE(label, -1) AS label FROM typed").fetchnumpy()
-        return found["label"][self.keep].astype(np.int64)
+        return self._typed({"label": "COALESCE(label, -1)"})["label"].astype(np.int64)
 
     def lines_of_events(self) -> np.ndarray:
         """Return the line of the file on which every used event stands, (num_events,) int64."""

@@ -374,3 +374,34 @@ def test_a_copy_repeats_the_whole_row_and_not_only_what_is_used(tmp_path, suffix
         text = "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows)
     folder = take(write(tmp_path / f"e{suffix}", text), tmp_path / "out")
     assert account(folder) == (3, 2, {"copy of an earlier row": 1})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_rows_of_a_large_table_stay_in_order(tmp_path, suffix):
+    """Large enough that the database shares it out among threads, which may shuffle it."""
+    num = 400_000
+    rng = np.random.default_rng(0)
+    user, product = rng.integers(0, 50_000, num), rng.integers(0, 9_000, num)
+    nobody = np.arange(500, num, 1000)
+    copies = np.arange(1000, num, 1000)
+    user[copies], product[copies] = user[copies - 1], product[copies - 1]
+    time = np.arange(num)
+    time[copies] -= 1
+    names = np.char.add("u", user.astype(str)).astype(object)
+    names[nobody] = ""
+    form = "%s,%d,%d" if suffix == ".csv" else '{"user":"%s","product":%d,"time":%d}'
+    head = ["user,product,time"] if suffix == ".csv" else []
+    rows = (form % row for row in zip(names, product, time, strict=True))
+    path = write(tmp_path / f"e{suffix}", "\n".join([*head, *rows]))
+    folder = take(path, tmp_path / "out", co_purchase_cap=0)
+    reasons = dict.fromkeys(nobody.tolist(), "user id is missing")
+    reasons |= dict.fromkeys(copies.tolist(), "copy of an earlier row")
+    assert unused(folder) == [(row + 1 + len(head), reasons[row]) for row in sorted(reasons)]
+    keep = np.ones(num, bool)
+    keep[[*reasons]] = False
+    graph = store.load_graph(folder)
+    assert names_of(folder, graph, "user") == list(dict.fromkeys(names[keep]))
+    assert names_of(folder, graph, "product") == list(dict.fromkeys(product[keep].astype(str)))
+    counts = dict(zip(*np.unique(names[keep], return_counts=True), strict=True))
+    log_events = np.log1p([counts[name] for name in names_of(folder, graph, "user")])
+    np.testing.assert_allclose(graph.x["user"][:, 0], log_events, rtol=1e-6)
