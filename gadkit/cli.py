@@ -40,8 +40,11 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    except (MemoryError, RecursionError) as error:
+        print(f"gadkit: {type(error).__name__}: too large, or damaged; {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("gadkit: stopped; the same command goes on from here", file=sys.stderr)
+        print("gadkit: stopped; nothing is half written, run it again to go on", file=sys.stderr)
         return 130
     return 0
 
@@ -85,7 +88,7 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--products", type=Path, metavar="TABLE", help="names sellers of products")
     parser.add_argument("--labels", type=Path, metavar="TABLE", help="ids and verdicts")
     for role in columns.ROLES:
-        help = "column; else guessed"
+        help = "column, '' for none; else guessed"
         if role in (*columns.NODE_TYPES, "time"):
             help += "; repeat to join several"
         parser.add_argument(f"--{role}", action="append", metavar="COL", help=help)
@@ -99,6 +102,7 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
 
 def _ingest(args: argparse.Namespace) -> None:
     given = {role: getattr(args, role) for role in columns.ROLES if getattr(args, role)}
+    given = {role: [name for name in names if name] for role, names in given.items()}
     if args.no_guess:
         given = dict.fromkeys(columns.ROLES, ()) | given
     found = tables.columns_of(args.events, encoding=args.encoding)

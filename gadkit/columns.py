@@ -6,7 +6,7 @@ Everything here is SQL or makes SQL: a value is cleaned where it lies, whatever 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from gadkit.tables import check_time_format, sql_name, sql_text
+from gadkit.tables import NUMBER, check_time_format, sql_name, sql_text
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -69,7 +69,8 @@ _FORMATS = (
     "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%a, %d %b %Y %H:%M:%S",
     "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p",
 )  # fmt: skip
-PLACE = sql_name("number of the row")
+PLACE = sql_name(NUMBER)
+_LEAVE_OUT = "; name another column, or '' for none"
 _SAMPLE = 5000  # values looked at to tell how a column is written
 _SHOWN, _LISTED = 100, 30  # characters of a value, and columns, that an error shows
 _LARGEST = 1e30  # features are float32, and differences of values must fit
@@ -181,7 +182,11 @@ def _cleaned(name: str) -> str:
 
 def id_of(names: Sequence[str]) -> str:
     """Read an id, of several columns joined by `-`; `12.0` is the id 12."""
-    return " || '-' || ".join(map(_id_of, names))
+    if len(names) == 1:
+        return _id_of(names[0])
+    # What joins must not be taken for part of what is joined: a-b and c are not a and b-c.
+    parts = (rf"replace(replace({_id_of(name)}, '\', '\\'), '-', '\-')" for name in names)
+    return " || '-' || ".join(parts)
 
 
 def _id_of(name: str) -> str:
@@ -201,11 +206,16 @@ def verdict_of(name: str) -> str:
     )
 
 
-def flag_of(name: str) -> Reading:
-    """Read yes or no as 1 or 0."""
+def flag_of(con: "DuckDBPyConnection", table: str, name: str) -> Reading:
+    """Read yes or no as 1 or 0.
+
+    Raises:
+        ValueError: there are values, and none is yes or no.
+    """
     value = f"lower({sql_name(name)})"
     yes, no = _is_one(value, _YES), _is_one(value, _NO)
-    return Reading(f"CASE WHEN {yes} THEN 1 WHEN {no} THEN 0 END", "flag")
+    flag = Reading(f"CASE WHEN {yes} THEN 1 WHEN {no} THEN 0 END", "flag")
+    return _best(con, table, [name], [flag], "yes or no", _LEAVE_OUT)
 
 
 def number_of(con: "DuckDBPyConnection", table: str, name: str) -> Reading:
@@ -227,7 +237,7 @@ def number_of(con: "DuckDBPyConnection", table: str, name: str) -> Reading:
         Reading(_within(_LARGEST, with_point), "numbers"),
         Reading(_within(_LARGEST, with_comma), "numbers with a decimal comma"),
     ]
-    return _best(con, table, [name], readings, "number", "")
+    return _best(con, table, [name], readings, "number", _LEAVE_OUT)
 
 
 def time_of(
@@ -252,35 +262,56 @@ def time_of(
         check_time_format(con, time_format)
     value = " || ' ' || ".join(map(sql_name, names))
     zoned = Reading(_within(_LATEST, f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))"), "ISO 8601")
-    number = f"TRY_CAST({value} AS DOUBLE)"
-    unit = (
-        f"CASE WHEN abs({number}) < 1e11 THEN 1 WHEN abs({number}) < 1e14 THEN 1e3 "
-        f"WHEN abs({number}) < 1e17 THEN 1e6 ELSE 1e9 END"
-    )
-    since = Reading(_within(_LATEST, f"{number} / {unit}"), "a number since 1970")
+    since = _since_1970(con, table, names, f"TRY_CAST({value} AS DOUBLE)")
     written = [
         Reading(_within(_LATEST, f"epoch(try_strptime({value}, {sql_text(one)}))"), one)
         for one in ((time_format,) if time_format else _FORMATS)
     ]
-    # Eight digits that make a date are one, so numbers come last.
-    readings = written if time_format else [zoned, *written, since]
-    best = _best(con, table, names, readings, "time", "; say how with --time-format")
+    readings = written if time_format else [zoned, *written]
+    # Eight digits that make a date are one: numbers are for columns that hold few dates.
+    last = None if time_format else since
+    best = _best(con, table, names, readings, "time", "; say how with --time-format", last)
     if best in (zoned, *written[: bool(time_format)]):
         return best
     both = f"CASE WHEN ({best.sql}) IS NULL THEN {zoned.sql} ELSE {best.sql} END"
     return Reading(both, best.written)
 
 
-def _best(con, table, names, readings, what: str, hint: str) -> Reading:
-    """Choose the reading that makes sense of most values in a sample spread over the table."""
+def _since_1970(con, table, names, number: str) -> Reading:
+    """Read numbers in the unit that the middle one of a column suggests."""
+    sample = _sample(con, table, names)
+    middle = con.execute(f"SELECT median(abs({number})) FROM {sample}").fetchone()[0] or 0
+    units = (("seconds", 1e11, 1), ("milliseconds", 1e14, 1e3), ("microseconds", 1e17, 1e6))
+    found = (unit for unit in units if middle < unit[1])
+    name, _, per_second = next(found, ("nanoseconds", None, 1e9))
+    return Reading(_within(_LATEST, f"{number} / {per_second}"), f"{name} since 1970")
+
+
+def _sample(con, table, names) -> str:
+    """Take some values that are spread over the table."""
     total = con.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
     step = max(1, total // _SAMPLE)
     given = " AND ".join(f"{sql_name(name)} IS NOT NULL" for name in names)
-    sample = f"(FROM {cleaned(table, names, f'rowid % {step} = 0')} WHERE {given})"
+    return f"(FROM {cleaned(table, names, f'rowid % {step} = 0')} WHERE {given})"
+
+
+def _best(
+    con, table, names, readings, what: str, hint: str, last: Reading | None = None
+) -> Reading:
+    """Choose the reading that makes sense of most values in a sample.
+
+    The last resort is chosen only if it makes sense of more than twice as many as the others.
+    """
+    sample = _sample(con, table, names)
+    readings = [*readings, last] if last else readings
     counts = con.execute(
         f"SELECT {', '.join(f'count({one.sql})' for one in readings)}, count(*) FROM {sample}"
     ).fetchone()
-    best = max(range(len(readings)), key=counts.__getitem__)
+    worth = [
+        count / 2 if one is last else count
+        for one, count in zip(readings, counts[:-1], strict=True)
+    ]
+    best = worth.index(max(worth))
     if counts[-1] and not counts[best]:
         columns = ", ".join(map(sql_name, names))
         joined = f"left(concat_ws(' ', {columns}), {_SHOWN})"

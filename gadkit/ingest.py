@@ -221,7 +221,7 @@ def co_purchases(events: Events, cap: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.lexsort((events.time, product))
     product, user = product[order], user[order]
     keys = [np.empty(0, np.int64)]
-    for step in range(1, cap + 1):
+    for step in range(1, min(cap, len(product) - 1) + 1):
         together = (product[step:] == product[:-step]) & (user[step:] != user[:-step])
         one, other = user[:-step][together], user[step:][together]
         keys.append(np.minimum(one, other) << 32 | np.maximum(one, other))

@@ -81,7 +81,7 @@ class Source:
             if "time" in roles:
                 readings["time"] = columns.time_of(self.con, "events", roles["time"], time_format)
         if "verified" in roles:
-            readings["verified"] = columns.flag_of(*roles["verified"])
+            readings["verified"] = columns.flag_of(self.con, "events", *roles["verified"])
         self.written = {role: reading.written for role, reading in readings.items()}
         read |= {role: f"({reading.sql})::DOUBLE" for role, reading in readings.items()}
         if "text" in roles:
@@ -109,7 +109,7 @@ class Source:
                 f"WHERE {whole} IN (SELECT {whole} FROM events GROUP BY 1 HAVING count(*) > 1)"
             )
             copies = (
-                f"WHEN {PLACE} IN (SELECT row FROM twins WHERE nth > 1) "
+                f"WHEN time IS NOT NULL AND {PLACE} IN (SELECT row FROM twins WHERE nth > 1) "
                 "THEN 'copy of an earlier row' "
             )
         keep = self.account.judge(
@@ -198,7 +198,8 @@ class Source:
             offered = np.full(len(ids["product"]) + 1, -1)  # the last is for rows without a product
             offered[found["product"]] = found["seller"]
             own = np.where(own >= 0, own, offered[nodes["product"]])
-        seen = np.unique(own[own >= 0])  # all products of a seller may have another one in events
+        # All products of a seller may have another one in the events that are used.
+        seen = np.unique(own[self.keep & (own >= 0)])
         number = np.full(len(names) + 1, -1)
         number[seen] = np.arange(len(seen))
         ids["seller"], nodes["seller"] = names[seen], number[own]

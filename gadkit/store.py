@@ -5,6 +5,7 @@ and `graph.npz` (any other schema). This is the only module that knows the names
 data/README.md describes the formats.
 """
 
+import glob
 import io
 import json
 import os
@@ -119,7 +120,7 @@ def appearing(folder: Path | str) -> Iterator[Path]:
         raise FileExistsError(f"{folder} exists already: delete it or choose another folder")
     target = folder.resolve()
     partial = target.with_name(f".{os.getpid()}.{target.name}")
-    shutil.rmtree(partial, ignore_errors=True)
+    _clear_abandoned(target)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -128,6 +129,24 @@ def appearing(folder: Path | str) -> Iterator[Path]:
         _sync(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _clear_abandoned(target: Path) -> None:
+    """Remove the temporary siblings of processes that were killed, and so could not."""
+    for sibling in target.parent.glob(f".*.{glob.escape(target.name)}"):
+        pid = sibling.name[1 : -len(target.name) - 1]
+        if pid.isdigit() and (int(pid) == os.getpid() or not _is_running(int(pid))):
+            shutil.rmtree(sibling, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _sync(folder: Path) -> None:

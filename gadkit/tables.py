@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".json", ".ndjson", ".parquet")  # or with .gz
 ENCODINGS = ("utf-8", "latin-1", "utf-16")
 WHOLE = "hash of the whole row"  # a column of every staged table
+NUMBER = "number of the row"  # a column of what is made of one
 MEMORY = "2GB"  # DuckDB's own limit; beyond it, it spills
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -70,6 +71,10 @@ def database(folder: Path | str) -> Iterator["DuckDBPyConnection"]:
     try:
         with _connect(folder) as con:
             yield con
+    except RuntimeError as error:
+        if "interrupt" in str(error).lower():  # what becomes of Ctrl-C within a query
+            raise KeyboardInterrupt from error
+        raise
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
         raise OSError(f"no more room on disk or in memory: {_first_lines(error)}") from error
     finally:
@@ -121,8 +126,7 @@ def stage(
     path, copied = Path(path), Path(folder) / "lines.txt"
     kind = _kind(path)
     with store.errors_about(path):
-        if "rowid" in map(str.lower, columns):  # as the database calls the number of a row
-            raise ValueError("a column that is used cannot be called rowid; rename it")
+        _check_names(columns)
         if kind == "parquet":
             whole = _whole_row(columns_of(path))
             source = f"SELECT {_listed(columns)}, {whole} FROM {_parquet(path)}"
@@ -187,6 +191,18 @@ def _stage_json(con, path, table, columns, copied, encoding) -> Staged:
     con.execute("DROP TABLE parsed")
     records = np.delete(records, [row for row, _ in bad])
     return Staged(kept, sorted(found.bad + refused), found, records)
+
+
+def _check_names(columns: list[str]) -> None:
+    """Refuse names that would be taken for another column: the database ignores case."""
+    taken = {"", "rowid", WHOLE, NUMBER}
+    for name in columns:
+        if name.lower() in taken:
+            raise ValueError(
+                f"a column that is used cannot be called {name!r}: the name is taken, or differs "
+                "from another one by case only; rename it"
+            )
+        taken.add(name.lower())
 
 
 def _whole_row(names: list[str]) -> str:

@@ -155,7 +155,7 @@ def test_ids(con):
     expected = ["12", "12", "007", "12.50", "1.2.0", "-12.0", "1e5", "B00.0", "12", None, ".0"]
     assert select(con, columns.id_of(["a"]), fill(con, values)) == expected
     names = fill(con, [("1.0", "2"), ("a-b", "c"), ("1", None), (None, "2")])
-    assert select(con, columns.id_of(names), names) == ["1-2", "a-b-c", None, None]
+    assert select(con, columns.id_of(names), names) == ["1-2", r"a\-b-c", None, None]
 
 
 def test_verdicts_and_flags(con):
@@ -167,7 +167,7 @@ def test_verdicts_and_flags(con):
     names = fill(con, values)
     expected = [1] * len(yes) + [0] * len(no) + [None] * len(unknown)
     assert select(con, columns.verdict_of("a"), names) == expected + [-1] * len(odd)
-    assert select(con, columns.flag_of("a").sql, names) == expected + [None] * len(odd)
+    assert select(con, columns.flag_of(con, "t", "a").sql, names) == expected + [None] * len(odd)
 
 
 def test_numbers_as_people_write_them(con):
@@ -194,7 +194,7 @@ def test_numbers_with_a_decimal_comma(con):
 
 def test_a_column_of_no_numbers_is_refused_and_an_empty_one_is_not(con):
     with pytest.raises(
-        ValueError, match="no value of 'a' can be read as a number; one is 'x+'$"
+        ValueError, match="no value of 'a' can be read as a number; one is 'x+'; name another"
     ) as e:
         numbers(con, "x" * 5000, "", "NULL")
     assert len(str(e.value)) < 200
@@ -231,18 +231,28 @@ def test_iso_times_and_their_zones(con):
 @pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
 def test_numbers_count_from_1970_by_their_size(con, unit):
     written, found = times(con, f"{int(SECONDS) * unit}", f"{int(SECONDS + 1) * unit}.0", "x")
-    assert (written, found) == ("a number since 1970", [SECONDS, SECONDS + 1, None])
+    name = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}[unit]
+    assert (written, found) == (f"{name} since 1970", [SECONDS, SECONDS + 1, None])
 
 
 def test_numbers_that_are_no_time(con):
-    written, found = times(con, "0", "-86400", "172792", "1e30", "nan", "inf", "1e20")
-    assert found == [0, -86400, 172792, None, None, None, 1e11]
+    written, found = times(con, "0", "-86400", "172792", "172793", "1e30", "nan", "inf")
+    assert found == [0, -86400, 172792, 172793, None, None, None]
+
+
+def test_one_unit_and_one_way_to_write_serve_a_whole_column(con):
+    milliseconds = ["94694400000", "99999999999", "100000000000", *["1600000000000"] * 3]
+    found = times(con, *milliseconds)[1]
+    assert found == [int(value) / 1e3 for value in milliseconds]
+    dates = [f"202401{day:02}" for day in range(1, 29)]
+    written, found = times(con, *dates, "20240231", "0")
+    assert written == "%Y%m%d" and found[-2:] == [None, None]
 
 
 def test_eight_digits_that_make_dates_are_dates(con):
     day = 86400 * (SECONDS // 86400)
     assert times(con, "20190314", "20190315") == ("%Y%m%d", [day, day + 86400])
-    assert times(con, "20190314", "1552576166", "1552576167")[0] == "a number since 1970"
+    assert times(con, "20190314", "1552576166", "1552576167")[0] == "seconds since 1970"
 
 
 def test_day_and_month_are_told_apart_by_days_over_12(con):

@@ -1,5 +1,8 @@
 import gzip
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from gadkit import ingest, node_ids, store, tables, train
 from gadkit.features import Events
 
+CAPTURED = {"capture_output": True, "text": True, "check": True}
 HEADER = "user_id,product_id,seller_id,rating,timestamp\n"
 
 
@@ -405,3 +409,32 @@ def test_rows_of_a_large_table_stay_in_order(tmp_path, suffix):
     counts = dict(zip(*np.unique(names[keep], return_counts=True), strict=True))
     log_events = np.log1p([counts[name] for name in names_of(folder, graph, "user")])
     np.testing.assert_allclose(graph.x["user"][:, 0], log_events, rtol=1e-6)
+
+
+def test_sellers_of_rows_that_are_not_used_do_not_appear(tmp_path):
+    path = write(tmp_path / "e.csv", "user,product,seller\nu1,p1,s1\nu2,p2,s2\n,p1,\nu3,p1,s1\n")
+    offers = write(tmp_path / "products.csv", "product,seller\np1,S9\n")
+    folder = take(path, tmp_path / "out", products=offers)
+    assert names_of(folder, store.load_graph(folder), "seller") == ["s1", "s2"]
+
+
+def test_rows_without_a_time_are_no_copies(tmp_path):
+    path = write(tmp_path / "e.csv", "user,product,time\nu1,p1,\nu1,p1,\nu1,p1,5\nu1,p1,5\n")
+    assert account(take(path, tmp_path / "out")) == (4, 3, {"copy of an earlier row": 1})
+
+
+def test_names_that_differ_by_case_only_are_not_mixed_up(tmp_path):
+    rows = '{"User": "U0", "user": "u0", "item": 0}\n{"User": "U1", "user": "u1", "item": 1}\n'
+    path = write(tmp_path / "e.jsonl", rows)
+    with pytest.raises(ValueError, match="differs from another one by case only"):
+        take(path, tmp_path / "out", roles={"user": ["User"], "product": ["user"]})
+
+
+def test_what_a_killed_run_left_is_cleared(tmp_path):
+    path = write(tmp_path / "e.csv", purchases(100))
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], **CAPTURED)
+    abandoned, running = tmp_path / f".{int(done.stdout)}.out", tmp_path / f".{os.getppid()}.out"
+    for folder in (abandoned, running):
+        (folder / "half").mkdir(parents=True)
+    take(path, tmp_path / "out")
+    assert not abandoned.exists() and running.exists()

@@ -201,7 +201,7 @@ def test_what_is_no_table_is_refused(tmp_path):
     refused(tmp_path, "t.jsonl", b"[1]\nx\n", "none of its first lines is a JSON object")
     for content in (b"", b"PAR1", b"a,b\n1,2\n" * 9):
         refused(tmp_path, "t.parquet", content, "not a readable Parquet file")
-    refused(tmp_path, "u.csv", b"rowid,b\n1,2\n", "cannot be called rowid")
+    refused(tmp_path, "u.csv", b"rowid,b\n1,2\n", "cannot be called .rowid")
     for call in (tables.columns_of, tables.load):
         for path in (tmp_path / "none.csv", tmp_path):
             with pytest.raises(FileNotFoundError, match="is missing"):
