@@ -31,7 +31,8 @@ REASONS = (
     f"longer than {LONGEST >> 20} MiB",
 )
 _FEW, _MANY, _AFTER_QUOTE, _OPEN_QUOTE, _ENCODING, _LONG = range(1, 7)
-_START, _PLAIN, _QUOTED, _CLOSED, _WRONG = range(5)  # where in a field the reader is
+# Where in a field the reader is. Before a quote it allows one space, after it any number.
+_START, _SPACED, _PLAIN, _QUOTED, _CLOSED, _ENDED, _WRONG = range(7)
 
 
 class BadLine(NamedTuple):
@@ -256,18 +257,19 @@ def _fields(content, begin, end, delimiter, state, fields):
     """Read on to the end of a line: the state there, and the number of fields so far."""
     for at in range(begin, end):
         byte = content[at]
-        if byte == 34 and state in (_START, _CLOSED):
-            state = _QUOTED
-        elif byte == 34 and state == _QUOTED:
-            state = _CLOSED
-        elif state == _QUOTED:
-            continue
+        if state == _QUOTED:
+            if byte == 34:
+                state = _CLOSED
         elif byte == delimiter:
             state, fields = _START, fields + 1
-        elif byte == 32 and state != _PLAIN:
-            continue
-        elif state == _CLOSED:
+        elif byte == 34 and state in (_START, _SPACED, _CLOSED):
+            state = _QUOTED
+        elif byte == 32 and state in (_CLOSED, _ENDED):
+            state = _ENDED
+        elif state in (_CLOSED, _ENDED):
             return _WRONG, fields
+        elif byte == 32 and state == _START:
+            state = _SPACED
         else:
             state = _PLAIN
     return state, fields

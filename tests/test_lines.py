@@ -12,11 +12,11 @@ from gadkit import lines
 from gadkit.lines import BadLine
 
 # A record, as a regular expression; what `lines` reads in one pass.
-QUOTED = r' *"(?:[^"]|" *")*" *'
-FIELD = rf'(?:{QUOTED}| *[^", \r\n][^,\r\n]*| *)'
+QUOTED = r' ?"(?:[^"]|"")*" *'
+FIELD = rf'(?:{QUOTED}| ?[^", \r\n][^,\r\n]*|  [^,\r\n]*| ?)'
 RECORD = re.compile(rf"({FIELD}(?:,{FIELD})*)(\r\n|\r|\n|\Z)")
 FIRST_FIELDS = re.compile(rf"{FIELD}(?:,{FIELD})*\Z")
-STILL_OPEN = re.compile(rf'(?:{FIELD},)* *"(?:[^"]|" *")*\Z')
+STILL_OPEN = re.compile(rf'(?:{FIELD},)* ?"(?:[^"]|"")*\Z')
 LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
 
 

@@ -357,3 +357,11 @@ def test_quoting_in_sql(tmp_path):
         warnings.simplefilter("error")
         tables.write(tmp_path / "u.parquet", {name: np.arange(2)})
     assert tables.load(tmp_path / "u.parquet", {name: "BIGINT"})[name].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("field", [' "6"', '"6"  ', '  "6"', '"6" "7"', ' "6', '"6""7" ', '   "a'])
+def test_quotes_beside_spaces_cost_their_own_line_at_most(tmp_path, field):
+    content = f"a,b\n1,{field}\n{field},2\n3,4\n"
+    _, rows, line, bad = stage(tmp_path, "t.csv", content)
+    assert rows[-1] == ("3", "4") and line[-1] == 4
+    assert len(rows) + len(bad) == 3
