@@ -94,7 +94,9 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{role}", action="append", metavar="COL", help=help)
     parser.add_argument("--no-guess", action="store_true", help="use the columns named here only")
     parser.add_argument("--time-format", metavar="FORMAT", help="as strptime has it: %%d.%%m.%%Y")
-    parser.add_argument("--encoding", choices=tables.ENCODINGS, default="utf-8")
+    parser.add_argument(
+        "--encoding", choices=tables.ENCODINGS, default="utf-8", help="of all tables"
+    )
     cap = f"links per purchase to the next ones of its product (default: {ingest.CO_PURCHASE_CAP})"
     parser.add_argument("--co-purchase-cap", type=int, default=ingest.CO_PURCHASE_CAP, help=cap)
     parser.set_defaults(command=_ingest)
@@ -192,8 +194,22 @@ def _score(args: argparse.Namespace) -> None:
     folder = datasets.prepare(args.dataset)
     models = datasets.prepare(args.models) if args.models else folder
     graph = store.load_graph(folder)
+    _check_same_features(folder, models)
     scores = train.score(graph, models)
     _write_suspects(args.out, folder, graph, scores, models=models, top=args.top)
+
+
+def _check_same_features(folder: Path, models: Path) -> None:
+    """Refuse models that learned from other columns; as many of them is not enough."""
+    ours, theirs = (store.read_about(one).get("features", {}) for one in (folder, models))
+    for node_type in ours.keys() & theirs.keys():
+        for column, pair in enumerate(zip(ours[node_type], theirs[node_type], strict=False)):
+            if pair[0] != pair[1]:
+                raise ValueError(
+                    f"feature {column} of a {node_type} is {pair[0]} in {folder}, but the models "
+                    f"in {models} have learned from {pair[1]}; make both of tables with the same "
+                    "roles"
+                )
 
 
 def _write_suspects(

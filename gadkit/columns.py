@@ -67,10 +67,11 @@ _FORMATS = (
     "%d/%m/%Y", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d %H:%M", "%Y/%m/%d", "%Y%m%d", "%Y %m %d %H:%M", "%m %d, %Y", "%b %d, %Y",
     "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%a, %d %b %Y %H:%M:%S",
-    "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p",
+    "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y",
 )  # fmt: skip
 PLACE = sql_name(NUMBER)
 _LEAVE_OUT = "; name another column, or '' for none"
+_EARLIEST = -2_208_988_800  # 1900, in seconds since 1970
 _SAMPLE = 5000  # values looked at to tell how a column is written
 _SHOWN, _LISTED = 100, 30  # characters of a value, and columns, that an error shows
 _LARGEST = 1e30  # features are float32, and differences of values must fit
@@ -226,9 +227,10 @@ def number_of(con: "DuckDBPyConnection", table: str, name: str) -> Reading:
     """
     value = sql_name(name)
     bare = rf"regexp_replace({value}, '[$€£¥%\s\xa0\x{{202f}}'']', '', 'g')"
-    grouped = rf"""CASE WHEN regexp_matches({bare}, '^[+-]?\d{{1,3}}(,\d{{3}})+(\.\d*)?$')
+    grouped = rf"""CASE WHEN regexp_matches({bare}, '^[+-]?[1-9]\d{{0,2}}(,\d{{3}})+(\.\d*)?$')
         THEN TRY_CAST(replace({bare}, ',', '') AS DOUBLE) ELSE TRY_CAST({bare} AS DOUBLE) END"""
-    with_comma = rf"""CASE WHEN regexp_matches({bare}, '^[+-]?(\d{{1,3}}(\.\d{{3}})+|\d+)(,\d+)?$')
+    decimal = r"'^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d+)?$'"
+    with_comma = rf"""CASE WHEN regexp_matches({bare}, {decimal})
         THEN TRY_CAST(replace(replace({bare}, '.', ''), ',', '.') AS DOUBLE)
         ELSE TRY_CAST({bare} AS DOUBLE) END"""
     plain = f"TRY_CAST({value} AS DOUBLE)"  # is enough for most, and quick
@@ -261,10 +263,10 @@ def time_of(
     if time_format:
         check_time_format(con, time_format)
     value = " || ' ' || ".join(map(sql_name, names))
-    zoned = Reading(_within(_LATEST, f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))"), "ISO 8601")
+    zoned = Reading(_dated(f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))"), "ISO 8601")
     since = _since_1970(con, table, names, f"TRY_CAST({value} AS DOUBLE)")
     written = [
-        Reading(_within(_LATEST, f"epoch(try_strptime({value}, {sql_text(one)}))"), one)
+        Reading(_dated(f"epoch(try_strptime({value}, {sql_text(one)}))"), one)
         for one in ((time_format,) if time_format else _FORMATS)
     ]
     readings = written if time_format else [zoned, *written]
@@ -325,6 +327,11 @@ def _best(
 def _within(limit: float, sql: str) -> str:
     """Take a number for none if it is beyond a limit, infinite or NaN."""
     return f"CASE WHEN abs({sql}) < {limit} THEN {sql} END"
+
+
+def _dated(sql: str) -> str:
+    """Take a date for none before 1900: the year 23 is one that was written with two digits."""
+    return _within(_LATEST, f"CASE WHEN {sql} >= {_EARLIEST} THEN {sql} END")
 
 
 def _is_one(value: str, words: Sequence[str]) -> str:

@@ -55,7 +55,7 @@ def ingest(
             column says which. Labels in `events` itself are then not used.
         co_purchase_cap: see above; 0 makes no links.
         time_format: how times are written, in the terms of strptime, where the guess is wrong.
-        encoding: of text files: "utf-8", "latin-1" or "utf-16".
+        encoding: of all text files; one of `tables.ENCODINGS`.
         progress: show a progress bar.
 
     Returns:

@@ -90,7 +90,7 @@ def copy(
         num_fields: that a record has.
         quotes: whether fields may be quoted; without it a line is a record of one field, in which
             control characters become spaces.
-        encoding: "utf-8", "latin-1" or "utf-16".
+        encoding: "utf-8", "windows-1252", "latin-1" or "utf-16".
 
     Raises:
         ValueError: the file is cut off (gzip), or a line has no end for 16 MiB.

@@ -15,6 +15,7 @@ Ids = dict[str, np.ndarray]  # (num_nodes,) str objects by node type
 Nodes = dict[str, np.ndarray]  # (num_rows,) int64 by node type, -1 = none
 
 _VALUES = ("rating", "verified", "votes", "amount", "text_length")
+_SHOWN = 100  # characters of a value
 _PIECE = 50_000  # texts held in memory at a time
 
 
@@ -92,6 +93,20 @@ class Source:
         cleaned = columns.cleaned("events", self._used_columns())
         self.con.execute(f"CREATE TABLE typed AS SELECT {PLACE}, {selected} FROM {cleaned}")
 
+    def _check_ids(self, path: Path) -> None:
+        """Refuse JSON objects and lists as ids: in one of them a price would make a new node."""
+        for role in NODE_TYPES:
+            name = sql_name(role)
+            found = self.con.execute(
+                f"SELECT {name} FROM typed WHERE {name}[1] IN ('{{', '[') AND json_valid({name}) "
+                "LIMIT 1"
+            ).fetchone()
+            if found:
+                raise ValueError(
+                    f"{path}: the {role} is {found[0][:_SHOWN]!r} in a row; "
+                    "an id must be one value: write it as a column of its own"
+                )
+
     def _used_columns(self) -> list[str]:
         return list(dict.fromkeys(name for names in self.roles.values() for name in names))
 
@@ -112,6 +127,7 @@ class Source:
                 f"WHEN time IS NOT NULL AND {PLACE} IN (SELECT row FROM twins WHERE nth > 1) "
                 "THEN 'copy of an earlier row' "
             )
+        self._check_ids(path)
         keep = self.account.judge(
             "events", self._used_columns(),
             f"SELECT {PLACE}, CASE WHEN \"user\" IS NULL THEN 'user id is missing' "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".json", ".ndjson", ".parquet")  # or with .gz
-ENCODINGS = ("utf-8", "latin-1", "utf-16")
+ENCODINGS = ("utf-8", "windows-1252", "latin-1", "utf-16")
 WHOLE = "hash of the whole row"  # a column of every staged table
 NUMBER = "number of the row"  # a column of what is made of one
 MEMORY = "2GB"  # DuckDB's own limit; beyond it, it spills

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import baselines, cli, exports, node_ids, report, store, tables, train
+from gadkit import baselines, cli, exports, marketplace, node_ids, report, store, tables, train
 from gadkit.graph import CSR, HeteroGraph
 
 
@@ -238,3 +238,11 @@ def test_unknown_dataset_is_an_error_and_no_traceback(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.err.startswith("gadkit: ") and "nowhere" in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_models_of_other_features_are_refused(tmp_path, capsys):
+    for name, features in (("one", ["a", "b"]), ("other", ["b", "a"])):
+        marketplace.generate(tmp_path / name, size="small", progress=False)
+        store.write_about(tmp_path / name, {"features": {"user": features}})
+    assert cli.main(["score", str(tmp_path / "one"), "--models", str(tmp_path / "other")]) == 1
+    assert "feature 0 of a user is a in" in capsys.readouterr().err

@@ -221,7 +221,7 @@ def test_iso_times_and_their_zones(con):
         "2019-03-14T15:09:26.123456789Z": SECONDS + 0.123456,
         "2019-03-14T17:09:26+02:00": SECONDS, "2019-03-14T10:09:26-0500": SECONDS,
         "2019-03-14 16:09:26 Europe/Berlin": SECONDS, "2019-03-14 15:09:26 UTC": SECONDS,
-        "2019-03-14": SECONDS - SECONDS % 86400, "0001-01-01": -62135596800,
+        "2019-03-14": SECONDS - SECONDS % 86400, "0001-01-01": None, "1900-01-01": -2208988800,
         "99999-01-01": None, "infinity": None, "2019-02-30": None, "yesterday": None, "": None,
     }  # fmt: skip
     written, found = times(con, *values)

@@ -438,3 +438,21 @@ def test_what_a_killed_run_left_is_cleared(tmp_path):
         (folder / "half").mkdir(parents=True)
     take(path, tmp_path / "out")
     assert not abandoned.exists() and running.exists()
+
+
+def test_objects_are_no_ids(tmp_path):
+    path = write(tmp_path / "e.jsonl", '{"user": {"id": 1, "at": 2}, "item": "a"}\n')
+    with pytest.raises(ValueError, match="the user is .* an id must be one value"):
+        take(path, tmp_path / "out")
+
+
+def test_two_digit_years_and_windows_encoding(tmp_path):
+    text = "user;product;price;date\nJosé;p;2,50 €;02.01.23\nAnn;p;0,390 €;03.01.23\n"
+    path = write(tmp_path / "e.csv", text, "windows-1252")
+    folder = take(path, tmp_path / "out", encoding="windows-1252")
+    about = store.read_about(folder)
+    assert about["time"]["first"] == "2023-01-02T00:00:00Z"
+    assert about["missing"] == {"amount": 0, "time": 0}
+    column = about["features"]["user"].index("amount_log_mean")
+    found = store.load_graph(folder).x["user"][:, column].tolist()
+    assert found == pytest.approx(np.log1p([2.5, 0.39]).tolist())

@@ -13,6 +13,15 @@ DATA = Path(__file__).resolve().parents[2] / "data"  # of the repository, wherev
 DOWNLOADS = "downloads"  # folder beside the dataset folders; what the authors' servers sent
 
 ORIGIN = "source.json"  # what a folder was converted from
+_OWN_SUFFIXES = (
+    ".npz",
+    ".zip",
+    ".tar",
+    ".gz",
+    ".tgz",
+    ".bz2",
+    ".xz",
+)  # of a file of the user's own
 FORMAT = 2  # of the conversion; to be raised when the same file gives another graph
 
 
@@ -99,6 +108,8 @@ def add(
         ValueError: as for `get`.
     """
     (entry, positive), path = _entry(name, positive), Path(path)
+    if entry is OWN and path.is_file() and path.suffix.lower() not in _OWN_SUFFIXES:
+        raise ValueError(f"{path} is no .npz file, nor an archive of one")
     as_name = as_name or (path.stem if entry is OWN else name)
     if Path(as_name).name != as_name:
         raise ValueError(f"{as_name!r} must be the name of a folder, not a path")
