@@ -294,7 +294,7 @@ def test_time_since_previous_against_a_loop(seed):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("Amount", "Sum", r"S.csv: the columns are Time, Source, Target, Sum, .*no other table"),
+        ("Amount", "Sum", r"S.csv: the columns are Time, Source, Target, Sum, .*gadkit ingest"),
         ("1,S20,T2,8.0,L1,TP1,2", "1,S20,T2,8.0", "S.csv: .*Line: 4;.* Columns: 7 Found: 4"),
         ("9,S10", "late,S10", 'S.csv: .*Line: 5;.*column "Time"'),
         ("TP1,2", "TP1,5", "array 'y' is 5.0 at node 2"),
