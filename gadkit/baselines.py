@@ -15,7 +15,8 @@ from gadkit import store
 from gadkit.graph import HeteroGraph
 from gadkit.nn import GAE
 from gadkit.ops import spmm
-from gadkit.train import Split, load_gae
+from gadkit.splits import Split
+from gadkit.train import load_gae
 
 TREES = 200
 MIN_SAMPLES_LEAF = 2

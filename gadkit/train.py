@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from gadkit.graph import CSR, HeteroGraph, check_finite, checksum
 from gadkit.metrics import roc_auc
 from gadkit.nn import GAE, HeteroGAT
 from gadkit.ops._cuda import KERNELS
+from gadkit.splits import Split, stratified
 
 LEARNING_RATE = 1e-3
 SMOOTHNESS = 0.5  # weight of the smoothness term
@@ -37,14 +37,6 @@ def _code() -> int:
     return zlib.crc32(b"".join(file.read_bytes() for file in files))
 
 
-class Split(NamedTuple):
-    """Labelled nodes by purpose; each (n, 2) int64 rows [global id, 1 = anomaly], sorted by id."""
-
-    train: Tensor
-    val: Tensor
-    test: Tensor
-
-
 def check_trainable(graph: HeteroGraph) -> None:
     """Check that the stages can be trained: features, and where there are labels, enough to split.
 
@@ -55,42 +47,7 @@ def check_trainable(graph: HeteroGraph) -> None:
     """
     _feature_dims(graph)
     if graph.labels is not None:
-        split_labels(graph.labels)
-
-
-def split_labels(
-    labels: Tensor, *, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
-) -> Split:
-    """Split labelled nodes at random, with the same share of anomalies in each part.
-
-    Args:
-        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
-        fractions: of train, val and test; positive, summing to 1.
-        seed: of the draw.
-
-    Raises:
-        ValueError: there are no labels, the fractions do not sum to 1, or a class is too small to
-            be in every part.
-    """
-    if labels is None:
-        raise ValueError("the graph has no labels; stage 2 needs some nodes known as 0 and as 1")
-    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(f"fractions must be positive and sum to 1, got {fractions}")
-    generator = torch.Generator().manual_seed(seed)
-    parts = ([], [], [])
-    for value in (0, 1):
-        of_class = labels[labels[:, 1] == value]
-        order = torch.randperm(len(of_class), generator=generator)
-        first, second = (round(len(order) * sum(fractions[:i])) for i in (1, 2))
-        for part, chosen in zip(parts, order.tensor_split((first, second)), strict=True):
-            if len(chosen) == 0:
-                raise ValueError(
-                    f"{len(of_class)} nodes labelled {value} are too few to split {fractions}; "
-                    "every part needs at least one of each class: label more of them, or take all "
-                    "labels out to rank without any"
-                )
-            part.append(of_class[chosen])
-    return Split(*(torch.cat(part)[torch.cat(part)[:, 0].argsort()] for part in parts))
+        stratified(graph.labels)
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:

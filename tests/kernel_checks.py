@@ -22,7 +22,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))  # a bare checkout will do
 
-from gadkit import ops, train
+from gadkit import ops, splits, train
 from gadkit.graph import CHUNK, CSR, HeteroGraph
 from gadkit.ops import _cuda
 from gadkit.ops.gat import (
@@ -359,7 +359,7 @@ def _losses(device: str) -> list[float]:
     """Return the losses of a few epochs of both stages."""
     graph, quiet = _marketplace(device), {"epochs": 3, "progress": False}
     gae = train.train_gae(graph, num_pairs=500, **quiet)
-    split = train.split_labels(graph.labels)
+    split = splits.stratified(graph.labels)
     gat = train.finetune_gat(graph, gae.z, split, heads=2, features=True, **quiet)
     return [record["loss"] for record in gae.history + gat.history]
 

@@ -9,7 +9,7 @@ from gadkit import baselines
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.metrics import roc_auc
 from gadkit.nn import GAE
-from gadkit.train import split_labels
+from gadkit.splits import stratified
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_reconstruction_error_is_the_mean_surprise_of_a_nodes_edges(graph):
 def test_forest_learns_and_repeats_itself():
     x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.stack([torch.arange(400), (x[:, 1] > 0.5).long()], 1)
-    split = split_labels(labels)
+    split = stratified(labels)
     scores = baselines.forest_scores(x.__getitem__, split, seed=1)
     assert scores.shape == (len(split.test),)
     assert roc_auc(split.test[:, 1], scores) > 0.95
@@ -69,7 +69,7 @@ def test_forest_learns_and_repeats_itself():
 def test_forest_does_not_see_the_test_labels():
     x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.stack([torch.arange(200), (x[:, 0] > 0).long()], 1)
-    split = split_labels(labels)
+    split = stratified(labels)
     test = split.test.clone()
     test[:, 1] = 1 - test[:, 1]
     flipped = split._replace(test=test)

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import baselines, cli, exports, marketplace, node_ids, report, store, tables, train
+from gadkit import (
+    baselines,
+    cli,
+    exports,
+    marketplace,
+    node_ids,
+    report,
+    splits,
+    store,
+    tables,
+    train,
+)
 from gadkit.graph import CSR, HeteroGraph
 
 
@@ -36,7 +47,7 @@ def trained(tmp_path_factory):
     tuned = train.finetune_gat(
         graph,
         pretrained.z,
-        train.split_labels(graph.labels),
+        splits.stratified(graph.labels),
         hidden_dim=8,
         features=True,
         residual=True,

@@ -13,7 +13,8 @@ import torch
 from gadkit import marketplace, store, train
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.metrics import roc_auc
-from gadkit.train import finetune_gat, sample_pairs, split_labels, train_gae
+from gadkit.splits import Split, stratified
+from gadkit.train import finetune_gat, sample_pairs, train_gae
 
 BUYS, FOLLOWS = ("user", "buys", "product"), ("user", "follows", "user")
 GAE_OPTIONS = {"hidden_dim": 16, "out_dim": 16, "num_pairs": 1_500, "progress": False}
@@ -60,8 +61,8 @@ def planted() -> HeteroGraph:
 
 
 @pytest.fixture(scope="module")
-def split(planted) -> train.Split:
-    return split_labels(planted.labels)
+def split(planted) -> Split:
+    return stratified(planted.labels)
 
 
 @pytest.fixture(scope="module")
@@ -72,47 +73,6 @@ def z(planted) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def finetuned(planted, z, split) -> train.Finetuned:
     return finetune_gat(planted, z, split, epochs=40, **GAT_OPTIONS)
-
-
-def labels_of(num_normal: int, num_anomalies: int) -> torch.Tensor:
-    values = torch.cat([torch.zeros(num_normal), torch.ones(num_anomalies)]).long()
-    return torch.stack([torch.arange(len(values)) * 3 + 1, values], 1).flip(0)
-
-
-def test_split_sizes_and_strata():
-    labels = labels_of(200, 50)
-    parts = split_labels(labels)
-    assert [len(part) for part in parts] == [150, 50, 50]
-    assert [int(part[:, 1].sum()) for part in parts] == [30, 10, 10]
-    together = torch.cat(parts)
-    assert torch.equal(together[together[:, 0].argsort()], labels[labels[:, 0].argsort()])
-    for part in parts:
-        assert (part[:, 0].diff() > 0).all()
-
-
-def test_split_depends_on_the_seed_alone():
-    labels = labels_of(200, 50)
-    one, again, other = (split_labels(labels, seed=seed) for seed in (1, 1, 2))
-    assert all(map(torch.equal, one, again))
-    assert not torch.equal(one.test, other.test)
-
-
-def test_split_fractions():
-    parts = split_labels(labels_of(10, 10), fractions=(0.2, 0.3, 0.5))
-    assert [len(part) for part in parts] == [4, 6, 10]
-    for wrong in ((0.6, 0.2, 0.1), (0.8, 0.2, 0.0), (1.2, -0.4, 0.2)):
-        with pytest.raises(ValueError, match="fractions must be positive and sum to 1, got"):
-            split_labels(labels_of(10, 10), fractions=wrong)
-
-
-def test_split_of_too_few():
-    assert [len(part) for part in split_labels(labels_of(4, 4))] == [4, 2, 2]
-    with pytest.raises(ValueError, match="3 nodes labelled 1 are too few to split"):
-        split_labels(labels_of(100, 3))
-    with pytest.raises(ValueError, match="0 nodes labelled 0 are too few to split"):
-        split_labels(labels_of(0, 20))
-    with pytest.raises(ValueError, match="the graph has no labels"):
-        split_labels(None)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -251,7 +211,7 @@ def test_smoothness_makes_neighbors_alike(planted, z, split):
 
 def test_smoothness_per_relation(market):
     degree = market.homogeneous.degrees().float()
-    z, split = degree[:, None].repeat(1, 16) / 10, split_labels(market.labels)
+    z, split = degree[:, None].repeat(1, 16) / 10, stratified(market.labels)
 
     def loss(**smoothness):
         options = GAT_OPTIONS | {"epochs": 1, "smoothness": smoothness}
@@ -324,7 +284,7 @@ def test_widths_per_type_and_labels_on_two_types(planted, z):
     labels = torch.cat([planted.labels, promoted])
     graph = HeteroGraph(planted.num_nodes, planted.edges, x, labels)
     assert train_gae(graph, epochs=2, **GAE_OPTIONS).z.isfinite().all()
-    split = split_labels(labels)
+    split = stratified(labels)
     assert {int(t) for part in split for t in graph.node_type_of(part[:, 0])} == {0, 1}
     result = finetune_gat(graph, z, split, features=True, epochs=2, **GAT_OPTIONS)
     assert result.scores.isfinite().all()
@@ -340,7 +300,7 @@ def test_one_relation_within_one_type(planted):
         )
         assert len(graph.streams) == 2 - both
         z = train_gae(graph, epochs=2, **GAE_OPTIONS).z
-        result = finetune_gat(graph, z, split_labels(graph.labels), epochs=2, **GAT_OPTIONS)
+        result = finetune_gat(graph, z, stratified(graph.labels), epochs=2, **GAT_OPTIONS)
         assert result.scores.isfinite().all()
 
 
@@ -369,7 +329,7 @@ def gae_run(graph, path=None, **options):
 
 
 def gat_run(graph, path=None, **options):
-    z, split = torch.cat(list(graph.x.values())), split_labels(graph.labels)
+    z, split = torch.cat(list(graph.x.values())), stratified(graph.labels)
     options = GAT_OPTIONS | {"heads": 2, "features": True, "eval_every": 3} | options
     return finetune_gat(graph, z, split, epochs=20, checkpoint=path, **options)
 
@@ -431,7 +391,7 @@ def test_a_checkpoint_of_another_run_is_ignored(planted, tmp_path, run):
 def test_a_checkpoint_of_other_labels_is_ignored(planted, z, split, tmp_path):
     options = GAT_OPTIONS | {"epochs": 2, "checkpoint": tmp_path / "run.pt"}
     finetune_gat(planted, z, split, **options)
-    for other in (split_labels(planted.labels, seed=1), split):
+    for other in (stratified(planted.labels, seed=1), split):
         calls = []
         finetune_gat(planted, z, other, **options, callback=calls.append)
         assert len(calls) == 2
@@ -462,7 +422,7 @@ def pipeline(folder: Path | str, pause: float | str = 0) -> None:
     )
     store.save_array(folder, store.GAE_EMBEDDINGS, pretrained.z)
     store.save_checkpoint(folder / store.GAE_CHECKPOINT, pretrained.best)
-    z, split = store.load_array(folder, store.GAE_EMBEDDINGS), split_labels(graph.labels)
+    z, split = store.load_array(folder, store.GAE_EMBEDDINGS), stratified(graph.labels)
     result = finetune_gat(
         graph, z, split, epochs=30, checkpoint=folder / "gat_run.pt", **GAT_OPTIONS, **options
     )
@@ -514,7 +474,7 @@ def models(planted, tmp_path_factory) -> tuple[Path, torch.Tensor, train.Finetun
     folder = tmp_path_factory.mktemp("models")
     pretrained = train_gae(planted, epochs=5, **GAE_OPTIONS)
     options = GAT_OPTIONS | {"features": True, "residual": True, "epochs": 5}
-    result = finetune_gat(planted, pretrained.z, split_labels(planted.labels), **options)
+    result = finetune_gat(planted, pretrained.z, stratified(planted.labels), **options)
     store.save_checkpoint(folder / store.GAE_CHECKPOINT, pretrained.best)
     store.save_checkpoint(folder / store.GAT_CHECKPOINT, result.best | {"gae": pretrained.best})
     return folder, pretrained.z, result
@@ -557,7 +517,7 @@ def test_scores_of_another_graph(market, models):
 
 def test_scores_of_a_marketplace(market, tmp_path):
     pretrained = train_gae(market, epochs=1, **GAE_OPTIONS)
-    split = split_labels(market.labels)
+    split = stratified(market.labels)
     result = finetune_gat(market, pretrained.z, split, epochs=1, **GAT_OPTIONS)
     store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
     store.save_checkpoint(tmp_path / store.GAT_CHECKPOINT, result.best | {"gae": pretrained.best})
