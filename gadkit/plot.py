@@ -234,7 +234,7 @@ def training_curve(
 
     Args:
         ax: axes to draw on.
-        history: one mapping an epoch, such as `{"epoch": 10, "loss": 0.4, "val_auc": 0.8}`.
+        history: one mapping an epoch, such as `{"epoch": 10, "loss": 0.4, "val_auprc": 0.8}`.
         key: which number.
         x: key of the abscissa.
         label: of the y axis and the legend; the key if None.

@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph, check_finite, checksum
-from gadkit.metrics import roc_auc
+from gadkit.metrics import average_precision, roc_auc
 from gadkit.nn import GAE, HeteroGAT
 from gadkit.ops._cuda import KERNELS
 from gadkit.splits import Split, stratified
@@ -144,12 +144,18 @@ class Checkpoint:
 
 
 def _epochs(
-    checkpoint: Checkpoint, epochs: int, name: str, progress: bool
+    checkpoint: Checkpoint, epochs: int, name: str, progress: bool, patience: int | None = None
 ) -> Iterator[tuple[int, dict]]:
-    """Yield (epoch, record to fill) for the epochs not done yet; show a bar, save now and then."""
+    """Yield (epoch, record to fill) for the epochs not done yet; show a bar, save now and then.
+
+    With patience, end as soon as the best epoch lies that many back.
+    """
     done = checkpoint.restore()
     with _bar(total=epochs, initial=done, desc=name) if progress else nullcontext() as bar:
         for epoch in range(done + 1, epochs + 1):
+            if patience and epoch > checkpoint.best.get("epoch", epoch) + patience:
+                checkpoint.save()
+                break
             record = {"epoch": epoch}
             yield epoch, record
             checkpoint.history.append(record)
@@ -257,14 +263,14 @@ def _feature_dims(graph: HeteroGraph) -> dict[str, int]:
 
 @dataclass
 class Finetuned:
-    """What `finetune_gat` found: the model as it was in the epoch that validated best, on the CPU.
+    """What `finetune_gat` found: the model of the epoch with the best validation AUPRC, on the CPU.
 
     Attributes:
         model: the network.
         z: (total, hidden_dim) its embeddings.
         scores: (total,) in [0, 1], the higher the more suspicious.
-        history: one record per epoch; "val_auc" only in the epochs that were validated.
-        best: the checkpoint of that epoch: "epoch", "val_auc", "architecture", "model" and
+        history: one record per epoch; "val_auprc" only in the epochs that were validated.
+        best: the checkpoint of that epoch: "epoch", "val_auprc", "architecture", "model" and
             "learned_from", the ids of the nodes whose labels it has seen; see
             `load_gat`.
     """
@@ -290,6 +296,7 @@ def finetune_gat(
     smoothness: float | dict[str, float] = SMOOTHNESS,
     drop_edge: float = DROP_EDGE,
     eval_every: int = 10,
+    patience: int | None = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     progress: bool = True,
@@ -315,17 +322,25 @@ def finetune_gat(
         smoothness: weight of the smoothness term, for all relations or by relation name.
         drop_edge: share of edges left out of every training step.
         eval_every: epochs between validations, on all edges.
+        patience: epochs without a better validation after which training ends; None trains to the
+            last epoch.
         seed: of weights, dropped edges and sampled edges.
         checkpoint: file to resume from and to save to every few epochs.
         progress: whether to show a bar.
-        callback: called with each epoch's record {"epoch", "loss", and at validations "val_auc"}.
+        callback: called with each epoch's record {"epoch", "loss", and at validations "val_auprc"}.
 
     Raises:
         ValueError: z does not fit the graph or is not finite, smoothness is negative or names no
-            relation, features are wanted but there are none, or epochs or eval_every is below 1.
+            relation, features are wanted but there are none, epochs or eval_every is below 1, or
+            patience below eval_every.
     """
     if epochs < 1 or eval_every < 1:
         raise ValueError(f"epochs and eval_every must be at least 1, got {epochs} and {eval_every}")
+    if patience is not None and patience < eval_every:
+        raise ValueError(
+            f"patience must be at least eval_every, or it ends before it could see a gain; got "
+            f"{patience} and {eval_every}"
+        )
     if z.dim() != 2 or len(z) != graph.total:
         raise ValueError(f"z must have shape ({graph.total}, dim), got {tuple(z.shape)}")
     check_finite(z, "z")
@@ -345,14 +360,14 @@ def finetune_gat(
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     config = {
         "architecture": architecture, "epochs": epochs, "lr": lr, "smoothness": weights,
-        "drop_edge": drop_edge, "eval_every": eval_every,
+        "drop_edge": drop_edge, "eval_every": eval_every, "patience": patience,
         "graph": graph.fingerprint, "device": graph.device.type, "code": _code(),
         "z": checksum(z), "split": [checksum(part) for part in split],
     }  # fmt: skip
     run = Checkpoint(checkpoint, config, model, optimizer)
     ids, target = split.train.to(graph.device).unbind(1)
     target = target.to(model.head.dtype)
-    for epoch, record in _epochs(run, epochs, "heterogeneous GAT", progress):
+    for epoch, record in _epochs(run, epochs, "heterogeneous GAT", progress, patience):
         optimizer.zero_grad()
         logits = model(graph, inputs, drop_edge=drop_edge, seed=seed * 1_000_003 + epoch)
         loss = binary_cross_entropy_with_logits(logits[ids], target)
@@ -361,8 +376,8 @@ def finetune_gat(
         optimizer.step()
         record["loss"] = loss.item()
         if epoch % eval_every == 0 or epoch == epochs:
-            record["val_auc"] = _validate(model, graph, inputs, split.val)
-            if record["val_auc"] > run.best.get("val_auc", -1):
+            record["val_auprc"] = _validate(model, graph, inputs, split.val)
+            if record["val_auprc"] > run.best.get("val_auprc", -1):
                 weights_now = {
                     name: value.cpu().clone() for name, value in model.state_dict().items()
                 }
@@ -408,7 +423,7 @@ def _smoothness(graph: HeteroGraph, scores: Tensor, weights: dict, generator: to
 
 @torch.no_grad()
 def _validate(model: HeteroGAT, graph: HeteroGraph, inputs: dict, labels: Tensor) -> float:
-    return roc_auc(labels[:, 1], model(graph, inputs).cpu()[labels[:, 0]])
+    return average_precision(labels[:, 1], model(graph, inputs).cpu()[labels[:, 0]])
 
 
 @torch.no_grad()

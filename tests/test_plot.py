@@ -94,9 +94,9 @@ def test_sanitize_report_of_an_empty_relation(ax):
 
 HISTORY = [
     {"epoch": 1, "loss": 0.7},
-    {"epoch": 2, "loss": 0.5, "val_auc": 0.8},
+    {"epoch": 2, "loss": 0.5, "val_auprc": 0.8},
     {"epoch": 3, "loss": 0.4},
-    {"epoch": 4, "loss": 0.3, "val_auc": 0.7},
+    {"epoch": 4, "loss": 0.3, "val_auprc": 0.7},
 ]
 
 
@@ -109,12 +109,12 @@ def test_training_curve(ax):
 
 @pytest.mark.parametrize(("best", "at"), [("max", [2, 0.8]), ("min", [4, 0.7])])
 def test_training_curve_of_a_key_in_some_epochs(ax, best, at):
-    plot.training_curve(ax, HISTORY, "val_auc", best=best, label="validation AUC")
+    plot.training_curve(ax, HISTORY, "val_auprc", best=best, label="validation AUPRC")
     line, mark = ax.lines
     assert line.get_xydata().tolist() == [[2, 0.8], [4, 0.7]]
     assert line.get_marker() == "o"
     assert mark.get_xydata().tolist() == [at]
-    assert legend(ax) == ["validation AUC", f"best: {at[1]} at epoch {at[0]}"]
+    assert legend(ax) == ["validation AUPRC", f"best: {at[1]} at epoch {at[0]}"]
 
 
 def test_training_curves_overlay(ax):
@@ -125,7 +125,7 @@ def test_training_curves_overlay(ax):
 
 
 def test_training_curve_errors(ax):
-    with pytest.raises(ValueError, match=r"'auc'; it holds \['epoch', 'loss', 'val_auc'\]"):
+    with pytest.raises(ValueError, match=r"'auc'; it holds \['epoch', 'loss', 'val_auprc'\]"):
         plot.training_curve(ax, HISTORY, "auc")
     with pytest.raises(ValueError, match="but is 'largest'"):
         plot.training_curve(ax, HISTORY, "loss", best="largest")

@@ -12,7 +12,7 @@ import torch
 
 from gadkit import marketplace, store, train
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.metrics import roc_auc
+from gadkit.metrics import average_precision, roc_auc
 from gadkit.splits import Split, stratified
 from gadkit.train import finetune_gat, sample_pairs, train_gae
 
@@ -152,12 +152,12 @@ def test_network_learns_a_planted_signal(finetuned, planted, split):
 
 def test_best_epoch_is_the_first_to_validate_best(planted, z, split):
     result = finetune_gat(planted, z, split, epochs=10, eval_every=2, **GAT_OPTIONS)
-    validated = {r["epoch"]: r["val_auc"] for r in result.history if "val_auc" in r}
+    validated = {r["epoch"]: r["val_auprc"] for r in result.history if "val_auprc" in r}
     assert list(validated) == [2, 4, 6, 8, 10]
     assert result.best["epoch"] == max(validated, key=validated.get)
-    assert result.best["val_auc"] == max(validated.values())
+    assert result.best["val_auprc"] == max(validated.values())
     ids, y_true = split.val.unbind(1)
-    assert roc_auc(y_true, result.scores[ids]) == pytest.approx(result.best["val_auc"])
+    assert average_precision(y_true, result.scores[ids]) == pytest.approx(result.best["val_auprc"])
     assert len({str(r) for r in result.history}) == 10
 
 
@@ -166,11 +166,22 @@ def test_the_best_epoch_is_kept_when_later_ones_are_worse(planted, z, split):
     wrong = split._replace(val=flipped)
     options = GAT_OPTIONS | {"epochs": 20, "eval_every": 1}
     result = finetune_gat(planted, z, wrong, **options)
-    aucs = [record["val_auc"] for record in result.history]
-    assert result.best["epoch"] == aucs.index(max(aucs)) + 1 < 20
+    auprcs = [record["val_auprc"] for record in result.history]
+    assert result.best["epoch"] == auprcs.index(max(auprcs)) + 1 < 20
     ids, y_true = wrong.val.unbind(1)
-    kept = roc_auc(y_true, result.scores[ids])
-    assert kept == pytest.approx(max(aucs)) and kept > aucs[-1] + 0.01
+    kept = average_precision(y_true, result.scores[ids])
+    assert kept == pytest.approx(max(auprcs)) and kept > auprcs[-1] + 0.01
+
+
+def test_patience_ends_a_training_that_gains_nothing(planted, z, split, tmp_path):
+    flipped = split.val * torch.tensor([1, -1]) + torch.tensor([0, 1])
+    options = GAT_OPTIONS | {"epochs": 60, "eval_every": 2, "checkpoint": tmp_path / "run.pt"}
+    wrong = split._replace(val=flipped)
+    result = finetune_gat(planted, z, wrong, **options, patience=6)
+    assert len(result.history) == result.best["epoch"] + 6 < 60
+    again = finetune_gat(planted, z, wrong, **options, patience=6, callback=not_called)
+    assert_identical(result, again)  # it knows that it had ended
+    assert len(finetune_gat(planted, z, wrong, **options).history) == 60
 
 
 def test_test_labels_never_reach_the_scores(finetuned, planted, z, split):
@@ -235,6 +246,7 @@ def test_smoothness_per_relation(market):
         ({"heads": 3}, "heads must divide out_dim, got 3 heads for 16"),
         ({"epochs": 0}, "epochs and eval_every must be at least 1, got 0 and 10"),
         ({"eval_every": 0}, "epochs and eval_every must be at least 1, got 1 and 0"),
+        ({"patience": 9}, "patience must be at least eval_every, .* got 9 and 10"),
     ],
 )
 def test_wrong_options(planted, z, split, options, message):
@@ -260,7 +272,7 @@ def test_wrong_inputs(planted, z, split):
 
 def test_one_validation_at_the_end(planted, z, split):
     result = finetune_gat(planted, z, split, epochs=3, eval_every=10, **GAT_OPTIONS)
-    assert ["val_auc" in record for record in result.history] == [False, False, True]
+    assert ["val_auprc" in record for record in result.history] == [False, False, True]
     assert result.best["epoch"] == 3
 
 
