@@ -204,6 +204,8 @@ def _write_event_graph(folder: Path, source: Source, path: Path, about: dict) ->
     lines = np.char.add("line ", source.lines_of_events().astype(str))
     source.ids = {EVENT: lines.astype(object)} | source.ids
     store.save_graph(folder, graph)
+    if events.time is not None:
+        store.save_time(folder, graph, {EVENT: events.time})
 
 
 def co_purchases(events: Events, cap: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ from gadkit.graph import (
 COUNTS, FEATURES, LABELS = "node_counts.json", "X_combined.memmap", "labels.npy"
 GRAPH = "graph.npz"
 ABOUT = "about.json"
+TIME = "node_time.npy"  # when each node came to be
+MASKS = "split_masks.npy"  # the splits that the authors have published
 IDS = "ids_{}.parquet"  # of a node type; read and written by `gadkit.node_ids`
 GAE_EMBEDDINGS = "Z_embeddings_stage1.npy"
 GAT_EMBEDDINGS = "Z_stage2.npy"
@@ -108,15 +111,24 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_free(folder: Path) -> bool:
+    """Whether nothing is there, or an empty folder."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 @contextmanager
-def appearing(folder: Path | str) -> Iterator[Path]:
+def appearing(folder: Path | str, *, aside: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling, which becomes `folder` in one step if the block ends well.
 
+    Args:
+        folder: what is to appear.
+        aside: rename what is there already to `<name>.old1`, or the next number that is free.
+
     Raises:
-        FileExistsError: the folder holds something already.
+        FileExistsError: the folder holds something already, and that may not be set aside.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if not aside and not is_free(folder):
         raise FileExistsError(f"{folder} exists already: delete it or choose another folder")
     target = folder.resolve()
     partial = target.with_name(f".{os.getpid()}.{target.name}")
@@ -125,6 +137,9 @@ def appearing(folder: Path | str) -> Iterator[Path]:
     try:
         yield partial
         _sync(partial)
+        if not is_free(target):
+            names = (target.with_name(f"{target.name}.old{number}") for number in count(1))
+            target.rename(next(name for name in names if not name.exists()))
         partial.rename(target)
         _sync(target.parent)
     finally:
@@ -527,8 +542,8 @@ def _typed(arrays: dict[str, np.ndarray], name: str, kind: str, ndim: int) -> np
     return array
 
 
-def read_npz(path: Path | str) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz file, never unpickling.
+def read_npz(path: Path | str, only: str | None = None) -> dict[str, np.ndarray]:
+    """Read the arrays of an .npz file, all or the one of a name, never unpickling.
 
     Raises:
         ValueError: it is no .npz file, or an array is damaged or pickled; the message names it.
@@ -537,12 +552,106 @@ def read_npz(path: Path | str) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         try:
             archive = np.lib.npyio.NpzFile(file, allow_pickle=False)
-            for name in archive.files:
+            for name in archive.files if only is None else {only} & {*archive.files}:
                 what = f"array {name!r} cannot be read"
                 arrays[name] = archive[name]
         except _DAMAGE as error:
             raise ValueError(f"{path}: {what}: {error}; make or download it again") from error
     return arrays
+
+
+def save_time(folder: Path | str, graph: HeteroGraph, time: dict[str, np.ndarray]) -> None:
+    """Write when nodes came to be, in any unit that grows with time.
+
+    Args:
+        folder: dataset folder.
+        graph: whose nodes they are.
+        time: by node type (num_nodes[type],) numbers, NaN where there is no time; nodes of a type
+            that is left out have none.
+    """
+    save_array(folder, TIME, _over_all(graph, time, (), np.nan, np.float64))
+
+
+def save_masks(folder: Path | str, graph: HeteroGraph, masks: dict[str, np.ndarray]) -> None:
+    """Write the splits that the authors of a data set have published.
+
+    Args:
+        folder: dataset folder.
+        graph: whose nodes are split.
+        masks: by node type (num_nodes[type], num_splits) integers: 1 train, 2 val, 3 test, 0 none
+            of them; nodes of a type that is left out are in none.
+    """
+    num_splits = next(iter(masks.values())).shape[1]
+    save_array(folder, MASKS, _over_all(graph, masks, (num_splits,), 0, np.int8))
+
+
+def _over_all(
+    graph: HeteroGraph, by_type: dict[str, np.ndarray], shape: tuple[int, ...], fill, dtype
+) -> np.ndarray:
+    """Lay what is known of the nodes of some types out over all of them: (total, *shape)."""
+    out = np.full((graph.total, *shape), fill, dtype)
+    for node_type, values in by_type.items():
+        start = graph.offset(node_type)
+        out[start : start + graph.num_nodes[node_type]] = values
+    return out
+
+
+def load_time(folder: Path | str) -> Tensor | None:
+    """Read when nodes came to be: (total,) float64, NaN = unknown; None where nobody knows.
+
+    Raises:
+        ValueError: the file is damaged, of another graph, or holds an infinite time.
+    """
+    path = Path(folder) / TIME
+    if not path.is_file():
+        return None
+    time, total = _load_npy(path), _total(folder)
+    if time.dtype != torch.float64 or time.shape != (total,):
+        raise ValueError(
+            f"{path} is {tuple(time.shape)} {time.dtype}, but the graph needs ({total},) float64; "
+            "delete it, or convert the data set again"
+        )
+    if time.isinf().any():
+        raise ValueError(
+            f"{path}: node {int(time.isinf().nonzero()[0])} has an infinite time; unknown is NaN"
+        )
+    return time
+
+
+def load_masks(folder: Path | str) -> Tensor | None:
+    """Read the authors' splits: (total, num_splits) int8, as `save_masks`; None where none are.
+
+    Raises:
+        ValueError: the file is damaged, of another graph, or holds another number.
+    """
+    path = Path(folder) / MASKS
+    if not path.is_file():
+        return None
+    masks, total = _load_npy(path), _total(folder)
+    if masks.dtype != torch.int8 or masks.dim() != 2 or len(masks) != total or not masks.shape[1]:
+        raise ValueError(
+            f"{path} is {tuple(masks.shape)} {masks.dtype}, but the graph needs ({total}, splits) "
+            "int8; delete it, or convert the data set again"
+        )
+    wrong = ((masks < 0) | (masks > 3)).nonzero()
+    if len(wrong):
+        node, number = wrong[0].tolist()
+        raise ValueError(
+            f"{path}: node {node} is {int(masks[node, number])} in split {number}; expected 0 "
+            "(none), 1 (train), 2 (val) or 3 (test)"
+        )
+    return masks
+
+
+def _total(folder: Path | str) -> int:
+    """Count the nodes of a dataset folder without reading its graph."""
+    folder = Path(folder)
+    if (folder / COUNTS).is_file():
+        with errors_about(folder / COUNTS):
+            return sum(_parse_counts((folder / COUNTS).read_text(encoding="utf-8")).values())
+    arrays = read_npz(folder / GRAPH, only="num_nodes")
+    with errors_about(folder / GRAPH):
+        return int(_typed(arrays, "num_nodes", "i", 1).sum())
 
 
 def write_about(folder: Path | str, about: dict) -> None:

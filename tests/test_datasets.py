@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gadkit import datasets, marketplace, node_ids, store
-from gadkit.datasets import layout, matlab
+from gadkit.datasets import layout, library, matlab
 from gadkit.graph import CSR, HeteroGraph
 
 
@@ -276,6 +276,22 @@ def test_feature_names_say_what_a_column_is():
     torch.testing.assert_close(degree, torch.tensor([2, 1, 0]).log1p())
 
 
+def test_own_columns():
+    csr = CSR.from_edges(torch.tensor([0, 1]), torch.tensor([0, 0]), num_src=2, num_dst=1)
+    edges = {("user", "buys", "product"): csr}
+    graph = layout.assemble(
+        {"user": 2, "product": 1}, edges, {"user": torch.ones(2, 3)}, None, "user"
+    )
+    about = {"features": layout.feature_names(graph)}
+    assert datasets.own_columns(graph, about) == {"user": 3, "product": 0}
+    assert datasets.own_columns(graph, {}) == {"user": 8, "product": 5}
+    about["features"]["product"] = ["price", "stars", "age", "sales", "weight"]
+    assert datasets.own_columns(graph, about) == {"user": 3, "product": 5}
+    about["features"]["product"] = ["price"]
+    with pytest.raises(ValueError, match="names 1 features of product, but x has 5 columns"):
+        datasets.own_columns(graph, about)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_time_since_previous_against_a_loop(seed):
     generator = torch.Generator().manual_seed(seed)
@@ -469,9 +485,30 @@ def test_prepare_keeps_ids_and_what_is_known(tmp_path):
     folder = datasets.prepare(tmp_path / "S-FFSD.csv", root=tmp_path / "data")
     assert node_ids.load(folder, "source", rows=2).tolist() == ["S10", "S20"]
     assert node_ids.load(folder, "transaction", rows=4) is None
+    time = store.load_time(folder)
+    assert time[:4].tolist() == [0, 1, 1, 9] and time[4:].isnan().all()
+    assert store.load_masks(folder) is None
     about = store.read_about(folder)
     assert (about["name"], about["source"]) == ("S-FFSD", "S-FFSD.csv")
     assert about["features"]["transaction"][0] == "log_amount"
+
+
+def test_prepare_keeps_the_authors_splits(tmp_path):
+    masks = {f"{name}_mask": np.arange(5) == k for k, name in enumerate(("train", "val", "test"))}
+    arrays = csr_arrays("rur", RUR) | csr_arrays("rtr", RTR) | csr_arrays("rsr", RSR)
+    np.savez(tmp_path / "yelp.npz", **arrays, **masks, y=SPAM)
+    folder = datasets.prepare(tmp_path / "yelp.npz", root=tmp_path / "data")
+    assert store.load_masks(folder).flatten().tolist() == [0] * 3 + [1, 2, 3, 0, 0] + [0] * 2
+    assert store.load_time(folder) is None
+
+
+def test_prepare_converts_again_what_an_older_version_made(tmp_path, plain_file, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "FORMAT", library.FORMAT - 1)
+        datasets.prepare(plain_file, root=tmp_path / "data")
+    folder = datasets.prepare(plain_file, root=tmp_path / "data")
+    assert library.read_origin(folder)["format"] == library.FORMAT
+    assert store.load_graph(tmp_path / "data" / "ring.old1").total == 3
 
 
 def test_conversion_gives_the_same_bytes_twice(tmp_path):

@@ -186,6 +186,18 @@ def test_events_with_labels_become_nodes(tmp_path):
     assert graph.labels.tolist() == [[0, 0], [1, 1], [2, 0]]
     amount = store.read_about(folder)["features"]["event"].index("log_amount")
     assert float(graph.x["event"][2, amount]) == pytest.approx(np.log1p(1120.34), rel=1e-6)
+    time = store.load_time(folder)
+    day = 24 * 60 * 60
+    assert time[:4].diff().tolist() == [day + 60] * 3 and time[4:].isnan().all()
+
+
+def test_an_event_without_a_time_keeps_none(tmp_path):
+    text = "user,item,time,label\na,p,2020-01-01,1\nb,p,2020-01-03,0\nc,q,,0\n"
+    folder = take(write(tmp_path / "events.csv", text), tmp_path / "out")
+    time = store.load_time(folder)
+    assert (time[1] - time[0], bool(time[2].isnan())) == (2 * 24 * 60 * 60, True)
+    untimed = write(tmp_path / "untimed.csv", "user,item,label\na,p,1\nb,p,0\n")
+    assert store.load_time(take(untimed, tmp_path / "other")) is None
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".tsv", ".jsonl", ".parquet"])

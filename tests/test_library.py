@@ -141,6 +141,19 @@ def test_add(serve, server, tmp_path, kind):
     assert not server.requests
 
 
+def test_add_replaces_what_an_older_version_made(tmp_path, monkeypatch):
+    path = tmp_path / "mine.npz"
+    np.savez(path, sees_row_ptr=np.arange(3), sees_col_idx=np.array([1, 0]), y=np.array([0, 1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "FORMAT", 1)
+        folder = datasets.add("npz", path, root=tmp_path / "data")
+    (folder / "trained").touch()
+    assert datasets.add("npz", path, root=tmp_path / "data") == folder
+    assert not (folder / "trained").exists()
+    assert (tmp_path / "data" / "mine.old1" / "trained").exists()
+    assert names_in(tmp_path / "data") == ["mine", "mine.old1"]
+
+
 def test_add_checks_what_it_knows(serve, server, tmp_path):
     serve("S-FFSD.zip", check="git:" + "0" * 40)
     other = tmp_path / "renamed.zip"  # the only file there is, so what else could it be
@@ -206,7 +219,7 @@ def test_the_class_is_passed_on(classes, tmp_path):
     assert about["labels"] == {"meaning": "class 3", "kind": "injected"}
     assert about["rows"] == {"read": 12}
     assert node_ids.load(folder, "source", rows=3).tolist() == ["S0", "S1", "S2"]
-    assert json.loads((folder / datasets.ORIGIN).read_text())["positive"] == 3
+    assert json.loads((folder / library.ORIGIN).read_text())["positive"] == 3
     datasets.get("s_ffsd", root=tmp_path, positive=3, progress=False)
     with pytest.raises(ValueError, match="was not made from the same file in the same way"):
         datasets.get("s_ffsd", root=tmp_path, positive="rare", progress=False)

@@ -23,6 +23,10 @@ def read(reader: str, path, **options) -> Converted:
     widths = {name: x.shape[1] for name, x in graph.x.items()}
     assert {name: len(names) for name, names in about["features"].items()} == widths
     assert all(len(set(names)) == len(names) for names in about["features"].values())
+    for name, time in (converted.time or {}).items():
+        assert time.shape == (graph.num_nodes[name],)
+    for name, masks in (converted.masks or {}).items():
+        assert masks.shape[0] == graph.num_nodes[name] and set(masks.flat) <= {0, 1, 2, 3}
     for name, ids in converted.ids.items():
         assert len(ids) == graph.num_nodes[name]
         assert all(type(one) is str for one in ids.tolist())
@@ -114,6 +118,52 @@ def test_npz_whose_labels_are_of_another_type(tmp_path):
         read("npz", tmp_path / "p.npz")
 
 
+RING = {"edge_row_ptr": np.arange(4), "edge_col_idx": np.array([1, 2, 0])}
+TRAIN, VAL, TEST = (np.eye(3, 4, k, dtype=bool)[:, :3] for k in range(3))
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        {"train_masks": TRAIN[:2], "val_masks": VAL[:2], "test_masks": TEST[:2]},
+        {"train_masks": TRAIN[:2].T, "val_mask": VAL[:2].T * 1.0, "test_masks": TEST[:2].T * 1},
+    ],
+)
+def test_npz_with_several_splits(tmp_path, masks):
+    np.savez(tmp_path / "m.npz", **RING, y=np.array([0, 1, -1]), **masks)
+    converted = read("npz", tmp_path / "m.npz")
+    assert converted.masks["node"].tolist() == [[1, 0], [2, 1], [3, 2]]
+    assert converted.time is None
+
+
+def test_npz_with_one_split_or_none(tmp_path):
+    masks = {"train_mask": TRAIN[0], "valid_mask": VAL[0], "test_mask": np.zeros(3)}
+    np.savez(tmp_path / "m.npz", **RING, **masks)
+    assert read("npz", tmp_path / "m.npz").masks["node"].tolist() == [[1], [2], [0]]
+    np.savez(tmp_path / "m.npz", **RING, note_mask=np.ones(7))
+    assert read("npz", tmp_path / "m.npz").masks is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test_mask": None}, "m.npz: .* found train_mask, val_mask; add what is missing"),
+        ({"val_masks": VAL[0]}, "found train_mask, val_mask, val_masks, test_mask"),
+        ({"test_mask": np.ones(4)}, r"'test_mask' must be \(3,\) or .* got \(4,\) float64"),
+        ({"test_mask": np.full(3, 2)}, r"'test_mask' must be .* of 0 and 1"),
+        ({"test_mask": np.ones((3, 2, 1))}, r"got \(3, 2, 1\)"),
+        ({"test_mask": np.ones((3, 2))}, "test_mask are of 1, 1, 2 splits"),
+        ({"val_mask": np.array([0, 1, 1])}, "node 2 is in more than one part of split 0"),
+    ],
+)
+def test_bad_masks(tmp_path, change, message):
+    masks = {"train_mask": TRAIN[0], "val_mask": VAL[0], "test_mask": TEST[0]} | change
+    masks = {name: mask for name, mask in masks.items() if mask is not None}
+    np.savez(tmp_path / "m.npz", **RING, **masks)
+    with pytest.raises(ValueError, match=message):
+        read("npz", tmp_path / "m.npz")
+
+
 def amazon_mat(path, num: int):
     from scipy.io import savemat
     from scipy.sparse import csc_matrix
@@ -142,7 +192,9 @@ TOLOKERS = {
     "node_features": np.arange(8, dtype=np.float32).reshape(4, 2),
     "node_labels": np.array([0, 1, 0, 1]),
     "edges": np.array([[0, 1], [1, 2], [2, 1], [3, 0]]),
-    "train_masks": np.ones((10, 4), bool),
+    "train_masks": np.arange(4) == np.array([[0], [3]]),
+    "val_masks": np.arange(4) == np.array([[1], [2]]),
+    "test_masks": np.arange(4) == np.array([[2], [1]]),
 }
 
 
@@ -153,6 +205,7 @@ def test_heterophilous_npz(tmp_path):
     assert converted.about["rows"]["unused"] == {"repeats another edge": 2}
     assert labels_of(converted, "node") == {0: 0, 1: 1, 2: 0, 3: 1}
     assert own(converted, "node", "x_0", "x_1").tolist() == TOLOKERS["node_features"].tolist()
+    assert converted.masks["node"].tolist() == [[1, 0], [2, 3], [3, 2], [0, 1]]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +217,7 @@ def test_heterophilous_npz(tmp_path):
         ({"edges": np.ones((2, 2))}, r"array 'edges' must be integers, got float64"),
         ({"node_labels": np.array([0, 1])}, "there are 4 nodes, 4 rows of features and 2 labels"),
         ({"node_labels": np.array([0, 1, 2, 1])}, "array 'y' is 2 at node 2"),
+        ({"val_masks": np.ones((2, 5))}, r"t.npz: array 'val_masks' must be \(4,\) or"),
     ],
 )
 def test_bad_heterophilous_npz(tmp_path, change, message):
@@ -312,6 +366,8 @@ COMP_ARRAYS = {
     "feature": np.arange(8.0).reshape(4, 2),
     "label": np.array([0, 1, 0, 1]),
     "train_mask": np.array([1, 0, 1, 0], np.uint8),
+    "valid_mask": np.array([0, 1, 0, 0], np.uint8),
+    "test_mask": np.array([0, 0, 0, 1], np.uint8),
 }
 
 
@@ -328,6 +384,7 @@ def test_fdcompcn(tmp_path):
     }
     assert labels_of(converted, "company") == {0: 0, 1: 1, 2: 0, 3: 1}
     assert own(converted, "company", "x_1").ravel().tolist() == [1, 3, 5, 7]
+    assert converted.masks["company"].ravel().tolist() == [1, 2, 1, 3]
 
 
 def test_bad_dgl(tmp_path):
@@ -362,8 +419,9 @@ def test_any_damage_to_a_dgl_file_is_a_value_error(tmp_path, seed):
 def test_reddit(tmp_path):
     from scipy.sparse import coo_matrix, save_npz
 
-    data = {"feature": np.ones((4, 3)), "label": np.array([0, 0, 1, 2]), "node_types": np.ones(4)}
-    np.savez(tmp_path / "reddit_data.npz", **data, node_ids=np.array([7, 8, 9, 6]))
+    data = {"feature": np.ones((4, 3)), "label": np.array([0, 0, 1, 2])}
+    parts = {"node_types": np.array([1, 3, 2, 1]), "node_ids": np.array([7, 8, 9, 6])}
+    np.savez(tmp_path / "reddit_data.npz", **data, **parts)
     edges = coo_matrix((np.ones(3), ([0, 1, 2], [1, 2, 3])), shape=(4, 4))
     for matrix in (edges, edges.tocsr()):
         save_npz(tmp_path / "reddit_graph.npz", matrix)
@@ -371,7 +429,11 @@ def test_reddit(tmp_path):
         assert pairs(converted, "shares_commenter") == [(0, 1), (1, 2), (2, 3)]
         assert labels_of(converted, "post") == {0: 0, 1: 0, 2: 1, 3: 0}
         assert converted.ids["post"].tolist() == ["7", "8", "9", "6"]
-    assert labels_of(read("reddit", tmp_path, positive=2), "post") == {0: 0, 1: 0, 2: 0, 3: 1}
+        assert converted.masks["post"].ravel().tolist() == [1, 3, 2, 1]
+    np.savez(tmp_path / "reddit_data.npz", **data)
+    converted = read("reddit", tmp_path, positive=2)
+    assert labels_of(converted, "post") == {0: 0, 1: 0, 2: 0, 3: 1}
+    assert converted.masks is None and not converted.ids
     np.savez(tmp_path / "reddit_graph.npz", row=np.array([0]), col=np.array([4]))
     with pytest.raises(ValueError, match=r"reddit_graph.npz: array 'row, col': dst has ids outsid"):
         read("reddit", tmp_path)
@@ -491,6 +553,7 @@ def test_s_ffsd(tmp_path):
     assert own(converted, "source", "max_log_amount").ravel() == pytest.approx(np.log1p([3, 8]))
     first = own(converted, "transaction", "is_first_of_location").ravel()
     assert first.tolist() == [1, 1, 0]
+    assert converted.time["transaction"].tolist() == [0, 1, 1]
 
 
 def write_elliptic(folder, **changes):
@@ -515,6 +578,7 @@ def test_elliptic(tmp_path):
     assert converted.graph.x["transaction"].shape == (3, 165 + 10)
     assert own(converted, "transaction", "aggregate_72").ravel().tolist() == [9, 5, 7]
     assert converted.about["time"] == {"column": "time step", "first": "step 1", "last": "step 2"}
+    assert converted.time["transaction"].tolist() == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -614,6 +678,7 @@ def test_amlworld(tmp_path):
         "first": "2022-09-01T00:20:00Z",
         "last": "2022-09-02T00:20:00Z",
     }
+    assert (converted.time["transaction"] - 1661991600).tolist() == [0, 120, 86400]
 
 
 @pytest.mark.parametrize(
@@ -681,6 +746,7 @@ def test_tabformer(tmp_path):
     since = own(converted, "transaction", "log_seconds_since_card_before").ravel()
     assert since == pytest.approx([0, np.log1p(21 * 60), 0])
     assert converted.about["time"]["first"] == "2002-09-01T06:21:00Z"
+    assert np.diff(converted.time["transaction"]).tolist() == [21 * 60, 86400 - 20 * 60]
 
 
 @pytest.mark.parametrize(

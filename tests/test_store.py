@@ -417,6 +417,61 @@ def test_array_errors(tmp_path):
         store.load_array(tmp_path, store.GAT_EMBEDDINGS)
 
 
+def test_time_and_masks_round_trip(tmp_path):
+    store.save_graph(tmp_path, small_graph())
+    assert store.load_time(tmp_path) is None and store.load_masks(tmp_path) is None
+    store.save_time(tmp_path, small_graph(), {"payment": np.array([5, 3, 4])})
+    store.save_masks(tmp_path, small_graph(), {"payment": np.array([[1, 0], [2, 3], [3, 1]])})
+    time, masks = store.load_time(tmp_path), store.load_masks(tmp_path)
+    assert time.isnan().tolist() == [True, True, False, False, False]
+    assert time[2:].tolist() == [5, 3, 4] and time.dtype == torch.float64
+    assert masks.tolist() == [[0, 0], [0, 0], [1, 0], [2, 3], [3, 1]]
+    assert masks.dtype == torch.int8
+
+
+def test_time_and_masks_beside_a_marketplace(tmp_path):
+    graph = store.load_graph(write(tmp_path))
+    store.save_time(tmp_path, graph, {"seller": np.array([7.0])})
+    store.save_masks(tmp_path, graph, {"user": np.ones((3, 1))})
+    assert store.load_time(tmp_path)[5] == 7
+    assert store.load_masks(tmp_path).flatten().tolist() == [1, 1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        (store.TIME, np.zeros(4), r"node_time.npy is \(4,\) torch.float64, but .* \(5,\) float64"),
+        (store.TIME, np.zeros(5, np.float32), r"is \(5,\) torch.float32"),
+        (store.TIME, np.array([0, 1, -np.inf, 2, 3]), "node 2 has an infinite time"),
+        (store.MASKS, np.zeros((4, 1), np.int8), r"split_masks.npy is \(4, 1\) .* \(5, splits\)"),
+        (store.MASKS, np.zeros(5, np.int8), r"split_masks.npy is \(5,\)"),
+        (store.MASKS, np.zeros((5, 0), np.int8), r"split_masks.npy is \(5, 0\)"),
+        (store.MASKS, np.zeros((5, 1)), "torch.float64, but the graph needs .* int8"),
+        (store.MASKS, np.eye(5, dtype=np.int8) * 4, "node 0 is 4 in split 0; expected 0"),
+        (store.MASKS, -np.eye(5, 6, k=1, dtype=np.int8), "node 0 is -1 in split 1"),
+    ],
+)
+def test_bad_time_and_masks(tmp_path, name, array, message):
+    store.save_graph(tmp_path, small_graph())
+    store.save_array(tmp_path, name, array)
+    with pytest.raises(ValueError, match=message):
+        store.load_time(tmp_path) if name == store.TIME else store.load_masks(tmp_path)
+
+
+def test_what_is_there_is_set_aside(tmp_path):
+    for number in range(3):
+        with store.appearing(tmp_path / "a", aside=True) as partial:
+            (partial / "number").write_text(str(number))
+    assert {path.name: (path / "number").read_text() for path in tmp_path.iterdir()} == {
+        "a": "2",
+        "a.old1": "0",
+        "a.old2": "1",
+    }
+    with pytest.raises(KeyError), store.appearing(tmp_path / "a", aside=True):
+        raise KeyError
+    assert (tmp_path / "a" / "number").read_text() == "2"
+
+
 def state() -> dict:
     weight = torch.arange(6.0).reshape(2, 3)
     return {"model": {"weight": weight}, "epoch": 7, "history": [{"loss": 0.5}], "seed": None}

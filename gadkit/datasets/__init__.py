@@ -5,15 +5,13 @@ where the user has put it; `registry` knows the published ones, `library` gets t
 """
 
 import hashlib
-import json
 import os
-from itertools import count
 from pathlib import Path
 
-from gadkit import marketplace, node_ids, store
-from gadkit.datasets import readers
-from gadkit.datasets.layout import Converted, structural_features
-from gadkit.datasets.library import DATA, FORMAT, ORIGIN, add, get
+from gadkit import marketplace, store
+from gadkit.datasets import library, readers
+from gadkit.datasets.layout import Converted, own_columns, structural_features
+from gadkit.datasets.library import DATA, FORMAT, add, get
 from gadkit.datasets.registry import PUBLISHED
 from gadkit.graph import HeteroGraph
 
@@ -24,6 +22,7 @@ __all__ = [
     "convert",
     "get",
     "open_dataset",
+    "own_columns",
     "planted_names",
     "prepare",
     "structural_features",
@@ -82,31 +81,19 @@ def _generated(folder: Path, progress: bool) -> Path:
 
 
 def _converted(path: Path, folder: Path) -> Path:
-    origin = _origin_of(path)
-    previous = folder / ORIGIN
-    if store.is_dataset(folder):
-        if not previous.is_file():
-            raise ValueError(
-                f"{folder} exists and was not converted from a file; rename it, or {path}"
-            )
-        if json.loads(previous.read_text(encoding="utf-8")) == origin:
-            return folder
-    converted = _read(path)
-    if store.is_dataset(folder):
-        names = (folder.with_name(f"{folder.name}.old{k}") for k in count(1))
-        folder.rename(next(name for name in names if not name.exists()))
-    # The origin goes first: a folder with a graph and no origin is taken for the user's own.
-    store.write_json(previous, origin)
-    node_ids.save(folder, converted.ids)
-    store.write_about(folder, {"name": path.stem, "source": path.name} | converted.about)
-    store.save_graph(folder, converted.graph)
+    made_from = _origin_of(path)
+    origin = library.read_origin(folder)
+    if not origin and not store.is_free(folder):
+        raise ValueError(f"{folder} exists and was not converted from a file; rename it, or {path}")
+    if not store.is_dataset(folder) or origin != made_from | {"format": FORMAT}:
+        library.write(folder, lambda _: _read(path), made_from)
     return folder
 
 
 def _origin_of(path: Path) -> dict:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file": path.name, "size": path.stat().st_size, "sha256": digest, "format": FORMAT}
+    return {"file": path.name, "size": path.stat().st_size, "sha256": digest}
 
 
 def convert(path: Path | str) -> HeteroGraph:
@@ -124,7 +111,9 @@ def convert(path: Path | str) -> HeteroGraph:
 
 
 def _read(path: Path) -> Converted:
-    return readers.READERS[_SUFFIXES[path.suffix.lower()]](path)
+    converted = readers.READERS[_SUFFIXES[path.suffix.lower()]](path)
+    converted.about = {"name": path.stem, "source": path.name} | converted.about
+    return converted
 
 
 def planted_names(folder: Path | str) -> list[str] | None:

@@ -49,10 +49,11 @@ def s_ffsd(path: Path) -> Converted:
         arrays = {role: numbers for role, (numbers, _) in ids.items()}
         arrays["x"] = np.stack([table["Time"], table["Amount"]], axis=1)
         arrays["y"] = np.where(table["Labels"] == 2, -1, table["Labels"])
-        graph = from_arrays(arrays)
-    about = {"labels": _FRAUD, "time": step_range("Time", table["Time"])}
-    own = event_features(ENTITIES, ["amount"], timed=True)
-    return described(graph, about, own=own, ids={role: names for role, (_, names) in ids.items()})
+        own = event_features(ENTITIES, ["amount"], timed=True)
+        names = {role: of_role for role, (_, of_role) in ids.items()}
+        converted = from_arrays(arrays, {"labels": _FRAUD}, own=own, ids=names)
+    converted.about["time"] = step_range("Time", table["Time"])
+    return converted
 
 
 _AMLWORLD_LABELS = {"meaning": "the transfer is laundering", "kind": "injected"}
@@ -89,7 +90,7 @@ def amlworld(path: Path) -> Converted:
     own = event_features(roles, values, timed=True, types=_AMLWORLD_TYPES)
     about = {"labels": _AMLWORLD_LABELS, "time": seconds_range("Timestamp", seconds)}
     ids = {"account": account_ids, "currency": currencies, "payment_format": format_names}
-    return described(graph, about, own=own, ids=ids)
+    return described(graph, about, own=own, ids=ids, time={"transaction": seconds})
 
 
 def _timestamps(stamps: np.ndarray) -> np.ndarray:
@@ -123,9 +124,8 @@ def tabformer(path: Path) -> Converted:
         graph = event_graph(roles, {"amount": amount}, time=seconds, y=y)
     own = event_features(roles, ["amount"], timed=True)
     about = {"labels": _FRAUD, "time": seconds_range("Year, Month, Day, Time", seconds)}
-    return described(
-        graph, about, own=own, ids={role: names for role, (_, names) in entities.items()}
-    )
+    ids = {role: names for role, (_, names) in entities.items()}
+    return described(graph, about, own=own, ids=ids, time={"transaction": seconds})
 
 
 def _present(numbers: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ The layout (`<relation>_row_ptr`, `<relation>_col_idx`, `x`, `y`) is described i
               Representation", AAAI 2023
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ _AMAZON = {"upu_row_ptr", "usu_row_ptr", "uvu_row_ptr"}
 AMAZON_USERS, AMAZON_UNLABELLED = 11_944, 3305  # of the whole graph; the first have no label
 # Relations of S-FFSD: an entity and what it does to a transaction.
 ENTITIES = {"source": "sends", "target": "receives", "location": "hosts", "type": "classifies"}
+_PARTS = ("train", "val|valid", "test")  # what arrays of masks are called, before `_mask(s)`
 
 
 @dataclass
@@ -40,30 +42,100 @@ class Converted:
         ids: the authors' names of the nodes, by node type; row i is node i. Types without are left
             out.
         about: what is known of it, as `store.write_about` takes it.
+        time: when nodes came to be, as `store.save_time` takes it, or None.
+        masks: splits that the authors have published, as `store.save_masks` takes them, or None.
     """
 
     graph: HeteroGraph
     ids: dict[str, np.ndarray] = field(default_factory=dict)
     about: dict = field(default_factory=dict)
+    time: dict[str, np.ndarray] | None = None
+    masks: dict[str, np.ndarray] | None = None
 
 
-def from_arrays(arrays: Arrays) -> HeteroGraph:
+def from_arrays(
+    arrays: Arrays,
+    about: dict,
+    *,
+    own: dict[str, list[str]] | None = None,
+    ids: dict[str, np.ndarray] | None = None,
+) -> Converted:
     """Make a graph of arrays; features from `structural_features` are joined to its own.
 
     Args:
         arrays: the relations of YelpChi (users, reviews, products) or Amazon (users), the columns
-            of S-FFSD (transactions and four entity types), or any in the import layout.
+            of S-FFSD (transactions and four entity types), or any in the import layout; with any of
+            them, masks of the nodes that `y` is about (`published_masks`).
+        about, own, ids: as for `described`.
 
     Raises:
         ValueError: they do not fit; the message names the array.
     """
+    time = None
     if any(names <= arrays.keys() for names in _YELPCHI):
-        return _yelpchi(arrays)
-    if ENTITIES.keys() <= arrays.keys():
-        return _s_ffsd(arrays)
-    if arrays.keys() >= _AMAZON:
-        return _amazon(arrays)
-    return _plain(arrays)
+        graph, labelled = _yelpchi(arrays), "review"
+    elif ENTITIES.keys() <= arrays.keys():
+        graph, labelled = _s_ffsd(arrays), "transaction"
+        time = {labelled: arrays["x"][:, 0]}
+    elif arrays.keys() >= _AMAZON:
+        graph, labelled = _amazon(arrays)
+    else:
+        graph, labelled = _plain(arrays)
+    masks = published_masks(arrays, labelled, graph.num_nodes[labelled])
+    return described(graph, about, own=own, ids=ids, time=time, masks=masks)
+
+
+def published_masks(arrays: Arrays, node_type: str, num_nodes: int) -> dict[str, np.ndarray] | None:
+    """Read the splits that come with a data set, as `store.save_masks` takes them.
+
+    Args:
+        arrays: `train_mask`, `val_mask` (or `valid_mask`) and `test_mask`, each (num_nodes,) of
+            0 and 1; or `train_masks` and so on, (num_splits, num_nodes) or (num_nodes, num_splits).
+            Others are not looked at.
+        node_type: of the nodes that are split.
+        num_nodes: how many there are.
+
+    Returns:
+        The masks by node type; None where no array is called so.
+
+    Raises:
+        ValueError: one of the three is missing, does not fit, or shares a node with another.
+    """
+    names = [[key for key in arrays if re.fullmatch(f"({part})_masks?", key)] for part in _PARTS]
+    found = sum(names, [])
+    if not found:
+        return None
+    if [len(keys) for keys in names] != [1, 1, 1]:
+        raise ValueError(
+            "a published split takes one array for train, one for val and one for test, but found "
+            f"{', '.join(found)}; add what is missing, or leave all of them out"
+        )
+    masks = [_mask(arrays[key], key, num_nodes) for key in found]
+    if len({mask.shape for mask in masks}) > 1:
+        widths = ", ".join(str(mask.shape[1]) for mask in masks)
+        raise ValueError(f"arrays {', '.join(found)} are of {widths} splits; expected as many each")
+    shared = np.argwhere(sum(masks) > 1)
+    if len(shared):
+        raise ValueError(
+            f"arrays {', '.join(found)}: node {shared[0, 0]} is in more than one part of split "
+            f"{shared[0, 1]}"
+        )
+    return {node_type: sum(number * mask for number, mask in enumerate(masks, start=1))}
+
+
+def _mask(mask: np.ndarray, name: str, num_nodes: int) -> np.ndarray:
+    """Read one or more masks as (num_nodes, num_splits) int8."""
+    given = mask
+    if mask.ndim == 2 and mask.shape[1] == num_nodes:
+        mask = mask.T
+    elif mask.ndim == 1:
+        mask = mask[:, None]
+    if mask.ndim != 2 or len(mask) != num_nodes or not mask.size or not np.isin(mask, (0, 1)).all():
+        raise ValueError(
+            f"array {name!r} must be ({num_nodes},) or (splits, {num_nodes}) of 0 and 1, one value "
+            f"per node, got {given.shape} {given.dtype}"
+        )
+    return mask.astype(np.int8)
 
 
 def _yelpchi(arrays: Arrays) -> HeteroGraph:
@@ -256,7 +328,7 @@ def statistics(csr: CSR, value: Tensor) -> Tensor:
     return torch.stack([mean, sd, top, bottom], dim=1).float()
 
 
-def _amazon(arrays: Arrays) -> HeteroGraph:
+def _amazon(arrays: Arrays) -> tuple[HeteroGraph, str]:
     """Call the nodes users, and take no label of those that the published protocol leaves out."""
     y = arrays.get("y")
     if y is not None and len(y) == AMAZON_USERS:
@@ -265,8 +337,11 @@ def _amazon(arrays: Arrays) -> HeteroGraph:
     return _plain(arrays, node_type="user")
 
 
-def _plain(arrays: Arrays, *, node_type: str = "node") -> HeteroGraph:
-    """Read the import layout; rows of a relation are its sources, columns its destinations."""
+def _plain(arrays: Arrays, *, node_type: str = "node") -> tuple[HeteroGraph, str]:
+    """Read the import layout, and say which type `y` is about.
+
+    Rows of a relation are its sources, columns its destinations.
+    """
     num_nodes: dict[str, int] = {}
     edges = {}
     for name in _relation_names(arrays):
@@ -283,7 +358,8 @@ def _plain(arrays: Arrays, *, node_type: str = "node") -> HeteroGraph:
     x[first] = _features(arrays, "x", num_nodes[first]) if x[first] is None else x[first]
     x = {name: own for name, own in x.items() if own is not None}
     y = arrays.get("y")
-    return assemble(num_nodes, edges, x, y, _labelled_type(y, num_nodes))
+    labelled = _labelled_type(y, num_nodes)
+    return assemble(num_nodes, edges, x, y, labelled), labelled
 
 
 def _labelled_type(y: np.ndarray | None, num_nodes: dict[str, int]) -> str:
@@ -409,14 +485,16 @@ def described(
     *,
     own: dict[str, list[str]] | None = None,
     ids: dict[str, np.ndarray] | None = None,
+    time: dict[str, np.ndarray] | None = None,
+    masks: dict[str, np.ndarray] | None = None,
 ) -> Converted:
-    """Put a graph, names of its own features, ids and what is known together.
+    """Put a graph, names of its own features, ids and what else is known together.
 
     Entries of `about` that are None, and ids of types that are not in the graph, are left out.
     """
     about = {key: value for key, value in about.items() if value is not None}
     ids = {name: own_ids for name, own_ids in (ids or {}).items() if name in graph.num_nodes}
-    return Converted(graph, ids, {"features": feature_names(graph, own)} | about)
+    return Converted(graph, ids, {"features": feature_names(graph, own)} | about, time, masks)
 
 
 def row_counts(read: int, unused: dict[str, int] | None = None) -> dict:
@@ -489,14 +567,42 @@ def feature_names(
             the authors give none.
     """
     names = {}
-    for node_type, structural in _structural_names(graph).items():
+    for node_type, structural in structural_names(graph).items():
         num_own = graph.x[node_type].shape[1] - len(structural)
         numbered = [f"x_{k}" for k in range(num_own)]
         names[node_type] = (own or {}).get(node_type, numbered) + structural
     return names
 
 
-def _structural_names(graph: HeteroGraph) -> dict[str, list[str]]:
+def own_columns(graph: HeteroGraph, about: dict) -> dict[str, int]:
+    """Say how many leading columns of x are the authors' own; structural ones follow.
+
+    Args:
+        graph: with x.
+        about: as `store.read_about` gives it. Only its `features` tell whether the last columns of
+            a type are structural; all columns are own where it does not name them.
+
+    Returns:
+        The number of columns by node type.
+
+    Raises:
+        ValueError: `features` names more or fewer columns than a type has.
+    """
+    named, found = about.get("features", {}), {}
+    for node_type, structural in structural_names(graph).items():
+        width = graph.x[node_type].shape[1]
+        names = named.get(node_type, [])
+        if node_type in named and len(names) != width:
+            raise ValueError(
+                f"about.json names {len(names)} features of {node_type}, but x has {width} columns"
+            )
+        own = width - len(structural)
+        found[node_type] = own if names and names[own:] == structural else width
+    return found
+
+
+def structural_names(graph: HeteroGraph) -> dict[str, list[str]]:
+    """Name the columns of `structural_features`, by node type."""
     names: dict[str, list[str]] = {node_type: [] for node_type in graph.node_types}
     for _, (_, name, dst), _ in graph.streams:
         names[dst] += [

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gadkit import node_ids, store
 from gadkit.datasets import fetch, readers
+from gadkit.datasets.layout import Converted
 from gadkit.datasets.registry import KINDS, OWN, PUBLISHED, File, Published, published
 
 DATA = Path(__file__).resolve().parents[2] / "data"  # of the repository, wherever a notebook runs
@@ -22,7 +24,7 @@ _OWN_SUFFIXES = (
     ".bz2",
     ".xz",
 )  # of a file of the user's own
-FORMAT = 2  # of the conversion; to be raised when the same file gives another graph
+FORMAT = 3  # of the conversion; to be raised when the same file gives another folder
 
 
 @dataclass(frozen=True)
@@ -168,14 +170,15 @@ def _entry(name: str, positive: int | str | None) -> tuple[Published, int | str 
 
 
 def _is_there(folder: Path, made_from: dict) -> bool:
-    """Whether a folder was made from this; anything else that is there is an error."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    """Whether a folder was made from this; anything else that is there is an error.
+
+    What an older version made from the same, in another format, is to be replaced.
+    """
+    if store.is_free(folder):
         return False
-    origin = folder / ORIGIN
-    with store.errors_about(origin):
-        known = json.loads(origin.read_text(encoding="utf-8")) if origin.is_file() else {}
-    if store.is_dataset(folder) and (known | made_from | {"format": FORMAT}) == known:
-        return True
+    known = read_origin(folder)
+    if store.is_dataset(folder) and known | made_from == known:
+        return known.get("format") == FORMAT
     raise ValueError(
         f"{folder} is there and was not made from the same file in the same way: delete or rename "
         "it, or choose another folder with `gadkit data add ... --as FOLDER`"
@@ -239,16 +242,42 @@ def _convert(
 ) -> None:
     """Make the dataset folder in one step; `where` is what about.json calls the source."""
     options = {} if positive is None else {"positive": positive}
-    with store.appearing(folder) as partial:
-        content = _content(source, partial / "content")
-        converted = readers.READERS[entry.reader](content, **options)
+
+    def read(work: Path) -> Converted:
+        converted = readers.READERS[entry.reader](_content(source, work), **options)
+        known = _about(entry, converted.about, where)
+        converted.about = known | converted.about | known  # what is known comes first, and holds
+        return converted
+
+    write(folder, read, {"dataset": entry.name, "positive": positive} | source.origin())
+
+
+def write(folder: Path, read: Callable[[Path], Converted], made_from: dict) -> None:
+    """Make a dataset folder in one step; the one that is there is set aside, see `appearing`.
+
+    Args:
+        folder: what to make.
+        read: called with a path to work at, which is removed afterwards; returns what to write.
+        made_from: what is read; `read_origin` returns it, and the format of the conversion.
+    """
+    with store.appearing(folder, aside=True) as partial:
+        converted = read(partial / "content")
+        shutil.rmtree(partial / "content", ignore_errors=True)
         store.save_graph(partial, converted.graph)
         node_ids.save(partial, converted.ids)
-        known = _about(entry, converted.about, where)
-        store.write_about(partial, known | converted.about | known)
-        made_from = {"dataset": entry.name, "positive": positive, "format": FORMAT}
-        store.write_json(partial / ORIGIN, made_from | source.origin())
-        shutil.rmtree(partial / "content", ignore_errors=True)
+        store.write_about(partial, converted.about)
+        if converted.time is not None:
+            store.save_time(partial, converted.graph, converted.time)
+        if converted.masks is not None:
+            store.save_masks(partial, converted.graph, converted.masks)
+        store.write_json(partial / ORIGIN, made_from | {"format": FORMAT})
+
+
+def read_origin(folder: Path) -> dict:
+    """Read what `write` made a folder from; {} where it was made in another way."""
+    path = folder / ORIGIN
+    with store.errors_about(path):
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _content(source: _Source, folder: Path) -> Path:

@@ -20,8 +20,9 @@ _ELLIPTIC_CLASSES = {"unknown": -1, "1": 1, "2": 0}
 def elliptic(path: Path) -> Converted:
     """Read Elliptic's three tables elliptic_txs_{features,classes,edgelist}.csv.
 
-    Payments keep their direction. The time step of a transaction, of 49, is no feature. The first
-    93 features are about the transaction, the other 72 aggregated over its neighbors.
+    Payments keep their direction. The time step of a transaction, of 49, is its time and no
+    feature. The first 93 features are about the transaction, the other 72 aggregated over its
+    neighbors.
     """
     features, classes, edges = (
         find_table(path, f"elliptic_txs_{part}.csv") for part in ("features", "classes", "edgelist")
@@ -47,8 +48,13 @@ def elliptic(path: Path) -> Converted:
         "labels": {"meaning": "sent by an entity known as illicit", "kind": "adjudicated"},
         "time": step_range("time step", nodes["time step"]),
     }
-    ids = {"transaction": nodes["txId"].astype(str)}
-    return described(graph, about, own={"transaction": _ELLIPTIC_OWN}, ids=ids)
+    return described(
+        graph,
+        about,
+        own={"transaction": _ELLIPTIC_OWN},
+        ids={"transaction": nodes["txId"].astype(str)},
+        time={"transaction": nodes["time step"]},
+    )
 
 
 def _relation(src: np.ndarray, dst: np.ndarray, num_src: int, num_dst: int) -> CSR:

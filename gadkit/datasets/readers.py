@@ -3,7 +3,8 @@
 A reader takes the authors' file, or the folder it was extracted to. It raises FileNotFoundError
 where a file is missing, and ValueError, naming file and place, where the content does not fit. The
 readers of data sets with classes also take `positive`, the class to find (`layout.one_class`).
-Masks of a published split are not read.
+Where the authors' file holds masks of a split into train, val and test nodes, they are read; but
+not those of PyGOD's Cora, which were made for the topics of papers.
 
 Here are the graphs that are published as arrays. Of those published as tables, `events` reads
 payments, which become nodes, and `networks` nodes and edges.
@@ -30,6 +31,7 @@ from gadkit.datasets.layout import (
     distinct_edges,
     from_arrays,
     one_class,
+    published_masks,
     row_counts,
 )
 from gadkit.datasets.matlab import Sparse, read_mat
@@ -65,7 +67,7 @@ def npz(path: Path, *, positive: int | str | None = None) -> Converted:
                 "1 (anomaly). Where they are classes, say which one to find, by its number or as "
                 f"the rarest: gadkit data add npz {path} --positive rarest"
             )
-        return described(from_arrays(arrays), about)
+        return from_arrays(arrays, about)
 
 
 def care_gnn_mat(path: Path) -> Converted:
@@ -78,7 +80,7 @@ def care_gnn_mat(path: Path) -> Converted:
     path = find(path, "*.mat")
     with store.errors_about(path):
         arrays = _mat_arrays(read_mat(path))
-        return described(from_arrays(arrays), _care_gnn_about(arrays))
+        return from_arrays(arrays, _care_gnn_about(arrays))
 
 
 def _mat_arrays(content: dict) -> Arrays:
@@ -121,7 +123,7 @@ def _care_gnn_about(arrays: Arrays) -> dict:
 
 
 def heterophilous_npz(path: Path) -> Converted:
-    """Read tolokers.npz or questions.npz: `node_features`, `node_labels`, `edges`.
+    """Read tolokers.npz or questions.npz: `node_features`, `node_labels`, `edges`, ten splits.
 
     Edges are undirected and become one entry in each direction.
     """
@@ -133,7 +135,8 @@ def heterophilous_npz(path: Path) -> Converted:
         both = np.concatenate([pairs, pairs[:, ::-1]])
         csr, repeats = _distinct(both[:, 0], both[:, 1], len(x), "edges")
         graph = _one_type(x, y, {"edge": csr})
-        return described(graph, {"rows": row_counts(len(both), {_REPEATED: repeats})})
+        about = {"rows": row_counts(len(both), {_REPEATED: repeats})}
+        return described(graph, about, masks=published_masks(arrays, "node", len(x)))
 
 
 def _needed(arrays: Arrays, name: str, ndim: int, *, width: int | None = None) -> np.ndarray:
@@ -203,7 +206,7 @@ def _planted(y: np.ndarray) -> tuple[np.ndarray, dict | None]:
 
 
 def fdcompcn(path: Path) -> Converted:
-    """Read FDCompCN: comp.dgl with the relations of companies, `feature` and `label`.
+    """Read FDCompCN: comp.dgl with relations of companies, `feature`, `label` and masks.
 
     The authors gave every company an edge to itself in each relation; such loops and repeated
     edges are left out, and so is `homo`, the union of the other relations. Edges keep their
@@ -225,15 +228,17 @@ def fdcompcn(path: Path) -> Converted:
             relations[name] = csr
             read, loops, repeats = read + len(src), loops + (~straight).sum(), repeats + more
         graph = _one_type(x, y, relations, "company")
-        unused = {_LOOP: loops, _REPEATED: repeats}
-        return described(graph, {"labels": _VIOLATIONS, "rows": row_counts(read, unused)})
+        rows = row_counts(read, {_LOOP: loops, _REPEATED: repeats})
+        masks = published_masks(arrays, "company", num)
+        return described(graph, {"labels": _VIOLATIONS, "rows": rows}, masks=masks)
 
 
 def reddit(path: Path, *, positive: int | str | None = None) -> Converted:
     """Read Reddit's posts: reddit_data.npz and reddit_graph.npz (233 thousand nodes, 115 million
     edges, 41 communities, of which `positive` is taken for the anomaly).
 
-    Repeated edges are merged. It needs about 12 GB of memory.
+    Repeated edges are merged. `node_types` says who is in train, val and test. It needs about 12 GB
+    of memory.
     """
     data, links = find(path, "reddit_data.npz"), find(path, "reddit_graph.npz")
     with store.errors_about(data):
@@ -241,13 +246,20 @@ def reddit(path: Path, *, positive: int | str | None = None) -> Converted:
         x, y = _needed(arrays, "feature", 2), _needed(arrays, "label", 1)
         y, labels = one_class(y, "rarest" if positive is None else positive)
         ids = {"post": arrays["node_ids"].astype(str)} if "node_ids" in arrays else {}
+        masks = published_masks(_masks_of(arrays), "post", len(x))
     with store.errors_about(links):
         src, dst = _sparse_pairs(store.read_npz(links))
         csr, repeats = _distinct(src, dst, len(x), "row, col")
     with store.errors_about(data):
         graph = _one_type(x, y, {"shares_commenter": csr}, "post")
     about = {"labels": labels, "rows": row_counts(len(src), {_REPEATED: repeats})}
-    return described(graph, about, ids=ids)
+    return described(graph, about, ids=ids, masks=masks)
+
+
+def _masks_of(arrays: Arrays) -> Arrays:
+    """Part the numbers of `node_types`, where there are any: 1 train, 2 val, 3 test."""
+    numbered = enumerate(("train", "val", "test"), start=1) if "node_types" in arrays else ()
+    return {f"{part}_mask": arrays["node_types"] == number for number, part in numbered}
 
 
 def _sparse_pairs(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
