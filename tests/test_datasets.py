@@ -48,15 +48,21 @@ def yelp_mat(path, **changes):
     return path
 
 
-def assert_is_yelp(graph: HeteroGraph, own_features: int):
-    assert graph.num_nodes == {"user": 3, "review": 5, "product": 2}
+def assert_is_yelp(graph: HeteroGraph, own_features: int, *, grouped: bool = True):
+    groups = {"product_month": 3, "product_stars": 4} if grouped else {}
+    assert graph.num_nodes == {"user": 3, "review": 5, "product": 2} | groups
+    if grouped:
+        posted = graph.edges["review", "posted_in", "product_month"].transpose()
+        assert posted.indices.tolist() == [0, 1, 2, 0, 1]
+        gives = graph.edges["review", "gives", "product_stars"].transpose()
+        assert gives.indices.tolist() == [0, 1, 2, 3, 2]
     writes = graph.edges["user", "writes", "review"]
     assert (writes.degrees() == 1).all()
     assert writes.indices.tolist() == USER
     rates = graph.edges["review", "rates", "product"]
     assert rates.transpose().indices.tolist() == PRODUCT
     assert graph.labels.tolist() == [[3, 1], [4, 0], [5, 0], [6, 1], [7, 0]]
-    assert graph.x["review"].shape == (5, own_features + 10)
+    assert graph.x["review"].shape == (5, own_features + (20 if grouped else 10))
     assert graph.x["user"].shape == (3, 5)
 
 
@@ -72,7 +78,7 @@ def test_yelpchi_npz(tmp_path):
     assert_is_yelp(datasets.convert(tmp_path / "relations.npz"), own_features=0)
     ids = {"user_id": np.array([4, 4, 4, 7, 9]), "product_component": np.array([2, 5, 5, 2, 5])}
     np.savez(tmp_path / "ids.npz", **ids, y=SPAM)
-    assert_is_yelp(datasets.convert(tmp_path / "ids.npz"), own_features=0)
+    assert_is_yelp(datasets.convert(tmp_path / "ids.npz"), own_features=0, grouped=False)
 
 
 def test_other_mat_is_read_as_plain_relations(tmp_path):
@@ -498,7 +504,7 @@ def test_prepare_keeps_the_authors_splits(tmp_path):
     arrays = csr_arrays("rur", RUR) | csr_arrays("rtr", RTR) | csr_arrays("rsr", RSR)
     np.savez(tmp_path / "yelp.npz", **arrays, **masks, y=SPAM)
     folder = datasets.prepare(tmp_path / "yelp.npz", root=tmp_path / "data")
-    assert store.load_masks(folder).flatten().tolist() == [0] * 3 + [1, 2, 3, 0, 0] + [0] * 2
+    assert store.load_masks(folder).flatten().tolist() == [0] * 3 + [1, 2, 3, 0, 0] + [0] * 9
     assert store.load_time(folder) is None
 
 

@@ -141,8 +141,9 @@ def _mask(mask: np.ndarray, name: str, num_nodes: int) -> np.ndarray:
 def _yelpchi(arrays: Arrays) -> HeteroGraph:
     """Undo the projection of YelpChi onto reviews.
 
-    The reviews of one user are a component of rur (same user), those of one product a component of
-    rtr (same product and month) and rsr (same product and stars) together.
+    The reviews of one user are a component of rur (same user), those of one product and month one
+    of rtr, those of one product and number of stars one of rsr, and those of one product one of
+    rtr and rsr together. Month and stars are nodes of each product, where the relations are there.
     """
     if _YELPCHI[0] <= arrays.keys():
         num_reviews = len(arrays["user_id"])
@@ -158,6 +159,12 @@ def _yelpchi(arrays: Arrays) -> HeteroGraph:
         ("review", "rates", "product"): _link(review, product),
     }
     num_nodes = {"user": _count(user), "review": num_reviews, "product": _count(product)}
+    of_product = {"rtr": ("posted_in", "product_month"), "rsr": ("gives", "product_stars")}
+    for relation, (verb, node_type) in of_product.items():
+        if f"{relation}_row_ptr" in arrays:
+            group = _components([_relation(arrays, relation)])
+            num_nodes[node_type] = _count(group)
+            edges["review", verb, node_type] = _link(review, group)
     x = _features(arrays, "x", num_reviews)
     x = {} if x is None else {"review": x}
     return assemble(num_nodes, edges, x, arrays.get("y"), "review")

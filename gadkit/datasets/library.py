@@ -24,7 +24,7 @@ _OWN_SUFFIXES = (
     ".bz2",
     ".xz",
 )  # of a file of the user's own
-FORMAT = 3  # of the conversion; to be raised when the same file gives another folder
+FORMAT = 4  # of the conversion; to be raised when the same file gives another folder
 
 
 @dataclass(frozen=True)
