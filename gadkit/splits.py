@@ -8,14 +8,17 @@ Sources: J. Tang et al., GADBench, NeurIPS 2023 (40/20/40, and 20 + 80 labels); 
 Anti-Money Laundering in Bitcoin, KDD 2019 workshop (the past teaches, the future judges).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gadkit.graph import HeteroGraph
+from gadkit.graph import CSR, EdgeType, HeteroGraph
 
 SEEDS = tuple(3407 + 10 * i for i in range(10))  # of the ten splits a result is reported over
+FULL = (0.4, 0.2, 0.4)  # train, val and test, where labels are plenty
+FEW_POSITIVES, FEW_NEGATIVES = 20, 80  # in train, and in val, where they are not
 
 
 class Split(NamedTuple):
@@ -40,21 +43,30 @@ def stratified(
         ValueError: there are no labels, the fractions do not sum to 1, or a class is too small to
             be in every part.
     """
-    _check(labels, fractions)
+    _check_labels(labels)
+    _check_fractions(fractions)
+    cuts = []
+    for value, size in enumerate(labels[:, 1].bincount(minlength=2).tolist()):
+        first, second = (round(size * sum(fractions[:i])) for i in (1, 2))
+        if not 0 < first < second < size:
+            raise ValueError(
+                f"{size} nodes labelled {value} are too few to split {fractions}; "
+                "every part needs at least one of each class: label more of them, or take all "
+                "labels out to rank without any"
+            )
+        cuts.append((first, second))
+    return _drawn(labels, cuts, seed)
+
+
+def _drawn(labels: Tensor, cuts: list[tuple[int, int]], seed: int) -> Split:
+    """Shuffle each class, and cut it at its two positions."""
     generator = torch.Generator().manual_seed(seed)
     parts = ([], [], [])
-    for value in (0, 1):
+    for value, positions in enumerate(cuts):
         of_class = labels[labels[:, 1] == value]
-        order = torch.randperm(len(of_class), generator=generator)
-        first, second = (round(len(order) * sum(fractions[:i])) for i in (1, 2))
-        for part, chosen in zip(parts, order.tensor_split((first, second)), strict=True):
-            if len(chosen) == 0:
-                raise ValueError(
-                    f"{len(of_class)} nodes labelled {value} are too few to split {fractions}; "
-                    "every part needs at least one of each class: label more of them, or take all "
-                    "labels out to rank without any"
-                )
-            part.append(of_class[chosen])
+        shuffled = of_class[torch.randperm(len(of_class), generator=generator)]
+        for part, chosen in zip(parts, shuffled.tensor_split(positions), strict=True):
+            part.append(chosen)
     return Split(*(_by_id(torch.cat(part)) for part in parts))
 
 
@@ -62,14 +74,23 @@ def _by_id(rows: Tensor) -> Tensor:
     return rows[rows[:, 0].argsort()]
 
 
-def _check(labels: Tensor | None, fractions: tuple[float, float, float]) -> None:
+def _check_labels(labels: Tensor | None) -> None:
     if labels is None:
         raise ValueError("the graph has no labels; stage 2 needs some nodes known as 0 and as 1")
+
+
+def _check_fractions(fractions: tuple[float, float, float]) -> None:
     if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
         raise ValueError(f"fractions must be positive and sum to 1, got {fractions}")
 
 
-def few_label(labels: Tensor, *, positives: int = 20, negatives: int = 80, seed: int = 0) -> Split:
+def few_label(
+    labels: Tensor,
+    *,
+    positives: int = FEW_POSITIVES,
+    negatives: int = FEW_NEGATIVES,
+    seed: int = 0,
+) -> Split:
     """Teach with a handful of labels, choose with as many, judge on all others.
 
     Args:
@@ -79,29 +100,28 @@ def few_label(labels: Tensor, *, positives: int = 20, negatives: int = 80, seed:
         seed: of the draw.
 
     Raises:
-        ValueError: a class is too small to leave a node for test.
+        ValueError: there are no labels, or a class is too small to leave a node for test.
     """
-    generator = torch.Generator().manual_seed(seed)
-    parts = ([], [], [])
-    for value, count in ((0, negatives), (1, positives)):
-        of_class = labels[labels[:, 1] == value]
-        if len(of_class) <= 2 * count:
+    _check_labels(labels)
+    if min(positives, negatives) < 1:
+        raise ValueError(f"train needs both classes, got {positives} positives, {negatives} others")
+    counts = (negatives, positives)
+    for value, size in enumerate(labels[:, 1].bincount(minlength=2).tolist()):
+        if size <= 2 * counts[value]:
             raise ValueError(
-                f"{len(of_class)} nodes labelled {value} are too few for {count} in train, {count} "
-                "in val and some in test; ask for fewer"
+                f"{size} nodes labelled {value} are too few for {counts[value]} in train, "
+                f"{counts[value]} in val and some in test; ask for fewer"
             )
-        order = torch.randperm(len(of_class), generator=generator)
-        for part, chosen in zip(parts, order.tensor_split((count, 2 * count)), strict=True):
-            part.append(of_class[chosen])
-    return Split(*(_by_id(torch.cat(part)) for part in parts))
+    return _drawn(labels, [(count, 2 * count) for count in counts], seed)
 
 
 def temporal(
-    labels: Tensor, time: Tensor, *, fractions: tuple[float, float, float] = (0.4, 0.2, 0.4)
+    labels: Tensor, time: Tensor, *, fractions: tuple[float, float, float] = FULL
 ) -> Split:
     """Teach with the earliest labelled nodes, choose with later ones, judge on the latest.
 
-    Nodes of the same time are never parted: those at a cut go to the later part.
+    Nodes of the same time are never parted: those at a cut go to the later part. What is known of a
+    node at its time is for its features to say; this parts nodes only.
 
     Args:
         labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
@@ -109,26 +129,30 @@ def temporal(
         fractions: of the labelled nodes in train, val and test.
 
     Raises:
-        ValueError: a labelled node has no time, or a part would hold one class only.
+        ValueError: there are no labels, the fractions do not sum to 1, a labelled node has no time,
+            or a part would hold one class only.
     """
-    _check(labels, fractions)
+    _check_labels(labels)
+    _check_fractions(fractions)
     when = time[labels[:, 0]]
     if when.isnan().any():
         node = int(labels[when.isnan().nonzero()[0, 0], 0])
         raise ValueError(f"node {node} is labelled but has no time; split at random instead")
-    ascending = when.sort().values
-    cuts = [ascending[round(len(when) * sum(fractions[:i]))] for i in (1, 2)]
-    part_of = sum((when >= cut).long() for cut in cuts)
+    last = len(when) - 1
+    cuts = [min(round(len(when) * sum(fractions[:i])), last) for i in (1, 2)]
+    part_of = torch.bucketize(when, when.sort().values[cuts], right=True)
     return _checked_parts(labels, part_of, "time")
 
 
 def _checked_parts(labels: Tensor, part_of: Tensor, by: str) -> Split:
     parts = [_by_id(labels[part_of == number]) for number in range(3)]
     for name, part in zip(Split._fields, parts, strict=True):
-        if len(part[:, 1].unique()) < 2:
+        positives = int(part[:, 1].sum())
+        if positives in (0, len(part)):
             raise ValueError(
-                f"split by {by}, {name} holds {len(part):,} nodes of one class; every part needs "
-                "both: choose other fractions, or split at random"
+                f"split by {by}, {name} holds {positives:,} anomalies and "
+                f"{len(part) - positives:,} normal nodes; it needs both: use other fractions, or "
+                "another protocol"
             )
     return Split(*parts)
 
@@ -137,13 +161,14 @@ def by_group(
     labels: Tensor,
     group: Tensor,
     *,
-    fractions: tuple[float, float, float] = (0.4, 0.2, 0.4),
+    fractions: tuple[float, float, float] = FULL,
     seed: int = 0,
 ) -> Split:
     """Split so that no group is in two parts: what is judged comes from accounts never seen.
 
-    Groups are drawn in random order, each to the part that lacks most of its share of nodes; so the
-    parts come near their fractions, and the share of anomalies is left to chance.
+    Groups are lined up in random order, and each goes to the part in which its middle node falls.
+    So a part misses its fraction by no more than half of the group at either end of it; the share
+    of anomalies is left to chance.
 
     Args:
         labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
@@ -152,35 +177,20 @@ def by_group(
         seed: of the draw.
 
     Raises:
-        ValueError: a part would hold one class only, as when all nodes are of one group.
+        ValueError: there are no labels, the fractions do not sum to 1, or a part would hold one
+            class only, as when all nodes are of one group.
     """
-    _check(labels, fractions)
+    _check_labels(labels)
+    _check_fractions(fractions)
     of_label = group[labels[:, 0]]
-    alone = of_label < 0
-    of_label[alone] = group.max() + 1 + torch.arange(int(alone.sum()))
+    alone = torch.arange(len(labels)) + group.max() + 1
+    of_label = torch.where(of_label < 0, alone, of_label)
     _, of_label, sizes = of_label.unique(return_inverse=True, return_counts=True)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(sizes), generator=generator)
-    order = order[sizes[order].argsort(descending=True, stable=True)].tolist()
-    missing = [len(labels) * fraction for fraction in fractions]
-    part_of_group = torch.empty(len(sizes), dtype=torch.int64)
-    chance = torch.rand(len(sizes), generator=generator, dtype=torch.float64).tolist()
-    for group_id, size in zip(order, sizes[order].tolist(), strict=True):
-        part = _draw_part(missing, chance[group_id])
-        part_of_group[group_id] = part
-        missing[part] -= size
-    return _checked_parts(labels, part_of_group[of_label], "group")
-
-
-def _draw_part(missing: list[float], chance: float) -> int:
-    """Draw a part with a chance in proportion to the nodes it still lacks."""
-    weights = [max(0.0, count) for count in missing]
-    cut = chance * sum(weights)
-    for part, weight in enumerate(weights):
-        if cut < weight:
-            return part
-        cut -= weight
-    return max(range(len(missing)), key=missing.__getitem__)
+    order = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(seed))
+    middle = torch.empty(len(sizes), dtype=torch.float64)
+    middle[order] = sizes[order].cumsum(0) - sizes[order].double() / 2
+    cuts = middle.new_tensor(fractions[:2]).cumsum(0) * len(labels)
+    return _checked_parts(labels, torch.bucketize(middle, cuts)[of_label], "group")
 
 
 def groups(graph: HeteroGraph, relation: str) -> Tensor:
@@ -194,23 +204,28 @@ def groups(graph: HeteroGraph, relation: str) -> Tensor:
         (total,) int64 global id of the source, -1 for nodes without one.
 
     Raises:
-        ValueError: there is no such relation, or a node has several sources in it.
+        ValueError: no relation is called so, or several are, or a node has several sources in it.
     """
-    by_name = {name: (edge_type, csr) for edge_type, csr in graph.edges.items() for name in
-               (edge_type[1],)}  # fmt: skip
-    if relation not in by_name:
-        raise ValueError(f"no relation {relation!r}; there are {', '.join(by_name)}")
-    (src, _, dst), csr = by_name[relation]
+    called = {edge_type: csr for edge_type, csr in graph.edges.items() if edge_type[1] == relation}
+    if len(called) != 1:
+        names = ", ".join(name for _, name, _ in graph.edges)
+        raise ValueError(f"{len(called)} relations are called {relation!r}; there are {names}")
+    ((edge_type, csr),) = called.items()
     degrees = csr.degrees()
     if degrees.max() > 1:
         node = int(degrees.argmax())
         raise ValueError(
-            f"{dst} {node} has {int(degrees[node])} sources in {relation!r}; nodes can be grouped "
-            "by a relation only where each has one"
+            f"{edge_type[2]} {node} has {int(degrees[node])} sources in {relation!r}; nodes can be "
+            "grouped by a relation only where each has one"
         )
-    group = torch.full((graph.total,), -1, dtype=torch.int64)
-    group[graph.offset(dst) + csr.dst()] = graph.offset(src) + csr.indices.long()
-    return group
+    return _sources(graph, edge_type, csr)
+
+
+def _sources(graph: HeteroGraph, edge_type: EdgeType, csr: CSR) -> Tensor:
+    src, _, dst = edge_type
+    source = torch.full((graph.total,), -1, dtype=torch.int64)
+    source[graph.offset(dst) + csr.dst()] = graph.offset(src) + csr.indices.long()
+    return source
 
 
 def official(labels: Tensor, masks: Tensor, number: int = 0) -> Split:
@@ -222,9 +237,75 @@ def official(labels: Tensor, masks: Tensor, number: int = 0) -> Split:
         number: which of the splits.
 
     Raises:
-        ValueError: there is no split of that number, or a part holds one class only.
+        ValueError: there are no labels, no split of that number, or a part holds one class only.
     """
+    _check_labels(labels)
     if not 0 <= number < masks.shape[1]:
         raise ValueError(f"no split {number}: there are {masks.shape[1]}, counted from 0")
     part_of = masks[labels[:, 0], number].long()
     return _checked_parts(labels, part_of - 1, f"the authors' masks ({number})")
+
+
+def protocols(
+    graph: HeteroGraph, *, time: Tensor | None = None, masks: Tensor | None = None
+) -> dict[str, Callable[[int], Split]]:
+    """Return the protocols that a graph allows, by name; each makes a split of a seed.
+
+    demo      60/20/20 at random, stratified
+    full      40/20/40 at random, stratified
+    few       20 anomalies and 80 normal nodes in train, as many in val
+    official  the authors' masks, by the position of the seed in `SEEDS`, from the first again where
+              they are fewer; so the seed must be one of these
+    temporal  the past teaches, whatever the seed: there is one such split
+    new_TYPE  no source of a labelled node is in two parts, for each type of which every labelled
+              node has one source at most: reviews of users never seen. Not where one of them has
+              more labelled nodes than val should get, or where none has two.
+
+    Args:
+        graph: with labels.
+        time: (total,) float64, as `store.load_time`, or None.
+        masks: (total, num_splits) int8, as `store.load_masks`, or None.
+
+    Raises:
+        ValueError: the graph has no labels.
+    """
+    labels = graph.labels
+    _check_labels(labels)
+    found = {
+        "demo": lambda seed: stratified(labels, seed=seed),
+        "full": lambda seed: stratified(labels, fractions=FULL, seed=seed),
+    }
+    negatives, positives = labels[:, 1].bincount(minlength=2).tolist()
+    if negatives > 2 * FEW_NEGATIVES and positives > 2 * FEW_POSITIVES:
+        found["few"] = lambda seed: few_label(labels, seed=seed)
+    if masks is not None:
+        found["official"] = lambda seed: official(labels, masks, _number(seed, masks.shape[1]))
+    if time is not None and not time[labels[:, 0]].isnan().any():
+        found["temporal"] = lambda seed: temporal(labels, time)
+    return found | _by_source(graph)
+
+
+def _number(seed: int, num_splits: int) -> int:
+    if seed not in SEEDS:
+        raise ValueError(f"the seed of an official split must be one of {SEEDS}, got {seed}")
+    return SEEDS.index(seed) % num_splits
+
+
+def _by_source(graph: HeteroGraph) -> dict[str, Callable[[int], Split]]:
+    """Return a protocol for each relation that says whose a labelled node is."""
+    found = {}
+    for edge_type, csr in graph.edges.items():
+        src, relation, dst = edge_type
+        if src == dst or dst not in graph.labelled_types or csr.degrees().max() > 1:
+            continue  # within a type, a source is itself a node to be parted
+        group = _sources(graph, edge_type, csr)
+        of_label = group[graph.labels[:, 0]]
+        sizes = of_label[of_label >= 0].bincount()
+        if len(sizes) and 1 < sizes.max() <= min(FULL) * len(of_label):
+            name = f"new_{src}" if f"new_{src}" not in found else f"new_{src}_by_{relation}"
+            found[name] = _split_by(graph.labels, group)
+    return found
+
+
+def _split_by(labels: Tensor, group: Tensor) -> Callable[[int], Split]:
+    return lambda seed: by_group(labels, group, seed=seed)
