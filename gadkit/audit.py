@@ -1,0 +1,222 @@
+"""What a result stands on: every check of the data, the split, the features and the detector.
+
+Most ways to fool oneself leave a trace that a program can find. `audit` runs the checks of
+`gadkit.checks` and `gadkit.canaries`; `write` makes a page of what they found.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gadkit import __version__, canaries, checks, store
+from gadkit.canaries import Detector, Features
+from gadkit.checks import FAILED, LEVEL, PASSED, QUESTIONS, SKIPPED, WARNING, Finding, skipped
+from gadkit.graph import HeteroGraph
+from gadkit.metrics import Interval, bootstrap_interval, roc_auc
+from gadkit.splits import Split
+
+_OF_FEATURES = list(QUESTIONS)[5:12]
+_OF_DETECTOR = list(QUESTIONS)[12:]
+
+
+def audit(
+    graph: HeteroGraph,
+    split: Split,
+    *,
+    features: Features | None = None,
+    detector: Detector | None = None,
+    time: Tensor | None = None,
+    own: dict[str, int] | None = None,
+    permutations: int = 5,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Finding]:
+    """Run every check that the arguments allow.
+
+    The features are made about `permutations` + 8 times, the detector is fitted `permutations` + 5
+    times.
+
+    Args:
+        graph: with labels, on the CPU.
+        split: the nodes that teach, choose and judge.
+        features: makes the table that the detector learns from. It must read labels from the
+            graph and the split that it is given, and nowhere else.
+        detector: fits and scores. The same holds for it.
+        time: (total,) float64, NaN where a node has none; of events, to look for their future.
+        own: how many of the first columns of x are the authors' own, by node type; the rest are
+            made again for the controls. None where x does not depend on the edges.
+        permutations: of the training labels, at least 2.
+        seed: of all draws; the same seed gives the same findings.
+        progress: whether to show a bar on stderr.
+
+    Returns:
+        One finding for each check, in a fixed order; those that could not be run say why.
+
+    Raises:
+        ValueError: the graph has no labels, there are fewer than two permutations, the split is of
+            another graph, or the detector leaves a test node without a finite score.
+    """
+    if graph.labels is None:
+        raise ValueError("the graph has no labels; there is nothing that a detector could leak")
+    if permutations < 2:
+        raise ValueError(f"permutations must be at least 2, but is {permutations}")
+    ids = torch.cat([part[:, 0] for part in split])
+    if len(ids) == 0 or ids.min() < 0 or ids.max() >= graph.total:
+        raise ValueError(
+            f"the split must hold nodes of [0, {graph.total}), but its {len(ids):,} ids are not; "
+            "is it of another graph?"
+        )
+    made = _Made(graph, split, features, detector, permutations, seed)
+    planned = {
+        "overlap": partial(checks.overlap, graph, split),
+        "base rates": partial(checks.base_rates, split),
+        "node types": partial(checks.node_types, graph, split),
+        "duplicates": partial(checks.duplicates, graph, split, own=own, seed=seed),
+        "same entity": partial(checks.same_entity, graph, split),
+        "single column": lambda: checks.single_column(
+            made.names, made.train, made.y, made.interval
+        ),
+        "value artefact": lambda: checks.value_artefact(made.names, made.train, made.y),
+        "time column": lambda: checks.time_column(
+            made.names, made.train, made.test, made.times(time)
+        ),
+        "test labels in features": partial(canaries.feature_canary, graph, split, features),
+        "own label in features": lambda: canaries.own_label(made.tables),
+        "label decoded from features": lambda: canaries.decoded_label(made.tables, seed=seed),
+        "future in features": partial(canaries.future, graph, split, features, time),
+        "test labels in scores": lambda: canaries.score_canary(graph, split, detector, made.scores),
+        "permuted labels": partial(
+            canaries.permuted_labels, graph, split, detector, permutations=permutations, seed=seed
+        ),
+    }
+    for name in canaries.CONTROLS:
+        planned[name] = lambda name=name: canaries.control(
+            graph, split, detector, name, scores=made.scores, own=own, seed=seed
+        )
+    without = {name: "no features were given" for name in _OF_FEATURES if features is None}
+    without |= {name: "no detector was given" for name in _OF_DETECTOR if detector is None}
+    return [
+        skipped(name, without[name]) if name in without else check()
+        for name, check in _with_bar(planned, progress)
+    ]
+
+
+def _with_bar(planned: dict, progress: bool) -> Iterable:
+    from tqdm import tqdm
+
+    bar = tqdm(planned.items(), desc="audit", unit="check", disable=not progress)
+    for name, check in bar:
+        bar.set_postfix_str(name)
+        yield name, check
+
+
+class _Made:
+    """What several checks need, each made when it is first asked for."""
+
+    def __init__(self, graph, split, features, detector, permutations, seed):
+        self._graph, self._split = graph, split
+        self._features, self._detector = features, detector
+        self._permutations, self._seed = permutations, seed
+        self.y = split.train[:, 1]
+
+    @cached_property
+    def _train(self) -> tuple[Tensor, list[str]]:
+        return self._features(self._graph, self._split, self._split.train[:, 0])
+
+    @property
+    def train(self) -> Tensor:
+        return self._train[0]
+
+    @property
+    def names(self) -> list[str]:
+        return self._train[1]
+
+    @cached_property
+    def test(self) -> Tensor:
+        return self._features(self._graph, self._split, self._split.test[:, 0])[0]
+
+    @cached_property
+    def tables(self) -> canaries.Tables:
+        options = {"permutations": self._permutations, "seed": self._seed}
+        return canaries.permuted_tables(self._graph, self._split, self._features, **options)
+
+    @cached_property
+    def scores(self) -> Tensor:
+        return canaries.fit_scores(self._detector, self._graph, self._split)
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """The AUROC of the detector, if there is one."""
+        if self._detector is None:
+            return None
+        ids, y_true = self._split.test.unbind(1)
+        return bootstrap_interval(roc_auc, y_true, self.scores[ids], level=LEVEL)
+
+    def times(self, time: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        if time is None:
+            return None
+        return time[self._split.train[:, 0]], time[self._split.test[:, 0]]
+
+
+# The report.
+
+
+def write(findings: Sequence[Finding], path: Path | str, *, subject: str = "") -> Path:
+    """Write the findings as a page that needs no other file, and as JSON beside it.
+
+    Args:
+        findings: of `audit`.
+        path: of the page, such as build/audit.html; the JSON has the suffix .json.
+        subject: what was audited, the title of the page.
+
+    Returns:
+        The path of the page.
+    """
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("audit.html").render(
+        subject=subject,
+        findings=findings,
+        counts=verdicts(findings),
+        places={one.check: _places(one) for one in findings},
+        level=f"{LEVEL:.0%}",
+        version=__version__,
+    )
+    path = Path(path)
+    store.write_json(path.with_suffix(".json"), as_json(findings, subject=subject))
+    with store.atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def verdicts(findings: Sequence[Finding]) -> dict[str, int]:
+    """Count the findings by verdict, the gravest first."""
+    given = [one.verdict for one in findings]
+    return {name: given.count(name) for name in (FAILED, WARNING, PASSED, SKIPPED)}
+
+
+def as_json(findings: Sequence[Finding], *, subject: str = "") -> dict:
+    """Return the findings as what JSON knows; an interval becomes value, low and high."""
+    rows = []
+    for one in findings:
+        value = one.value._asdict() if isinstance(one.value, Interval) else one.value
+        rows.append(vars(one) | {"question": one.question, "value": value})
+    return {"subject": subject, "level": LEVEL, "verdicts": verdicts(findings), "findings": rows}
+
+
+def _places(finding: Finding) -> dict[str, float] | None:
+    """Where value, ends of the interval and expectation lie on a line, in percent of its length."""
+    if not isinstance(finding.value, Interval):
+        return None
+    marks = finding.value._asdict() | {"expected": finding.expected}
+    low, high = min(marks.values()), max(marks.values())
+    room = (high - low) / 10 or 0.5
+    low, high = low - room, high + room
+    return {name: round(100 * (mark - low) / (high - low), 2) for name, mark in marks.items()}

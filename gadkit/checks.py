@@ -1,0 +1,499 @@
+"""Checks of what lies there: the data, the split, and the table that a detector learns from.
+
+A check returns a `Finding`. *Failed* means that the result is not what it claims to be; *warning*,
+that somebody has to look, and say so beside the number; *passed*, that this check found nothing,
+which does not prove that there is nothing. `gadkit.canaries` has the checks that change something
+and run again; `gadkit.audit` runs them all.
+
+Sources: S. Kaufman et al., Leakage in data mining, TKDD 6, 2012; S. Kapoor and A. Narayanan,
+Leakage and the reproducibility crisis in machine-learning-based science, Patterns 4, 2023; D. Katz
+et al., Obtaining confidence intervals for the risk ratio, Biometrics 34, 1978.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from gadkit.graph import HeteroGraph
+from gadkit.metrics import Interval, bootstrap_interval, roc_auc
+from gadkit.splits import Split
+
+PASSED, WARNING, FAILED, SKIPPED = "passed", "warning", "failed", "not run"
+LEVEL = 0.99  # of every interval: a score of checks at 95 % would raise an alarm in most audits
+CHANCE = 0.5  # AUROC
+
+DECIDES = 0.95  # AUROC from which one column alone is suspected to be the label
+SHUFFLED_MAY_REACH = 0.55  # AUROC after learning from shuffled labels
+# Out-of-fold rates tell a little of the labels of a small group (0.57 at worst in trials); rates
+# that leave out only the own label tell nearly all (0.8 and more).
+DECODED_MAY_REACH = 0.6
+CONCORDANCE_MARGIN = 0.1  # around 0.5
+TELLS_PART = 0.95  # AUROC of one column telling train from test; correlation with the time
+TWINS_FAIL = 0.05  # share of the test nodes
+RARE = 5  # nodes of one type that may share a row before it counts as common
+SMALL_ENTITY = 0.05  # share of the labelled nodes; an entity with more is a category
+EXPOSED = 0.05  # share of the test nodes
+CLIFF_SHARE = 0.05  # of the frauds of the training part
+CLIFF_MIN = 10  # frauds
+SHOWN = 10  # rows of evidence
+
+QUESTIONS = {
+    "overlap": "Is every node in one part only, with the label that the graph gives it?",
+    "base rates": "Is fraud as frequent in test as in train?",
+    "node types": "Does the type of a node alone tell its label?",
+    "duplicates": "Do test nodes have the own features of training nodes, to the last bit?",
+    "same entity": "Do test nodes belong to somebody whose label train has told?",
+    "single column": "Does one column alone decide?",
+    "value artefact": "Is there a threshold beyond which all is fraud, and short of it nothing?",
+    "time column": "Does a column tell when a node is from, or in which part?",
+    "test labels in features": "Do features stay the same when all test labels are turned over?",
+    "own label in features": "Does the row of a training node move with its own label?",
+    "label decoded from features": "Can trees work a row's own label out of its label features?",
+    "future in features": "Do features stay the same when later events are taken away?",
+    "test labels in scores": "Do scores stay the same when all test labels are turned over?",
+    "permuted labels": "Does the detector find nothing once labels mean nothing?",
+    "rewired edges": "Is the graph better than one at random with the same degrees?",
+    "half the edges": "Is the graph better than one with half of its edges?",
+    "shuffled nodes": "Is it better than the same structure, dealt out at random among the nodes?",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        check: its name, a key of `QUESTIONS`.
+        verdict: PASSED, WARNING, FAILED or SKIPPED.
+        measure: what `value` is; "" without one.
+        value: the number, with its interval (of `LEVEL`) where it has one.
+        expected: what the number is where nothing is wrong, or what it should stay on one side of.
+        detail: what was found, in words.
+        remedy: how to mend it; "" where nothing need be.
+        evidence: rows of names and numbers, the most telling first.
+    """
+
+    check: str
+    verdict: str
+    measure: str = ""
+    value: Interval | float | None = None
+    expected: float | None = None
+    detail: str = ""
+    remedy: str = ""
+    evidence: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def question(self) -> str:
+        """What was looked at."""
+        return QUESTIONS[self.check]
+
+    @property
+    def number(self) -> str:
+        """The value as text: `0.873 [0.851, 0.893]`, a count, or nothing."""
+        if self.value is None:
+            return ""
+        if isinstance(self.value, Interval):
+            return str(self.value)
+        return f"{self.value:,}" if isinstance(self.value, int) else f"{self.value:.3f}"
+
+
+def skipped(check: str, reason: str) -> Finding:
+    """Say why a check was not run."""
+    return Finding(check, SKIPPED, detail=f"Not run: {reason}.")
+
+
+# Data and split.
+
+
+def overlap(graph: HeteroGraph, split: Split) -> Finding:
+    """Look for nodes in two parts, without a label, or with another label than the graph's."""
+    ids = torch.cat([part[:, 0] for part in split])
+    value = torch.full((graph.total,), -1)
+    value[graph.labels[:, 0]] = graph.labels[:, 1]
+    said, known = torch.cat([part[:, 1] for part in split]), value[ids]
+    repeated = len(ids) - len(ids.unique())
+    counts = {
+        "in two parts, or twice in one": repeated,
+        "without a label in the graph": int((known < 0).sum()),
+        "with another label than the graph's": int(((known >= 0) & (known != said)).sum()),
+    }
+    evidence = {name: f"{count:,}" for name, count in counts.items() if count}
+    evidence |= {name: f"{len(p):,} nodes" for name, p in zip(Split._fields, split, strict=True)}
+    wrong = sum(counts.values())
+    found = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    return Finding(
+        "overlap",
+        FAILED if wrong else PASSED,
+        "nodes wrong",
+        wrong,
+        0,
+        f"Of {len(ids):,} nodes in the split: {found or 'none wrong'}.",
+        "Make the split again with gadkit.splits, of the graph's own labels." if wrong else "",
+        evidence,
+    )
+
+
+def base_rates(split: Split) -> Finding:
+    """Compare the share of anomalies among the parts."""
+    rates = [float(part[:, 1].double().mean()) for part in split]
+    ratio = _risk_ratio(split.test[:, 1], split.train[:, 1])
+    shifted = not ratio.low <= 1 <= ratio.high
+    return Finding(
+        "base rates",
+        WARNING if shifted else PASSED,
+        "base rate of test over that of train",
+        ratio,
+        1,
+        "Test holds {}.".format(
+            "a share of anomalies unlike that of train" if shifted else "about the same share"
+        ),
+        "AUPRC and precision depend on the base rate: compare AUROC or lift across parts, and do "
+        "not choose models by a validation AUPRC alone."
+        if shifted
+        else "",
+        {name: f"{rate:.2%}" for name, rate in zip(Split._fields, rates, strict=True)},
+    )
+
+
+def node_types(graph: HeteroGraph, split: Split) -> Finding:
+    """Ask how well the type of a node alone tells its label, as where one type is never fraud."""
+    ids, y_true = torch.cat(list(split)).unbind(1)
+    types = graph.node_type_of(ids)
+    rates, pure = {}, []
+    score = torch.zeros(len(ids), dtype=torch.float64)
+    for number in types.unique().tolist():
+        chosen, name = types == number, graph.node_types[number]
+        score[chosen] = rate = float(y_true[chosen].double().mean())
+        rates[name] = f"{rate:.2%} of {int(chosen.sum()):,}"
+        pure += [name] if rate in (0, 1) else []
+    area = bootstrap_interval(roc_auc, y_true, score, level=LEVEL)
+    telling = len(rates) > 1 and bool(pure or area.low > SHUFFLED_MAY_REACH)
+    detail = "All labelled nodes are of one type." if len(rates) == 1 else "Rates differ little."
+    if telling:
+        detail = f"The type alone reaches {area} AUROC" + (
+            f"; {', '.join(pure)} is of one class throughout." if pure else "."
+        )
+    return Finding(
+        "node types",
+        WARNING if telling else PASSED,
+        "AUROC of the type alone",
+        area,
+        CHANCE,
+        detail,
+        "Judge within one type: leave the labels of the others out of the split." * telling,
+        rates,
+    )
+
+
+def duplicates(
+    graph: HeteroGraph, split: Split, *, own: dict[str, int] | None = None, seed: int = 0
+) -> Finding:
+    """Look for test nodes whose own features are the very row of a training node.
+
+    Rows that are constant, or that more than `RARE` nodes share, are passed over; what chance gives
+    is measured on the same columns, each shuffled on its own.
+    """
+    check = "duplicates"
+    if graph.x is None:
+        return skipped(check, "the nodes have no features")
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.full((graph.total,), -1)
+    train, test = split.train, split.test
+    label[train[:, 0]] = train[:, 1]
+    found, by_chance, pairs = 0, 0, []
+    for name in graph.node_types:
+        x = graph.x[name][:, : None if own is None else own[name]]
+        span = graph.span(name)
+        of_type = (test[:, 0] >= span.start) & (test[:, 0] < span.stop)
+        tested = test[of_type]
+        if x.shape[1] == 0 or len(tested) == 0:
+            continue
+        mixed = torch.stack([c[torch.randperm(len(c), generator=generator)] for c in x.T], 1)
+        twin = _twins(x, label[span])[tested[:, 0] - span.start]
+        found += int((twin >= 0).sum())
+        by_chance += int((_twins(mixed, label[span])[tested[:, 0] - span.start] >= 0).sum())
+        pairs.append(torch.stack([twin, tested[:, 1].double()], 1)[twin >= 0])
+    pairs = torch.cat(pairs) if pairs else torch.empty(0, 2)
+    share, chance = found / len(test), by_chance / len(test)
+    agree = float(torch.where(pairs[:, 1] == 1, pairs[:, 0], 1 - pairs[:, 0]).mean())
+    many = found > 2 * by_chance + 2
+    verdict = PASSED if not many else FAILED if share >= TWINS_FAIL else WARNING
+    evidence = {"by chance": f"{chance:.2%}"}
+    if found:
+        evidence["labels agree in"] = f"{agree:.1%}"
+    return Finding(
+        check,
+        verdict,
+        "share of test nodes with a twin in train",
+        share,
+        chance,
+        f"{found:,} of {len(test):,} test nodes have the own features of a training node, to the "
+        f"last bit; {by_chance:,} would by chance.",
+        "Find out whether they are one account or event entered twice; remove the copies, or keep "
+        "them in one part with splits.by_group."
+        if many
+        else "",
+        evidence,
+    )
+
+
+def _twins(x: Tensor, label: Tensor) -> Tensor:
+    """Mean training label of the rows equal to each, -1 where there are none or too many.
+
+    Args:
+        x: (n, dim).
+        label: (n,) 0 or 1 of training nodes, -1 of others.
+    """
+    _, row, count = torch.unique(x, dim=0, return_inverse=True, return_counts=True)
+    taught = (label >= 0).double()
+    known = torch.zeros(len(count), dtype=torch.float64).index_add(0, row, taught)
+    total = known.new_zeros(len(count)).index_add(0, row, taught * label)
+    constant = (x == x[:, :1]).all(1)
+    mean = (total / known.clamp(min=1))[row]
+    usable = (known[row] > 0) & (count[row] <= RARE) & ~constant
+    return torch.where(usable, mean, -1.0)
+
+
+def same_entity(graph: HeteroGraph, split: Split) -> Finding:
+    """Ask how many test nodes belong to somebody known from train, and what that gives away.
+
+    An entity is the one neighbor that a labelled node has in a relation, as the author of a review.
+    """
+    check = "same entity"
+    found = {}
+    for relation, entity in entities(graph).items():
+        if _is_category(entity[torch.cat(list(split))[:, 0]]):
+            continue
+        found[relation] = _exposure(entity, split)
+    if not found:
+        return skipped(check, "no relation gives the labelled nodes one entity each")
+    worst = max(found, key=lambda name: found[name][1].low)
+    share, lift = found[worst]
+    exposed = share > EXPOSED and lift.low > 1
+    return Finding(
+        check,
+        WARNING if exposed else PASSED,
+        "fraud of test nodes whose entity had some in train, over that of the others",
+        lift,
+        1,
+        f"By {worst}, {share:.0%} of the test nodes belong to an entity that train knows.",
+        f"Say that the number is for known entities, and report splits.by_group(graph.labels, "
+        f"splits.groups(graph, {worst!r})) beside it, where every entity is new."
+        if exposed
+        else "",
+        {name: f"{share:.0%} known, lift {lift:.2f}" for name, (share, lift) in found.items()},
+    )
+
+
+def entities(graph: HeteroGraph) -> dict[str, Tensor]:
+    """Return by relation whom the labelled nodes belong to, where each has one neighbor at most.
+
+    Returns:
+        relation: (total,) int64 global id of the neighbor, -1 without one.
+    """
+    found = {}
+    for _, (src, name, dst), csr in graph.streams:
+        if dst in graph.labelled_types and src != dst and int(csr.degrees().max()) == 1:
+            entity = torch.full((graph.total,), -1)
+            entity[graph.offset(dst) + csr.dst()] = graph.offset(src) + csr.indices.long()
+            found[name] = entity
+    return found
+
+
+def _is_category(entity: Tensor) -> bool:
+    known = entity[entity >= 0]
+    return len(known) == 0 or int(known.unique(return_counts=True)[1].max()) > max(
+        2, SMALL_ENTITY * len(entity)
+    )
+
+
+def _exposure(entity: Tensor, split: Split) -> tuple[float, Interval]:
+    """Share of test nodes of known entities, and the lift of a fraud of theirs in train."""
+    (ids, y), (tested, y_true) = split.train.unbind(1), split.test.unbind(1)
+    of_train, of_test = entity[ids], entity[tested]
+    known = torch.isin(of_test, of_train[of_train >= 0])
+    frauds = of_train[(y == 1) & (of_train >= 0)]
+    marked = torch.isin(of_test, frauds)
+    return float(known.double().mean()), _risk_ratio(y_true[marked], y_true[~marked])
+
+
+def _risk_ratio(exposed: Tensor, others: Tensor) -> Interval:
+    """Ratio of two shares of ones with Katz's interval; half a case is added to each cell."""
+    a, n = float(exposed.sum()) + 0.5, len(exposed) + 1.0
+    b, m = float(others.sum()) + 0.5, len(others) + 1.0
+    ratio = (a / n) / (b / m)
+    spread = NormalDist().inv_cdf((1 + LEVEL) / 2) * math.sqrt(1 / a - 1 / n + 1 / b - 1 / m)
+    return Interval(ratio, ratio * math.exp(-spread), ratio * math.exp(spread))
+
+
+# Features.
+
+
+def single_column(
+    names: Sequence[str], table: Tensor, y_true: Tensor, detector: Interval | None = None
+) -> Finding:
+    """Measure how far each column alone, high or low, tells the training labels.
+
+    Args:
+        names: of the columns.
+        table: (n, dim) of the training nodes.
+        y_true: (n,) their labels.
+        detector: AUROC of the whole detector on test, which one column should not reach.
+    """
+    check = "single column"
+    if table.shape[1] == 0:
+        return skipped(check, "the table has no columns")
+    table = _filled(table)
+    areas = torch.tensor([roc_auc(y_true, column) for column in table.T])
+    areas = torch.maximum(areas, 1 - areas)
+    order = areas.argsort(descending=True, stable=True)
+    best = int(order[0])
+    rising = table[:, best] if roc_auc(y_true, table[:, best]) >= CHANCE else -table[:, best]
+    area = bootstrap_interval(roc_auc, y_true, rising, level=LEVEL)
+    decides = area.value > DECIDES
+    as_good = detector is not None and area.value > max(detector.low, SHUFFLED_MAY_REACH)
+    detail = f"{names[best]!r} alone reaches {area}"
+    if detector is not None:
+        detail += f"; the whole detector reaches {detector} on test"
+    remedy = (
+        "Ask how this column came to be: a consequence of the verdict, or a value that only the "
+        "labelled were given, is no feature. If it is genuine, say that one column does the work."
+    )
+    return Finding(
+        check,
+        WARNING if decides or as_good else PASSED,
+        "AUROC of the best column alone, on train",
+        area,
+        DECIDES,
+        f"{detail}.",
+        remedy if decides or as_good else "",
+        {names[i]: f"{float(areas[i]):.3f}" for i in order[:SHOWN].tolist()},
+    )
+
+
+def _filled(table: Tensor) -> Tensor:
+    """Give missing values a level of their own, below all others, column by column."""
+    lowest = torch.where(table.isnan(), torch.inf, table).amin(0) - 1
+    lowest = torch.where(lowest.isfinite(), lowest, 0.0)
+    return torch.where(table.isnan(), lowest, table)
+
+
+def value_artefact(names: Sequence[str], table: Tensor, y_true: Tensor) -> Finding:
+    """Look for a threshold beyond which all is fraud, and short of which nothing is special.
+
+    A real signal fades: next to the region that is all fraud lies one that is mostly fraud. Where
+    the rate falls to that of the whole table at once, a generator, a filter or the labelling has
+    left a mark. Arguments as in `single_column`.
+    """
+    check = "value artefact"
+    cliffs = {}
+    for column, name in zip(_filled(table).T, names, strict=True):
+        sides = [_cliff(column, y_true), _cliff(-column, y_true)]
+        count, cut = max(sides, key=lambda side: side[0])
+        if count:
+            below = sides[1][0] == count
+            cliffs[name] = count, f"all {count:,} {'below' if below else 'above'} {abs(cut):.6g}"
+    order = sorted(cliffs, key=lambda name: -cliffs[name][0])
+    frauds = int(y_true.sum())
+    detail = "No column has a threshold beyond which all is fraud at once."
+    if order:
+        share = cliffs[order[0]][0] / frauds
+        detail = f"{order[0]!r}: {share:.0%} of the frauds lie where nothing else does."
+    return Finding(
+        check,
+        WARNING if order else PASSED,
+        "columns with such a threshold",
+        len(order),
+        0,
+        detail,
+        "Look at how these values came about. In a simulation it is an artefact of the simulator; "
+        "in real data, often a code for missing or for closed accounts. Leave the column out."
+        if order
+        else "",
+        {name: cliffs[name][1] for name in order[:SHOWN]},
+    )
+
+
+def _cliff(column: Tensor, y_true: Tensor) -> tuple[int, float]:
+    """Count the frauds above all other values, if the rate falls at once; 0 if not.
+
+    Returns:
+        the number of frauds, and the largest value of a node that is none.
+    """
+    frauds = int(y_true.sum())
+    normal = column[y_true == 0].max()
+    beyond = column > normal
+    count = int(beyond.sum())
+    if count < max(CLIFF_MIN, CLIFF_SHARE * frauds) or count == frauds:
+        return 0, 0.0
+    rest, y_rest = column[~beyond], y_true[~beyond].double()
+    order = rest.argsort(descending=True, stable=True)
+    next_value = rest[order[min(2 * count, len(order)) - 1]]
+    nearby = y_rest[rest >= next_value]  # as many again twice, with all their ties
+    rest_rate = float(y_rest.mean())
+    tolerated = rest_rate + 2 * math.sqrt(rest_rate * (1 - rest_rate) / len(nearby))
+    return (count, float(normal)) if float(nearby.mean()) <= tolerated else (0, 0.0)
+
+
+def time_column(
+    names: Sequence[str],
+    train: Tensor,
+    test: Tensor,
+    times: tuple[Tensor, Tensor] | None = None,
+) -> Finding:
+    """Look for columns that are the time in disguise, or otherwise tell train from test.
+
+    Args:
+        names: of the columns.
+        train: (n, dim) table of the training nodes.
+        test: (m, dim) table of the test nodes.
+        times: of the training and of the test nodes, if they have some.
+    """
+    check = "time column"
+    part = torch.cat([torch.zeros(len(train)), torch.ones(len(test))]).long()
+    table = _filled(torch.cat([train, test]))
+    when = None if times is None else torch.cat(times)
+    known = None if when is None or when.isnan().any() else ranks(when)
+    marks = {}
+    for column, name in zip(table.T, names, strict=True):
+        area = roc_auc(part, column)
+        area = max(area, 1 - area)
+        along = abs(_correlation(ranks(column), known)) if known is not None else 0.0
+        marks[name] = max(area, along), area, along
+    order = sorted(marks, key=lambda name: -marks[name][0])[:SHOWN]
+    most = marks[order[0]][0] if order else 0.0
+    telling = most > TELLS_PART
+    detail = f"{order[0]!r} does most to tell train from test." if order else "No column."
+    return Finding(
+        check,
+        WARNING if telling else PASSED,
+        "AUROC of a column for being in test, or its correlation with the time",
+        most,
+        TELLS_PART,
+        detail,
+        "Leave it out, or replace it by a difference of times: what a tree learns of a period says "
+        "nothing of the next."
+        if telling
+        else "",
+        {
+            name: f"tells test {area:.3f}" + (f", time {along:.3f}" if known is not None else "")
+            for name, (_, area, along) in ((name, marks[name]) for name in order)
+        },
+    )
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Return the rank of each value from 0, ties given their mean rank; (n,) float64."""
+    _, place, count = values.unique(return_inverse=True, return_counts=True)
+    last = count.cumsum(0).double()
+    return (last - (count + 1) / 2)[place]
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(a.norm() * b.norm())
+    return float(a @ b) / scale if scale else 0.0
