@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from gadkit import __version__, canaries, checks, store
+from gadkit.bootstrap import Interval, bootstrap_interval
 from gadkit.canaries import Detector, Features
 from gadkit.checks import FAILED, LEVEL, PASSED, QUESTIONS, SKIPPED, WARNING, Finding, skipped
 from gadkit.graph import HeteroGraph
-from gadkit.metrics import Interval, bootstrap_interval, roc_auc
+from gadkit.metrics import roc_auc
 from gadkit.splits import Split
 
 _OF_FEATURES = list(QUESTIONS)[5:12]

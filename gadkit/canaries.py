@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from gadkit import controls
+from gadkit.bootstrap import Interval, paired_interval
 from gadkit.checks import (
     CHANCE,
     CLIFF_MIN,
@@ -35,7 +36,7 @@ from gadkit.checks import (
     skipped,
 )
 from gadkit.graph import HeteroGraph
-from gadkit.metrics import Interval, average_precision, paired_interval, roc_auc
+from gadkit.metrics import average_precision, roc_auc
 from gadkit.splits import Split
 
 # (graph, split, ids) -> (len(ids), dim) table, and the name of each column. A name may start with

@@ -18,8 +18,9 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
+from gadkit.bootstrap import Interval, bootstrap_interval
 from gadkit.graph import HeteroGraph
-from gadkit.metrics import Interval, bootstrap_interval, roc_auc
+from gadkit.metrics import roc_auc
 from gadkit.splits import Split
 
 PASSED, WARNING, FAILED, SKIPPED = "passed", "warning", "failed", "not run"
@@ -392,11 +393,10 @@ def value_artefact(names: Sequence[str], table: Tensor, y_true: Tensor) -> Findi
     check = "value artefact"
     cliffs = {}
     for column, name in zip(_filled(table).T, names, strict=True):
-        sides = [_cliff(column, y_true), _cliff(-column, y_true)]
-        count, cut = max(sides, key=lambda side: side[0])
-        if count:
-            below = sides[1][0] == count
-            cliffs[name] = count, f"all {count:,} {'below' if below else 'above'} {abs(cut):.6g}"
+        (above, top), (below, bottom) = (_cliff(one, y_true) for one in (column, -column))
+        if max(above, below):
+            where = f"above {top:.6g}" if above >= below else f"below {-bottom:.6g}"
+            cliffs[name] = max(above, below), f"all {max(above, below):,} {where}"
     order = sorted(cliffs, key=lambda name: -cliffs[name][0])
     frauds = int(y_true.sum())
     detail = "No column has a threshold beyond which all is fraud at once."
@@ -419,24 +419,32 @@ def value_artefact(names: Sequence[str], table: Tensor, y_true: Tensor) -> Findi
 
 
 def _cliff(column: Tensor, y_true: Tensor) -> tuple[int, float]:
-    """Count the frauds above all other values, if the rate falls at once; 0 if not.
+    """Count the frauds above all other values, if there is an edge and no slope; 0 if not.
 
     Returns:
         the number of frauds, and the largest value of a node that is none.
     """
-    frauds = int(y_true.sum())
-    normal = column[y_true == 0].max()
-    beyond = column > normal
+    frauds, normal = int(y_true.sum()), column[y_true == 0].sort(descending=True).values
+    beyond = column > normal[0]
     count = int(beyond.sum())
     if count < max(CLIFF_MIN, CLIFF_SHARE * frauds) or count == frauds:
         return 0, 0.0
     rest, y_rest = column[~beyond], y_true[~beyond].double()
-    order = rest.argsort(descending=True, stable=True)
-    next_value = rest[order[min(2 * count, len(order)) - 1]]
-    nearby = y_rest[rest >= next_value]  # as many again twice, with all their ties
-    rest_rate = float(y_rest.mean())
-    tolerated = rest_rate + 2 * math.sqrt(rest_rate * (1 - rest_rate) / len(nearby))
-    return (count, float(normal)) if float(nearby.mean()) <= tolerated else (0, 0.0)
+    nearest = rest.sort(descending=True).values[min(2 * count, len(rest)) - 1]
+    nearby, rate = y_rest[rest >= nearest], float(y_rest.mean())
+    fades = float(nearby.mean()) > rate + 3 * math.sqrt(rate * (1 - rate) / len(nearby))
+    is_code = len(column[beyond].unique()) == 1 and len(normal.unique()) > len(normal) / 2
+    edge = not fades and (is_code or _ends_abruptly(normal))
+    return (count, float(normal[0])) if edge else (0, 0.0)
+
+
+def _ends_abruptly(descending: Tensor) -> bool:
+    """Whether values lie as densely at their upper end as in their middle."""
+    step = max(5, len(descending) // 50)
+    if len(descending) <= 2 * step:
+        return False
+    widths = descending[:-step] - descending[step:]
+    return bool(widths[0] <= 2 * widths.median())
 
 
 def time_column(

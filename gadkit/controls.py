@@ -16,14 +16,15 @@ from torch import Tensor
 from gadkit.datasets.layout import structural_features
 from gadkit.graph import CSR, EdgeType, HeteroGraph
 
-ROUNDS = 30  # of repairing repeated pairs; what is left then cannot easily be avoided
+ROUNDS = 100  # of repairing repeated pairs; what is left then cannot easily be avoided
 
 
 def rewired(graph: HeteroGraph, *, own: dict[str, int] | None = None, seed: int = 0) -> HeteroGraph:
     """Connect every node at random, with as many edges in each relation as it has.
 
     Sources are dealt out anew among the edges of a relation; a symmetric one stays symmetric.
-    Repeated pairs and self-loops that come up are dealt again with others, so long as that helps.
+    Repeated pairs and self-loops that come up are mended by swaps with other edges; a few may stay
+    where nodes are connected with nearly all others.
 
     Args:
         graph: on the CPU.
@@ -131,19 +132,33 @@ def _repaired(
     undirected: bool = False,
     loops_allowed: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Deal the sources of repeated pairs and loops out again, each with that of another edge."""
+    """Swap the sources of repeated pairs and loops with other edges, wherever that mends them."""
+
+    def key_of(src: Tensor, dst: Tensor) -> Tensor:
+        if undirected:
+            src, dst = torch.minimum(src, dst), torch.maximum(src, dst)
+        return dst * num_src + src
+
+    src = src.clone()
     for _ in range(ROUNDS):
-        low, high = (torch.minimum(src, dst), torch.maximum(src, dst)) if undirected else (src, dst)
-        bad = _is_repeated(high * num_src + low)
+        key = key_of(src, dst)
+        bad = _is_repeated(key)
         if not loops_allowed:
             bad |= src == dst
-        bad = bad.nonzero().flatten()
-        if len(bad) == 0:
+        mended = bad.nonzero().flatten()
+        if len(mended) == 0:
             break
-        others = torch.randint(len(src), (len(bad),), generator=draw)
-        dealt = torch.cat([bad, others]).unique()
-        src = src.clone()
-        src[dealt] = src[dealt[torch.randperm(len(dealt), generator=draw)]]
+        spare = (~bad).nonzero().flatten()
+        spare = spare[torch.randperm(len(spare), generator=draw)[: len(mended)]]
+        mended = mended[torch.randperm(len(mended), generator=draw)[: len(spare)]]
+        swapped = torch.cat([src[spare], src[mended]])
+        at = torch.cat([mended, spare])
+        new = key_of(swapped, dst[at])
+        wrong = torch.isin(new, key) | _is_repeated(new)
+        if not loops_allowed:
+            wrong |= swapped == dst[at]
+        accepted = ~wrong.view(2, -1).any(0).repeat(2)
+        src[at[accepted]] = swapped[accepted]
     return src, dst
 
 
