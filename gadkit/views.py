@@ -135,6 +135,14 @@ class Views:
             names, values = getattr(self, f"_{block}")(node_type, rows)
         return [f"{block}: {name}" for name in names], values
 
+    @property
+    def has_history(self) -> bool:
+        """Whether every type of the rows has times, and entities whose history it is part of."""
+        return self.time is not None and all(
+            not self.time[self.graph.span(name)].isnan().any() and bool(self._entities(name))
+            for name in self.types
+        )
+
     # Blocks: each returns its names and, for the rows of one type, its values.
 
     def _own(self, node_type: str, rows: Tensor) -> Columns:
@@ -335,7 +343,7 @@ class Views:
         for _, (_, name, _), csr in self._streams_into(node_type):
             if len(csr.degrees()) and csr.degrees().max() > 1:
                 ends = spmm(csr.transpose(), known[self.graph.span(node_type)].contiguous())
-                anomalies, labels = ends.view(len(ends), 2, -1).unbind(1)
+                anomalies, labels = ends.view(-1, 2, FOLDS + 1).unbind(1)
                 rate = (anomalies + PRIOR_WEIGHT * prior) / (labels + PRIOR_WEIGHT)
                 yield f"mean rate of {name}", _mean(csr.select(rows), rate)
 
@@ -350,8 +358,9 @@ class Views:
         if self.time is None:
             raise ValueError("the nodes have no time, which a history needs")
         time = self.time[self.graph.span(node_type)].double()
-        entities = self._entities(node_type)
-        parts = []
+        entities, parts = self._entities(node_type), []
+        if not entities:
+            raise ValueError(f"no relation gives a {node_type} one entity, whose history it has")
         for name, events in entities.items():
             order = _by_time(events, time)
             if train is None:
@@ -374,8 +383,6 @@ class Views:
             for _, (_, name, _), csr in self._streams_into(node_type)
             if csr.degrees().max() <= 1
         }
-        if not found:
-            raise ValueError(f"no relation gives a {node_type} one entity, whose history it has")
         num = self.graph.num_nodes[node_type]
         entity_of = {}
         for name, csr in found.items():
@@ -425,7 +432,7 @@ def _prior(train: Tensor) -> float:
 
 def _of_fold(counts: Tensor, fold: Tensor) -> Tensor:
     """Pick each row's own variant out of (rows, 2 * (FOLDS + 1)): (rows, 2)."""
-    return counts.view(len(counts), 2, -1).gather(2, fold.view(-1, 1, 1).expand(-1, 2, 1))[:, :, 0]
+    return counts.view(-1, 2, FOLDS + 1).gather(2, fold.view(-1, 1, 1).expand(-1, 2, 1))[:, :, 0]
 
 
 def _rates(name: str, counts: Tensor, prior: float, weight: float = PRIOR_WEIGHT) -> Columns:

@@ -1,0 +1,309 @@
+"""The default recipe: a few views of a graph, a few learners, and validation decides.
+
+No single table is best everywhere: on some graphs the neighbors are noise, on others they are all
+there is. So every view is learned from by every learner, and the committee of those that validate
+nearly as well as the best one speaks. Nothing is chosen per data set by hand, and the test part of
+a split is not looked at.
+
+A detector is a callable `(graph, split) -> (total,) float64`: the higher the more suspicious, NaN
+for nodes that it says nothing about. It must not read the labels of `split.test`.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gadkit import splits, store
+from gadkit import views as views_of
+from gadkit.graph import HeteroGraph
+from gadkit.learners import FEW, LEARNERS, Boosted, Learner, Predict, Rows
+from gadkit.metrics import average_precision
+from gadkit.splits import Split
+from gadkit.views import Views
+
+Detector = Callable[[HeteroGraph, Split], Tensor]
+
+NEARLY = 0.95  # of the best validation AUPRC; who reaches it is on the committee
+SECOND_LOOK = 2  # views that more learners than boosted trees are tried on
+BLOCK = 1 << 16  # rows of a table made at a time
+_EDGE = 1e-4  # probabilities are kept this far from 0 and 1
+
+
+@dataclass
+class Member:
+    """One learner's say about one view.
+
+    Attributes:
+        view: what it saw.
+        learner: what it is.
+        predict: rows to probabilities.
+        val_auprc: on the validation part.
+        slope, bias: logits times slope plus bias are calibrated on the validation part.
+    """
+
+    view: str
+    learner: str
+    predict: Predict
+    val_auprc: float
+    slope: float
+    bias: float
+
+    @property
+    def name(self) -> str:
+        """Learner and view."""
+        return f"{self.learner} on {self.view}"
+
+
+@dataclass
+class Fitted:
+    """What was learned, and what it says.
+
+    Attributes:
+        views: the tables learned from.
+        blocks: of each view.
+        train: (num_train, 2) the labels learned from.
+        candidates: all that was fitted.
+        members: those of them whose mean logit is the score.
+    """
+
+    views: Views
+    blocks: dict[str, tuple[str, ...]]
+    train: Tensor
+    candidates: list[Member]
+    members: list[Member]
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """(total,) float64 probabilities, calibrated on the validation part; NaN for other types."""
+        scores = torch.full((self.views.graph.total,), torch.nan, dtype=torch.float64)
+        for node_type in self.views.types:
+            span = self.views.graph.span(node_type)
+            for ids in torch.arange(span.start, span.stop).split(BLOCK):
+                scores[ids] = self.score(ids)
+        return scores
+
+    def score(self, ids: Tensor) -> Tensor:
+        """Return the probabilities of some nodes, (n,) float64."""
+        total = torch.zeros(len(ids), dtype=torch.float64)
+        for view in dict.fromkeys(member.view for member in self.members):
+            table = self.views.table(self.blocks[view], ids, self.train)
+            for member in self.members:
+                if member.view == view:
+                    total += member.slope * _logit(member.predict(table)) + member.bias
+        return (total / len(self.members)).sigmoid()
+
+    @property
+    def best(self) -> Member:
+        """The member that validated best."""
+        return max(self.members, key=lambda member: member.val_auprc)
+
+    @property
+    def explained(self) -> Member:
+        """The boosted trees on the committee, or else fitted, that validated best."""
+        trees = [m for m in self.members if isinstance(m.predict, Boosted)]
+        trees = trees or [m for m in self.candidates if isinstance(m.predict, Boosted)]
+        return max(trees, key=lambda member: member.val_auprc)
+
+    @property
+    def view(self) -> str:
+        """What the trees that `contributions` explains have seen."""
+        return self.explained.view
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns of `table`."""
+        return self.views.names(self.blocks[self.view])
+
+    def table(self, ids: Tensor) -> Tensor:
+        """Return what the explained trees see of some nodes, (n, dim) float32."""
+        return self.views.table(self.blocks[self.view], ids, self.train)
+
+    def contributions(self, ids: Tensor) -> Tensor:
+        """Return how each column moves the explained trees' logit, (n, dim + 1); last = bias."""
+        return self.explained.predict.contributions(self.table(ids))
+
+
+def blocks_of(
+    views: Views, num_train: int, *, past_only: bool = False
+) -> dict[str, tuple[str, ...]]:
+    """Say which views are worth trying.
+
+    Args:
+        views: of the graph.
+        num_train: number of training labels; with few there are no rates of labels to speak of.
+        past_only: whether a node may be described only by what came before it.
+    """
+    if past_only:
+        return {
+            "own features": ("own",),
+            "its past": ("own", "history"),
+            "its past with labels": ("own", "history", "label_history"),
+        }
+    around = ("own", "hops", "structure")
+    past = ("history",) if views.has_history else ()
+    found = {"own features": ("own",), "neighbors": (*around, *past)}
+    if num_train >= FEW:
+        labels = ("labels", "label_history") if past else ("labels",)
+        found["neighbors and labels"] = (*around, *past, *labels)
+        found["everything"] = (*around, *past, *labels, "bands")
+    if not views.names(("own",)):
+        del found["own features"]
+    return found
+
+
+def recipe(
+    views: Views, split: Split, *, past_only: bool = False, seed: int = 0, progress: bool = False
+) -> Fitted:
+    """Fit the default recipe.
+
+    Boosted trees learn from every view, forests from the two views where those validate best, and
+    with few labels a linear model too. The committee is those within 5 % of the best validation
+    AUPRC, and its score the mean of their logits, each calibrated on the validation part (Platt,
+    Probabilistic Outputs for Support Vector Machines, 1999).
+
+    Args:
+        views: of the graph.
+        split: labels to learn from and to choose by; `split.test` is not looked at.
+        past_only: whether a node may be described only by what came before it.
+        seed: of the learners.
+        progress: whether to show a bar.
+
+    Raises:
+        ValueError: the past is asked for where nodes have no time.
+    """
+    blocks = blocks_of(views, len(split.train), past_only=past_only)
+    more = ["random forest", "extra trees"]
+    more += ["logistic regression"] if len(split.train) < FEW else []
+    with _bar(len(blocks) + SECOND_LOOK, progress) as bar:
+        found = [*_members(views, split, blocks, ["boosted trees"], seed, bar)]
+        best = sorted(found, key=lambda member: -member.val_auprc)[:SECOND_LOOK]
+        best = {member.view: blocks[member.view] for member in best}
+        found += _members(views, split, best, more, seed, bar)
+    return _committee(views, blocks, split, found)
+
+
+def boosted(views: Views, split: Split, blocks: tuple[str, ...], seed: int = 0) -> Fitted:
+    """Fit boosted trees alone on the view made of some blocks."""
+    return alone(views, split, blocks, "boosted trees", seed=seed)
+
+
+def alone(
+    views: Views, split: Split, blocks: tuple[str, ...], learner: str, *, seed: int = 0
+) -> Fitted:
+    """Fit one learner on the view made of some blocks.
+
+    Args:
+        views: of the graph.
+        split: labels to learn from and to choose by.
+        blocks: names out of `views.BLOCKS`.
+        learner: a name out of `LEARNERS`.
+        seed: of the learner.
+    """
+    of_view = {" + ".join(blocks): tuple(blocks)}
+    found = [*_members(views, split, of_view, [learner], seed, None)]
+    return _committee(views, of_view, split, found)
+
+
+@contextmanager
+def _bar(total: int, progress: bool):
+    if not progress:
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc="trees", unit="view") as bar:
+        yield bar
+
+
+def _members(views: Views, split: Split, blocks: dict, learners: list[str], seed: int, bar):
+    for view, names in blocks.items():
+        train, val = (
+            Rows(views.table(names, part[:, 0], split.train), part[:, 1])
+            for part in (split.train, split.val)
+        )
+        for name in learners:
+            yield _member(view, name, LEARNERS[name], train, val, seed)
+        if bar:
+            bar.update()
+
+
+def _committee(views: Views, blocks: dict, split: Split, found: list[Member]) -> Fitted:
+    best = max(member.val_auprc for member in found)
+    members = [member for member in found if member.val_auprc >= NEARLY * best]
+    return Fitted(views, blocks, split.train, found, members)
+
+
+def _member(view: str, name: str, learner: Learner, train: Rows, val: Rows, seed: int) -> Member:
+    predict = learner(train, val, seed)
+    probability = predict(val.x)
+    value = average_precision(val.y, probability)
+    return Member(view, name, predict, value, *_calibrated(probability, val.y))
+
+
+def _logit(probability: Tensor) -> Tensor:
+    return probability.double().clamp(_EDGE, 1 - _EDGE).logit()
+
+
+def _calibrated(probability: Tensor, y_true: Tensor) -> tuple[float, float]:
+    """Fit slope and bias of the logits by a few steps of Newton, slope at least 0."""
+    logit, y = _logit(probability), y_true.double()
+    x = torch.stack([logit, torch.ones_like(logit)], 1)
+    weight = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    start, pull = weight.clone(), 1.0  # a weak pull to the logits as they are
+    for _ in range(25):
+        p = (x @ weight).sigmoid()
+        slope = x.T @ (p - y) + pull * (weight - start)
+        curve = x.T @ (x * (p * (1 - p))[:, None]) + pull * torch.eye(2, dtype=torch.float64)
+        weight = weight - torch.linalg.solve(curve, slope)
+    return max(float(weight[0]), 1e-3), float(weight[1])
+
+
+def detector(views: Views, *, past_only: bool = False, seed: int = 0) -> Detector:
+    """Return the default recipe as a detector; another graph is seen through the same views."""
+
+    def detect(graph: HeteroGraph, split: Split) -> Tensor:
+        seen = views if graph is views.graph else views.with_graph(graph)
+        return recipe(seen, split, past_only=past_only, seed=seed).scores
+
+    return detect
+
+
+def table_detector(
+    views: Views, blocks: tuple[str, ...], learner: str, *, seed: int = 0
+) -> Detector:
+    """Return one learner on one view as a detector."""
+
+    def detect(graph: HeteroGraph, split: Split) -> Tensor:
+        seen = views if graph is views.graph else views.with_graph(graph)
+        return alone(seen, split, blocks, learner, seed=seed).scores
+
+    return detect
+
+
+def recommend(
+    source: Path | str, *, protocol: str = "demo", seed: int = 0, progress: bool = True
+) -> Fitted:
+    """Rank the nodes of a dataset folder by the default recipe.
+
+    Args:
+        source: a dataset folder with labels.
+        protocol: how to split the labels, see `splits.protocols`; "temporal" describes a node only
+            by what came before it.
+        seed: of the split and the learners.
+        progress: whether to show a bar.
+
+    Raises:
+        ValueError: the graph has no labels, or the protocol does not fit it.
+    """
+    graph = store.load_graph(source)
+    known = views_of.of_folder(source, graph)
+    draw = splits.protocols(graph, time=known.time, masks=store.load_masks(source))
+    if protocol not in draw:
+        raise ValueError(f"no protocol {protocol!r} for this graph; there are {', '.join(draw)}")
+    past_only = protocol == "temporal"
+    return recipe(known, draw[protocol](seed), past_only=past_only, seed=seed, progress=progress)
