@@ -1,4 +1,4 @@
-"""Ranking metrics for rare positives, and how sure they are.
+"""Metrics for rare positives: how well scores rank them, and how true probabilities are.
 
 Labels are 0 or 1 (1 = anomaly), a larger score is more suspicious. Everything is counted on the
 host, in int64 and float64, from one table: how many positives and negatives score at least as high
@@ -6,18 +6,17 @@ as each distinct score. Samples with equal scores therefore share one point, and
 on the order in which ties happen to lie (half-precision sigmoids tie by the thousand).
 
 `weight` counts how often a sample occurs; a metric with weights equals the metric on the samples so
-repeated. That is how the bootstrap resamples without copying or sorting anything again.
+repeated. That is how `bootstrap` resamples without copying or sorting anything again.
 
 Sources: T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27, 2006 (curve,
-ties, vertical bands); J. Davis and M. Goadrich, The relationship between precision-recall and ROC
-curves, ICML 2006 (no straight lines between the points of a precision-recall curve); F. McSherry
-and M. Najork, Computing information retrieval performance measures efficiently in the presence of
-tied scores, ECIR 2008 (expectation at a cut); B. Efron and R. Tibshirani, An Introduction to the
-Bootstrap, 1993, chapter 13 (percentile intervals). Conventions of the curves are scikit-learn's.
+ties); J. Davis and M. Goadrich, The relationship between precision-recall and ROC curves, ICML 2006
+(no straight lines between the points of a precision-recall curve); F. McSherry and M. Najork,
+Computing information retrieval performance measures efficiently in the presence of tied scores,
+ECIR 2008 (expectation at a cut); M. P. Naeini, G. F. Cooper and M. Hauskrecht, Obtaining well
+calibrated probabilities using Bayesian binning, AAAI 2015 (calibration error). Conventions of the
+curves are scikit-learn's.
 """
 
-from collections.abc import Callable
-from functools import partial
 from operator import index
 from typing import NamedTuple
 
@@ -26,21 +25,6 @@ from torch import Tensor
 
 # Far below the distance of two shares of counts, far above the rounding of grid * count.
 _ROUNDING = 1e-9
-
-
-class Interval(NamedTuple):
-    """A number and its interval; prints as `0.873 [0.851, 0.893]`, or by a format as `{:+.2f}`."""
-
-    value: float
-    low: float
-    high: float
-
-    def __format__(self, spec: str) -> str:
-        spec = spec or ".3f"
-        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
-
-    def __str__(self) -> str:
-        return format(self, "")
 
 
 class _Counts(NamedTuple):
@@ -85,8 +69,12 @@ def _refuse(name: str, values: Tensor, bad: Tensor, what: str, remedy: str) -> N
         )
 
 
-def _checked(y_true: Tensor, y_score: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels as int64 and scores as float64, on the host."""
+def checked(y_true: Tensor, y_score: Tensor) -> tuple[Tensor, Tensor]:
+    """Return labels as int64 and scores as float64, on the host.
+
+    Raises:
+        ValueError, TypeError: as `roc_curve`, but one class alone will do.
+    """
     _check_pair(y_true, y_score)
     y_true, y_score = y_true.detach().cpu(), y_score.detach().cpu()
     _refuse(
@@ -120,7 +108,8 @@ def _checked_weight(weight: Tensor | None, num_samples: int) -> Tensor:
     return weight
 
 
-def _refuse_one_class(num_positives: int, num_samples: int) -> None:
+def refuse_one_class(num_positives: int, num_samples: int) -> None:
+    """Raise ValueError where all or none of the samples are positive."""
     if num_positives in (0, num_samples):
         raise ValueError(
             f"y_true holds one class only: {num_positives:,} of {num_samples:,} samples are 1; "
@@ -139,13 +128,13 @@ def _take(positions: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
 
 def _count(y_true: Tensor, y_score: Tensor, weight: Tensor | None) -> _Counts:
     """Validate, rank and cumulate: the table that every metric reads."""
-    y_true, y_score = _checked(y_true, y_score)
+    y_true, y_score = checked(y_true, y_score)
     weight = _checked_weight(weight, len(y_true))
     y_true, y_score, weight = _take(weight.nonzero().squeeze(1), y_true, y_score, weight)
     if (y_score[:-1] < y_score[1:]).any():  # the bootstrap hands in samples already ranked
         y_true, y_score, weight = _take(y_score.argsort(descending=True), y_true, y_score, weight)
     positive = weight * y_true
-    _refuse_one_class(int(positive.sum()), int(weight.sum()))
+    refuse_one_class(int(positive.sum()), int(weight.sum()))
     is_last_of_tie = torch.cat([y_score[:-1] != y_score[1:], torch.ones(1, dtype=torch.bool)])
     last_of_tie = is_last_of_tie.nonzero().squeeze(1)
     return _Counts(*_take(last_of_tie, positive.cumsum(0), (weight - positive).cumsum(0), y_score))
@@ -252,16 +241,28 @@ def average_precision(y_true: Tensor, y_score: Tensor, *, weight: Tensor | None 
     return float((precision * gained).sum() / counts.positives[-1])
 
 
-def _expected_found(counts: _Counts, k: int) -> float:
-    """Expected number of positives among the k highest, ties at the cut broken at random."""
+class _Cut(NamedTuple):
+    """The tie that holds the k-th sample: how many score higher, and how many at least as high."""
+
+    found_before: int
+    found: int
+    before: int
+    until: int
+
+    def expected_found(self, k: int) -> float:
+        """Expected number of positives among the k highest, the tie broken at random."""
+        share = (k - self.before) / (self.until - self.before)
+        return self.found_before + (self.found - self.found_before) * share
+
+
+def _cut(counts: _Counts, k: int) -> _Cut:
     total = _from_zero(counts.positives + counts.negatives)
     k, num_samples = index(k), int(total[-1])
     if not 1 <= k <= num_samples:
         raise ValueError(f"k must be in [1, {num_samples}], the number of samples, but is {k}")
-    cut = int(torch.searchsorted(total, k))  # the tie group that holds the k-th sample
-    before, until = _from_zero(counts.positives)[cut - 1 : cut + 1].tolist()
-    begin, end = total[cut - 1 : cut + 1].tolist()
-    return before + (until - before) * (k - begin) / (end - begin)
+    at = int(torch.searchsorted(total, k))
+    found = _from_zero(counts.positives)
+    return _Cut(*found[at - 1 : at + 1].tolist(), *total[at - 1 : at + 1].tolist())
 
 
 def recall_at_k(y_true: Tensor, y_score: Tensor, k: int, *, weight: Tensor | None = None) -> float:
@@ -283,7 +284,27 @@ def recall_at_k(y_true: Tensor, y_score: Tensor, k: int, *, weight: Tensor | Non
         TypeError: as `roc_curve`, or k is no integer.
     """
     counts = _count(y_true, y_score, weight)
-    return _expected_found(counts, k) / int(counts.positives[-1])
+    return _cut(counts, k).expected_found(k) / int(counts.positives[-1])
+
+
+def recall_at_positives(y_true: Tensor, y_score: Tensor, *, weight: Tensor | None = None) -> float:
+    """Compute recall at as many samples as there are positives, where it equals precision.
+
+    The field writes Rec@K; information retrieval calls it R-precision. Expected under random
+    tie-breaking at the cut, as in `recall_at_k`.
+
+    Args:
+        y_true, y_score, weight: as in `roc_curve`.
+
+    Returns:
+        Recall in [0, 1]; the base rate = chance.
+
+    Raises:
+        ValueError, TypeError: as `roc_curve`.
+    """
+    counts = _count(y_true, y_score, weight)
+    k = int(counts.positives[-1])
+    return _cut(counts, k).expected_found(k) / k
 
 
 def precision_at_k(
@@ -302,127 +323,86 @@ def precision_at_k(
     Raises:
         ValueError, TypeError: as `recall_at_k`.
     """
-    return _expected_found(_count(y_true, y_score, weight), k) / index(k)
+    return _cut(_count(y_true, y_score, weight), k).expected_found(k) / index(k)
 
 
-def _draw(strata: list[Tensor], generator: torch.Generator) -> Tensor:
-    """How often each sample occurs in one resample: (n,) int64."""
-    drawn = [
-        stratum.index_select(0, torch.randint(len(stratum), stratum.shape, generator=generator))
-        for stratum in strata
-    ]
-    return torch.cat(drawn).bincount(minlength=sum(map(len, strata)))
+def tie_at_k(y_true: Tensor, y_score: Tensor, k: int, *, weight: Tensor | None = None) -> int:
+    """Count the samples that share the k-th highest score.
 
-
-def _resampled(
-    statistic: Callable, y_true: Tensor, y_scores: tuple[Tensor, ...], repeats: int, seed: int
-) -> Tensor:
-    """Evaluate a statistic of each score on the same stratified resamples: (repeats, scores, ...).
-
-    Drawing m out of m with replacement is the same as counting how often each is drawn, so a
-    resample is a weight. The ranking stays as it is, and each score is sorted once.
-    """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, but is {repeats}")
-    checked = [_checked(y_true, y_score) for y_score in y_scores]
-    y_true = checked[0][0]
-    orders = [y_score.argsort(descending=True) for _, y_score in checked]
-    ranked = [_take(order, *pair) for order, pair in zip(orders, checked, strict=True)]
-    _refuse_one_class(int(y_true.sum()), len(y_true))
-    strata = [(y_true == label).nonzero().squeeze(1) for label in (0, 1)]
-    generator = torch.Generator().manual_seed(seed)
-    rows = []
-    for _ in range(repeats):
-        weight = _draw(strata, generator)
-        values = [
-            statistic(y, s, weight=weight.index_select(0, order))
-            for (y, s), order in zip(ranked, orders, strict=True)
-        ]
-        rows.append(torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in values]))
-    return torch.stack(rows)
-
-
-def _percentiles(values: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    """The central `level` of the values along axis 0."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie strictly between 0 and 1 (0.95 = 95 %), but is {level}")
-    tail = (1 - level) / 2
-    low, high = values.quantile(values.new_tensor([tail, 1 - tail]), dim=0)
-    return low, high
-
-
-def bootstrap_interval(
-    metric: Callable[..., float],
-    y_true: Tensor,
-    y_score: Tensor,
-    *,
-    repeats: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Compute a metric with its percentile bootstrap interval, stratified by class.
-
-    Positives and negatives are resampled separately, so every resample keeps the base rate and none
-    lacks a class. The interval speaks of the samples drawn, not of retraining the model. The same
-    seed on the same y_true draws the same resamples, whatever the score.
+    1 where it is nobody else's. Else which of them are among the k highest is left to chance, and
+    `recall_at_k` and `precision_at_k` are expectations: large ties mean that the scores cannot say
+    where to stop looking.
 
     Args:
-        metric: called as `metric(y_true, y_score, weight=weight)`, such as `roc_auc` or
-            `functools.partial(recall_at_k, k=100)`.
-        y_true, y_score: as in `roc_curve`.
-        repeats: number of resamples.
-        level: share of resamples inside the interval.
-        seed: of the resamples; the same seed gives the same bits.
-
-    Returns:
-        The metric on the samples as they are, and the ends of its interval.
+        y_true, y_score, weight, k: as in `recall_at_k`.
 
     Raises:
-        ValueError: as `roc_curve`, repeats below 1, or level outside (0, 1).
+        ValueError, TypeError: as `recall_at_k`.
+    """
+    cut = _cut(_count(y_true, y_score, weight), k)
+    return cut.until - cut.before
+
+
+def calibration_error(
+    y_true: Tensor, probability: Tensor, *, bins: int = 15, weight: Tensor | None = None
+) -> float:
+    """Compute the expected calibration error, over bins of equally many samples.
+
+    That is the mean over samples of |share of positives - mean probability| in their bin, of those
+    that follow from cutting the samples, by ascending probability, into bins of equal size. Samples
+    of equal probability stay together, in the bin where the middle one of them falls; so there may
+    be fewer bins. With as few positives as fraud has, bins of equal width would leave most of them
+    empty.
+
+    Args:
+        y_true: as in `roc_curve`, but one class alone will do.
+        probability: (n,) real in [0, 1], of being positive.
+        bins: number of bins.
+        weight: as in `roc_curve`.
+
+    Returns:
+        Error in [0, 1]; 0 = calibrated. It is biased upwards: a calibrated model too has some,
+        about the noise of a bin's share of positives.
+
+    Raises:
+        ValueError: as `roc_curve`, a probability is outside [0, 1], or bins is below 1.
         TypeError: as `roc_curve`.
     """
-    value = metric(y_true, y_score)
-    low, high = _percentiles(_resampled(metric, y_true, (y_score,), repeats, seed)[:, 0], level)
-    return Interval(value, float(low), float(high))
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, but is {bins}")
+    y_true, probability = checked(y_true, probability)
+    outside = (probability < 0) | (probability > 1)
+    _refuse("probability", probability, outside, "outside [0, 1]", "take the sigmoid of logits")
+    weight = _checked_weight(weight, len(y_true))
+    y_true, probability, weight = _take(weight.nonzero().squeeze(1), y_true, probability, weight)
+    if len(weight) == 0:
+        raise ValueError("weight is 0 for every sample; a metric needs at least one")
+    values, of_value = probability.unique(return_inverse=True)
+    count, positives = (
+        values.new_zeros(len(values)).index_add(0, of_value, w.double())
+        for w in (weight, weight * y_true)
+    )
+    middle = count.cumsum(0) - count / 2  # exact: whole numbers and halves
+    of_bin = (middle * bins / count.sum()).long()
+    surplus = values.new_zeros(bins).index_add(0, of_bin, positives - count * values)
+    return float(surplus.abs().sum() / count.sum())
 
 
-def paired_interval(
-    metric: Callable[..., float],
-    y_true: Tensor,
-    y_score_a: Tensor,
-    y_score_b: Tensor,
-    *,
-    repeats: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Compute the difference of a metric between two models, a - b, with its bootstrap interval.
-
-    Both models are evaluated on identical resamples, so what makes a resample easy or hard for both
-    cancels: the interval is narrower than two separate ones suggest.
-
-    Args:
-        metric: as in `bootstrap_interval`.
-        y_true: (n,) as in `roc_curve`.
-        y_score_a, y_score_b: (n,) real; the scores of the two models for the same samples.
-        repeats, level, seed: as in `bootstrap_interval`.
-
-    Returns:
-        The difference and the ends of its interval; an interval above 0 favors a.
-
-    Raises:
-        ValueError, TypeError: as `bootstrap_interval`.
-    """
-    value = metric(y_true, y_score_a) - metric(y_true, y_score_b)
-    values = _resampled(metric, y_true, (y_score_a, y_score_b), repeats, seed)
-    low, high = _percentiles(values[:, 0] - values[:, 1], level)
-    return Interval(value, float(low), float(high))
-
-
-def _tpr_at(
+def recall_at_false_positive_rate(
     y_true: Tensor, y_score: Tensor, grid: Tensor, *, weight: Tensor | None = None
 ) -> Tensor:
-    """True positive rate at false positive rates; the upper end where the curve is upright."""
+    """Read the ROC curve at given false positive rates; its upper end where it is upright.
+
+    Args:
+        y_true, y_score, weight: as in `roc_curve`.
+        grid: (points,) float64 in [0, 1].
+
+    Returns:
+        (points,) float64 true positive rates.
+
+    Raises:
+        ValueError, TypeError: as `roc_curve`.
+    """
     counts = _count(y_true, y_score, weight)
     fps, tps = _from_zero(counts.negatives), _from_zero(counts.positives)
     wanted = grid * fps[-1]
@@ -432,85 +412,24 @@ def _tpr_at(
     return (tps[left] + share * (tps[right] - tps[left])) / tps[-1]
 
 
-def _precision_at(
+def precision_at_recall(
     y_true: Tensor, y_score: Tensor, grid: Tensor, *, weight: Tensor | None = None
 ) -> Tensor:
-    """Precision at the highest threshold that reaches each recall: `average_precision`'s steps."""
+    """Compute precision at the highest threshold that reaches each recall.
+
+    These are the steps whose area is `average_precision`.
+
+    Args:
+        y_true, y_score, weight: as in `roc_curve`.
+        grid: (points,) float64 in [0, 1]; at 0, the first positive found counts.
+
+    Returns:
+        (points,) float64.
+
+    Raises:
+        ValueError, TypeError: as `roc_curve`.
+    """
     counts = _count(y_true, y_score, weight)
     needed = (grid * counts.positives[-1] - _ROUNDING).ceil().clamp(min=1)
     at = torch.searchsorted(counts.positives, needed.long())
     return counts.positives[at].double() / (counts.positives + counts.negatives)[at]
-
-
-def _band(
-    statistic: Callable,
-    y_true: Tensor,
-    y_score: Tensor,
-    points: int,
-    repeats: int,
-    level: float,
-    seed: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    if points < 2:
-        raise ValueError(f"points must be at least 2, both ends of the grid, but is {points}")
-    grid = torch.linspace(0, 1, points, dtype=torch.float64)
-    statistic = partial(statistic, grid=grid)
-    statistic(y_true, y_score)  # bad input is an error before it is resampled
-    values = _resampled(statistic, y_true, (y_score,), repeats, seed)[:, 0]
-    return grid, *_percentiles(values, level)
-
-
-def roc_band(
-    y_true: Tensor,
-    y_score: Tensor,
-    *,
-    points: int = 101,
-    repeats: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute a pointwise bootstrap band around the ROC curve, for plots.
-
-    Pointwise: at each false positive rate alone, the band holds `level` of the resampled curves;
-    the whole curve leaves it more often than that.
-
-    Args:
-        y_true, y_score: as in `roc_curve`.
-        points: number of false positive rates, evenly spaced from 0 to 1.
-        repeats, level, seed: as in `bootstrap_interval`.
-
-    Returns:
-        grid, low, high: (points,) float64; false positive rate, and true positive rates.
-
-    Raises:
-        ValueError, TypeError: as `bootstrap_interval`, or points below 2.
-    """
-    return _band(_tpr_at, y_true, y_score, points, repeats, level, seed)
-
-
-def precision_recall_band(
-    y_true: Tensor,
-    y_score: Tensor,
-    *,
-    points: int = 101,
-    repeats: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute a pointwise bootstrap band around the precision-recall curve, for plots.
-
-    Pointwise as in `roc_band`. Precision at a recall is that of the highest threshold which reaches
-    it, the step whose area is `average_precision`; at recall 0, that of the first positive found.
-
-    Args:
-        y_true, y_score: as in `roc_curve`.
-        points: number of recalls, evenly spaced from 0 to 1.
-        repeats, level, seed: as in `bootstrap_interval`.
-
-    Returns:
-        grid, low, high: (points,) float64; recall, and precisions.
-
-    Raises:
-        ValueError, TypeError: as `bootstrap_interval`, or points below 2.
-    """
-    return _band(_precision_at, y_true, y_score, points, repeats, level, seed)

@@ -8,22 +8,27 @@ import pytest
 import sklearn.metrics
 import torch
 
-from gadkit import metrics
 from gadkit.metrics import (
-    Interval,
     average_precision,
-    bootstrap_interval,
-    paired_interval,
+    calibration_error,
     precision_at_k,
-    precision_recall_band,
+    precision_at_recall,
     precision_recall_curve,
+    recall_at_false_positive_rate,
     recall_at_k,
+    recall_at_positives,
     roc_auc,
-    roc_band,
     roc_curve,
+    tie_at_k,
 )
 
-SCALARS = [roc_auc, average_precision, partial(recall_at_k, k=17), partial(precision_at_k, k=17)]
+SCALARS = [
+    roc_auc,
+    average_precision,
+    recall_at_positives,
+    partial(recall_at_k, k=17),
+    partial(precision_at_k, k=17),
+]
 CURVES = [roc_curve, precision_recall_curve]
 
 
@@ -92,6 +97,64 @@ def test_recall_at_k_is_the_mean_over_tie_breaks(k):
     assert precision_at_k(y_true, y_score, k) == pytest.approx(np.mean(shares) * 3 / k, rel=1e-12)
 
 
+def test_recall_at_positives():
+    y_true, y_score = sample(num=300)
+    for scores in (y_score, y_score.round()):
+        k = int(y_true.sum())
+        assert recall_at_positives(y_true, scores) == recall_at_k(y_true, scores, k)
+        assert recall_at_positives(y_true, scores) == precision_at_k(y_true, scores, k)
+
+
+def test_tie_at_k():
+    y_true, y_score = torch.tensor([1, 0, 0, 1, 1, 0]), torch.tensor([2, 2, 1, 2, 1, 0])
+    assert [tie_at_k(y_true, y_score, k) for k in range(1, 7)] == [3, 3, 3, 2, 2, 1]
+
+
+def test_calibration_by_hand():
+    # By probability: two at .1, none positive | .2 and .4, one positive | two at .8, both positive.
+    probability = torch.tensor([0.8, 0.1, 0.4, 0.1, 0.2, 0.8], dtype=torch.float64)
+    y_true = torch.tensor([1, 0, 1, 0, 0, 1])
+    gaps = [2 * 0.1, 1 - 0.6, 2 - 1.6]
+    assert calibration_error(y_true, probability, bins=3) == pytest.approx(sum(gaps) / 6)
+    assert calibration_error(y_true, probability, bins=1) == pytest.approx((3 - 2.4) / 6)
+    # As many bins as samples: each tie is one bin, since its samples stay together.
+    gaps = [2 * 0.1, 0.2, 0.6, 2 - 1.6]
+    assert calibration_error(y_true, probability, bins=6) == pytest.approx(sum(gaps) / 6)
+    assert calibration_error(torch.zeros(3), torch.full((3,), 0.25), bins=15) == 0.25
+
+
+def test_calibration_against_numpy():
+    """Without ties, and where the bins divide the samples, they are the rows of a matrix."""
+    y_true, y_score = sample(num=300)
+    probability = y_score.double().sigmoid()
+    order = np.argsort(probability.numpy())
+    of_bin = (v.double().numpy()[order].reshape(15, 20) for v in (y_true, probability))
+    shares, means = (rows.mean(axis=1) for rows in of_bin)
+    expected = np.abs(shares - means).mean()
+    assert calibration_error(y_true, probability) == pytest.approx(expected, rel=1e-12)
+
+
+def test_calibrated_probabilities_err_by_noise_alone():
+    generator = torch.Generator().manual_seed(0)
+    probability = torch.rand(20_000, generator=generator, dtype=torch.float64).square()
+    y_true = torch.rand(20_000, generator=generator, dtype=torch.float64) < probability
+    # Per bin of 1,333 the share has an SD of at most .5 / sqrt(1333) = .014.
+    assert 0 < calibration_error(y_true, probability) < 0.014
+    assert calibration_error(y_true, probability.sqrt()) > 0.1
+
+
+def test_bad_calibration_input_is_named():
+    for wrong in (-0.1, 1.1):
+        with pytest.raises(ValueError, match=r"probability has 1 values outside \[0, 1\]"):
+            calibration_error(torch.tensor([0, 1]), torch.tensor([0.5, wrong]))
+    with pytest.raises(ValueError, match="bins must be at least 1, but is 0"):
+        calibration_error(Y, S, bins=0)
+    with pytest.raises(ValueError, match="weight is 0 for every sample"):
+        calibration_error(Y, S, weight=torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(ValueError, match="y_true has 1 values outside"):
+        calibration_error(torch.tensor([0, 1, 1, 2]), S)
+
+
 @pytest.mark.parametrize("metric", SCALARS)
 def test_order_of_samples_does_not_matter(metric):
     y_true, y_score = sample()
@@ -111,7 +174,11 @@ def test_scores_may_require_grad():
     assert roc_auc(y_true, y_score.clone().requires_grad_()) == roc_auc(y_true, y_score)
 
 
-@pytest.mark.parametrize("metric", SCALARS + CURVES)
+def of_probabilities(y_true, y_score, weight=None):
+    return calibration_error(y_true, y_score.sigmoid(), bins=4, weight=weight)
+
+
+@pytest.mark.parametrize("metric", [*SCALARS, *CURVES, partial(tie_at_k, k=17), of_probabilities])
 @pytest.mark.parametrize("tied", [False, True])
 def test_weight_is_repetition(metric, tied):
     y_true, y_score = sample(num=200)
@@ -121,122 +188,13 @@ def test_weight_is_repetition(metric, tied):
     torch.testing.assert_close(metric(y_true, y_score, weight=weight), repeated, rtol=0, atol=0)
 
 
-def test_interval_prints():
-    interval = Interval(0.8734, 0.8512, 0.8931)
-    assert str(interval) == f"{interval}" == "0.873 [0.851, 0.893]"
-    assert f"{Interval(0.05, -0.01, 0.1):+.2f}" == "+0.05 [-0.01, +0.10]"
-
-
-@pytest.mark.parametrize("metric", SCALARS)
-def test_same_seed_gives_same_bits(metric):
-    y_true, y_score = sample()
-    state = torch.get_rng_state()
-    first = bootstrap_interval(metric, y_true, y_score, repeats=50, seed=7)
-    assert first == bootstrap_interval(metric, y_true, y_score, repeats=50, seed=7)
-    if metric in (roc_auc, average_precision):  # the others take few values, which may coincide
-        assert first != bootstrap_interval(metric, y_true, y_score, repeats=50, seed=8)
-    assert torch.equal(state, torch.get_rng_state())
-    assert first.value == metric(y_true, y_score)
-    assert first.low < first.value < first.high
-
-
-def test_resamples_equal_an_explicit_bootstrap():
-    y_true, y_score = sample(num=60)
-    generator = torch.Generator().manual_seed(5)
-    values = []
-    for _ in range(40):
-        drawn = []
-        for label in (0, 1):
-            members = (y_true == label).nonzero().squeeze(1)
-            drawn.append(members[torch.randint(len(members), members.shape, generator=generator)])
-        drawn = torch.cat(drawn)
-        values.append(roc_auc(y_true[drawn], y_score[drawn]))
-    interval = bootstrap_interval(roc_auc, y_true, y_score, repeats=40, level=0.8, seed=5)
-    assert interval[1:] == pytest.approx(np.quantile(values, [0.1, 0.9]), rel=1e-12)
-
-
-def test_resamples_keep_the_class_counts():
-    y_true, y_score = sample()
-    seen = []
-
-    def metric(y, s, weight=None):
-        if weight is not None:
-            seen.append((int(weight[y == 1].sum()), int(weight[y == 0].sum()), int(weight.max())))
-        return 0.0
-
-    bootstrap_interval(metric, y_true, y_score, repeats=20)
-    positives = int(y_true.sum())
-    assert {counts[:2] for counts in seen} == {(positives, len(y_true) - positives)}
-    assert all(counts[2] > 1 for counts in seen)
-
-
-def test_interval_covers_the_truth():
-    # Scores N(0, 1) and N(1, 1): the true area is Phi(1 / sqrt(2)). 200 data sets of 200 samples at
-    # 90 %: the count of hits is about Binomial(200, 0.9), whose SD is 4.2.
-    truth = 0.5 * (1 + float(torch.erf(torch.tensor(0.5))))
-    hits = 0
-    for seed in range(200):
-        y_true, y_score = sample(num=200, seed=seed)
-        interval = bootstrap_interval(roc_auc, y_true, y_score, repeats=100, level=0.9, seed=seed)
-        hits += interval.low <= truth <= interval.high
-    assert 160 <= hits <= 195
-
-
-def test_wider_level_and_fewer_samples_give_wider_intervals():
-    y_true, y_score = sample(num=1000)
-    width = {}
-    for num, level in [(1000, 0.95), (1000, 0.5), (100, 0.95)]:
-        interval = bootstrap_interval(
-            roc_auc, y_true[:num], y_score[:num], repeats=200, level=level
-        )
-        width[num, level] = interval.high - interval.low
-    assert width[1000, 0.5] < width[1000, 0.95] < width[100, 0.95]
-
-
-def test_paired_interval():
-    y_true, y_score = sample(num=2000)
-    noise = torch.randn(2000, generator=torch.Generator().manual_seed(9))
-    worse = y_score + noise
-    interval = paired_interval(roc_auc, y_true, y_score, worse, repeats=200)
-    assert interval.value == roc_auc(y_true, y_score) - roc_auc(y_true, worse)
-    assert 0 < interval.low < interval.value < interval.high
-    turned = paired_interval(roc_auc, y_true, worse, y_score, repeats=200)
-    assert turned == pytest.approx((-interval.value, -interval.high, -interval.low))
-    single = bootstrap_interval(roc_auc, y_true, y_score, repeats=200)
-    assert interval.high - interval.low < single.high - single.low  # pairing cancels what is shared
-
-
-def test_paired_interval_of_equal_models_is_zero():
-    y_true, y_score = sample()
-    # An increasing map keeps the ranking, so every resample must agree exactly.
-    interval = paired_interval(
-        roc_auc, y_true, y_score.double(), y_score.double().exp(), repeats=30
-    )
-    assert interval == (0, 0, 0)
-
-
-def test_bands_by_hand():
-    # Perfect separation: every resample has the same curve.
-    y_true, y_score = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 2, 3, 4])
-    for band in (roc_band, precision_recall_band):
-        grid, low, high = band(y_true, y_score, points=5, repeats=10)
-        assert grid.tolist() == [0, 0.25, 0.5, 0.75, 1]
-        assert low.tolist() == high.tolist() == [1] * 5
-    # All tied: the chance diagonal, and the base rate.
-    grid, low, high = roc_band(y_true, torch.ones(4), points=5, repeats=10)
-    torch.testing.assert_close(low, grid)
-    torch.testing.assert_close(high, grid)
-    _, low, high = precision_recall_band(y_true, torch.ones(4), points=5, repeats=10)
-    assert low.tolist() == high.tolist() == [0.5] * 5
-
-
 @pytest.mark.parametrize("tied", [False, True])
 def test_curves_on_the_grid(tied):
     y_true, y_score = sample()
     y_score = y_score.round() if tied else y_score
     grid = torch.linspace(0, 1, 101, dtype=torch.float64)
     fpr, tpr, _ = roc_curve(y_true, y_score)
-    on_grid = metrics._tpr_at(y_true, y_score, grid)
+    on_grid = recall_at_false_positive_rate(y_true, y_score, grid)
     for share, value in zip(grid.tolist(), on_grid.tolist(), strict=True):
         # Upper end of an upright stretch, so the last point at or left of the grid's.
         left = int((fpr <= share + 1e-12).sum()) - 1
@@ -244,22 +202,10 @@ def test_curves_on_the_grid(tied):
         expected = np.interp(share, fpr[[left, right]], tpr[[left, right]])
         assert value == pytest.approx(float(expected) if right > left else 1.0, abs=1e-9)
     precision, recall, _ = precision_recall_curve(y_true, y_score)
-    on_grid = metrics._precision_at(y_true, y_score, grid)
+    on_grid = precision_at_recall(y_true, y_score, grid)
     for share, value in zip(grid.tolist(), on_grid.tolist(), strict=True):
         reached = ((recall >= share - 1e-12) & (recall > 0)).nonzero().squeeze(1)
         assert value == pytest.approx(float(precision[reached[-1]]))
-
-
-def test_bands_hold_the_curve_and_repeat():
-    y_true, y_score = sample(num=1000)
-    for band, at in [(roc_band, metrics._tpr_at), (precision_recall_band, metrics._precision_at)]:
-        grid, low, high = band(y_true, y_score, points=21, repeats=200, seed=1)
-        curve = at(y_true, y_score, grid)
-        inside = (low <= curve) & (curve <= high)
-        assert inside.double().mean() > 0.9
-        assert (high - low).max() > 0.02
-        again = band(y_true, y_score, points=21, repeats=200, seed=1)
-        assert torch.equal(low, again[1]) and torch.equal(high, again[2])
 
 
 Y, S = torch.tensor([0, 1, 0, 1]), torch.tensor([0.1, 0.2, 0.3, 0.4])
@@ -291,10 +237,10 @@ BAD_INPUT = {
         average_precision,
         partial(recall_at_k, k=1),
         partial(precision_at_k, k=1),
-        partial(bootstrap_interval, roc_auc, repeats=2),
-        lambda y, s: paired_interval(roc_auc, y, s, s, repeats=2),
-        partial(roc_band, repeats=2),
-        partial(precision_recall_band, repeats=2),
+        recall_at_positives,
+        partial(tie_at_k, k=1),
+        partial(recall_at_false_positive_rate, grid=torch.zeros(1)),
+        partial(precision_at_recall, grid=torch.zeros(1)),
     ],
 )
 def test_bad_input_is_named(call, y_true, y_score, error, match):
@@ -302,12 +248,7 @@ def test_bad_input_is_named(call, y_true, y_score, error, match):
         call(y_true, y_score)
 
 
-def test_one_class_is_refused_for_any_metric():
-    with pytest.raises(ValueError, match="one class only"):
-        bootstrap_interval(lambda y, s, weight=None: 0.0, torch.zeros(4), S, repeats=2)
-
-
-@pytest.mark.parametrize("metric", [recall_at_k, precision_at_k])
+@pytest.mark.parametrize("metric", [recall_at_k, precision_at_k, tie_at_k])
 def test_k_out_of_range(metric):
     for k in (0, -1, 5):
         with pytest.raises(ValueError, match=rf"\[1, 4\].* but is {k}"):
@@ -325,13 +266,3 @@ def test_bad_weight_is_named():
         roc_auc(Y, S, weight=torch.ones(4))
     with pytest.raises(ValueError, match="one class only: 0 of 2"):
         roc_auc(Y, S, weight=torch.tensor([1, 0, 1, 0]))
-
-
-def test_bad_options_are_named():
-    with pytest.raises(ValueError, match="repeats must be at least 1, but is 0"):
-        bootstrap_interval(roc_auc, Y, S, repeats=0)
-    for level in (0, 1, 95):
-        with pytest.raises(ValueError, match=f"level must .* but is {level}"):
-            bootstrap_interval(roc_auc, Y, S, repeats=2, level=level)
-    with pytest.raises(ValueError, match="points must be at least 2"):
-        roc_band(Y, S, points=1)

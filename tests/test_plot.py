@@ -8,8 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gadkit import plot
+from gadkit.bootstrap import Interval
 from gadkit.graph import SanitizeReport
-from gadkit.metrics import Interval, precision_recall_curve, roc_curve
+from gadkit.metrics import precision_recall_curve, roc_curve
 from gadkit.plot import Curve
 
 

@@ -1,0 +1,529 @@
+"""How sure a metric is: intervals from resampled cases, and from resampled splits.
+
+Drawing m out of m cases with replacement is the same as counting how often each is drawn. So a
+resample is a weight, the ranking stays as it is, and each score is sorted once. The metrics that
+results are reported in are counted under many weights at a time, in whole numbers as in `metrics`;
+any other metric is called once for each.
+
+Sources: B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile
+intervals); T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27, 2006
+(vertical bands); A. B. Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007 (rows
+and columns of a table, here splits and nodes, resampled independently).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gadkit.metrics import (
+    average_precision,
+    checked,
+    precision_at_k,
+    precision_at_recall,
+    recall_at_false_positive_rate,
+    recall_at_k,
+    recall_at_positives,
+    refuse_one_class,
+    roc_auc,
+)
+
+Metric = Callable[..., float]
+
+_BLOCK = 1 << 20  # weights held at a time
+
+
+class Interval(NamedTuple):
+    """A number and its interval; prints as `0.873 [0.851, 0.893]`, or by a format as `{:+.2f}`."""
+
+    value: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".3f"
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+    def __str__(self) -> str:
+        return format(self, "")
+
+
+class _Ranking:
+    """Cases by descending score, and what many resamples of them have in common.
+
+    Attributes:
+        column: (n,) int64; which of all nodes that are resampled each case is.
+        y_true, y_score: (n,) int64 and float64.
+        first, last: (n,) int64; ranks at which the tie of each case begins and ends.
+        positive: (positives,) int64; their ranks.
+        positives_until: (n + 1,) int64; how many positives have a lower rank.
+    """
+
+    def __init__(self, y_true: Tensor, y_score: Tensor, column: Tensor):
+        y_true, y_score = checked(y_true, y_score)
+        order = y_score.argsort(descending=True)
+        self.y_true, self.y_score, self.column = y_true[order], y_score[order], column[order]
+        begins = torch.ones(len(order), dtype=torch.bool)
+        begins[1:] = self.y_score[1:] != self.y_score[:-1]
+        starts = begins.nonzero().squeeze(1)
+        ends = torch.cat([starts[1:], starts.new_tensor([len(order)])]) - 1
+        tie = begins.cumsum(0) - 1
+        self.first, self.last = starts[tie], ends[tie]
+        self.positive = self.y_true.nonzero().squeeze(1)
+        self.positives_until = torch.cat([tie.new_zeros(1), self.y_true.cumsum(0)])
+
+
+class _Counted:
+    """A ranking under many weights at once, (resamples, n) int32: what the metrics read."""
+
+    def __init__(self, ranking: _Ranking, weight: Tensor):
+        self.ranking, self.weight = ranking, weight
+        self.seen = weight.cumsum(1, dtype=torch.int32)  # (resamples, n), up to each rank
+        self.hits = weight.index_select(1, ranking.positive)  # (resamples, positives)
+        found = self.hits.cumsum(1, dtype=torch.int32)
+        self.found = torch.cat([found.new_zeros(len(found), 1), found], dim=1)  # of the first k
+        self.positives = self.found[:, -1].contiguous()
+        self.negatives = self.seen[:, -1] - self.positives
+
+    def _above(self, ranks: Tensor) -> tuple[Tensor, Tensor]:
+        """Count positives and samples above (m,) ranks, those where ties begin."""
+        seen = self.seen.index_select(1, ranks) - self.weight.index_select(1, ranks)
+        return self.found.index_select(1, self.ranking.positives_until[ranks]), seen
+
+    def _down_to(self, ranks: Tensor) -> tuple[Tensor, Tensor]:
+        """Count positives and samples down to (m,) ranks, those where ties end."""
+        seen = self.seen.index_select(1, ranks)
+        return self.found.index_select(1, self.ranking.positives_until[ranks + 1]), seen
+
+    def average_precision(self) -> Tensor:
+        found, seen = self._down_to(self.ranking.last[self.ranking.positive])
+        precision = found.double() / seen.clamp(min=1)
+        return (self.hits * precision).sum(1) / self.positives
+
+    def roc_auc(self) -> Tensor:
+        found, seen = self._down_to(self.ranking.last[self.ranking.positive])
+        found_before, seen_before = self._above(self.ranking.first[self.ranking.positive])
+        twice_above = (seen - found) + (seen_before - found_before)  # negatives, ties counted once
+        twice_pairs = (self.hits.long() * (2 * self.negatives[:, None] - twice_above)).sum(1)
+        return twice_pairs / (2 * self.positives.double() * self.negatives)
+
+    def expected_found(self, k: Tensor) -> Tensor:
+        """Expected number of positives among the k highest, ties at the cut broken at random.
+
+        Args:
+            k: (resamples,) int32, from 1 to the number of samples.
+        """
+        rank = torch.searchsorted(self.seen, k[:, None])
+        first, last = self.ranking.first[rank], self.ranking.last[rank]  # (resamples, 1)
+        before = self.seen.gather(1, first) - self.weight.gather(1, first)
+        found_before = self.found.gather(1, self.ranking.positives_until[first])
+        found = self.found.gather(1, self.ranking.positives_until[last + 1]) - found_before
+        share = (k[:, None] - before).double() / (self.seen.gather(1, last) - before)
+        return (found_before + found * share).squeeze(1)
+
+    def recall_at_positives(self) -> Tensor:
+        return self.expected_found(self.positives) / self.positives
+
+    def recall_at_k(self, k: int) -> Tensor:
+        return self.expected_found(self._checked_k(k)) / self.positives
+
+    def precision_at_k(self, k: int) -> Tensor:
+        return self.expected_found(self._checked_k(k)) / k
+
+    def _checked_k(self, k: int) -> Tensor:
+        num_samples = int(self.seen[:, -1].min())
+        if not 1 <= k <= num_samples:
+            raise ValueError(
+                f"k must be in [1, {num_samples}], the samples of the smallest resample, but is {k}"
+            )
+        return self.positives.new_full(self.positives.shape, k)
+
+
+_COUNTED = {
+    average_precision: _Counted.average_precision,
+    roc_auc: _Counted.roc_auc,
+    recall_at_positives: _Counted.recall_at_positives,
+}
+_COUNTED_AT = {recall_at_k: _Counted.recall_at_k, precision_at_k: _Counted.precision_at_k}
+
+
+def _counted(metric: Metric) -> Callable[[_Counted], Tensor] | None:
+    """Return how to count a metric under many weights; None where it must be called for each."""
+    if isinstance(metric, partial):
+        known = metric.func in _COUNTED_AT and not metric.args and {*metric.keywords} == {"k"}
+        return partial(_COUNTED_AT[metric.func], **metric.keywords) if known else None
+    return _COUNTED.get(metric)
+
+
+def _values(metric: Metric, ranking: _Ranking, weight: Tensor) -> Tensor:
+    """Evaluate a metric under each weight: (resamples, ...) float64.
+
+    NaN where a resample holds one class only, which has no metric.
+    """
+    weight = weight.index_select(1, ranking.column)
+    num_positives = weight.index_select(1, ranking.positive).sum(1)
+    has_both = (num_positives > 0) & (num_positives < weight.sum(1))
+    count = _counted(metric)
+    if count is not None:
+        return count(_Counted(ranking, weight)).masked_fill(~has_both, torch.nan)
+    values = [
+        metric(ranking.y_true, ranking.y_score, weight=one) if both else torch.nan
+        for one, both in zip(weight, has_both.tolist(), strict=True)
+    ]
+    return torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values])
+
+
+def _draw(strata: list[Tensor], generator: torch.Generator) -> Tensor:
+    """How often each node occurs in one resample: (num_nodes,) int32."""
+    drawn = [
+        stratum.index_select(0, torch.randint(len(stratum), stratum.shape, generator=generator))
+        for stratum in strata
+    ]
+    return torch.cat(drawn).bincount(minlength=sum(map(len, strata))).int()
+
+
+def _resampled(
+    metric: Metric, y_true: Tensor, rankings: Sequence[_Ranking], repeats: int, seed: int
+) -> Tensor:
+    """Evaluate a metric of each ranking on the same stratified resamples of all nodes.
+
+    Args:
+        y_true: (num_nodes,) int64, of all nodes.
+
+    Returns:
+        (repeats, rankings, ...) float64.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, but is {repeats}")
+    refuse_one_class(int(y_true.sum()), len(y_true))
+    strata = [(y_true == label).nonzero().squeeze(1) for label in (0, 1)]
+    generator = torch.Generator().manual_seed(seed)
+    rows, size = [], max(1, _BLOCK // len(y_true))
+    for start in range(0, repeats, size):
+        block = range(start, min(start + size, repeats))
+        weight = torch.stack([_draw(strata, generator) for _ in block])
+        rows.append(torch.stack([_values(metric, one, weight) for one in rankings], dim=1))
+    return torch.cat(rows)
+
+
+def _percentiles(values: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """The central `level` of the values along axis 0."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie strictly between 0 and 1 (0.95 = 95 %), but is {level}")
+    tail = (1 - level) / 2
+    low, high = values.quantile(values.new_tensor([tail, 1 - tail]), dim=0)
+    return low, high
+
+
+def _of_cases(
+    metric: Metric, y_true: Tensor, y_scores: Sequence[Tensor], repeats: int, seed: int
+) -> Tensor:
+    """Evaluate a metric of each score on the same resamples: (repeats, scores, ...) float64."""
+    everyone = torch.arange(len(y_true))
+    rankings = [_Ranking(y_true, y_score, everyone) for y_score in y_scores]
+    return _resampled(metric, checked(y_true, y_scores[0])[0], rankings, repeats, seed)
+
+
+def bootstrap_interval(
+    metric: Metric,
+    y_true: Tensor,
+    y_score: Tensor,
+    *,
+    repeats: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Compute a metric with its percentile bootstrap interval, stratified by class.
+
+    Positives and negatives are resampled separately, so every resample keeps the base rate and none
+    lacks a class. The interval speaks of the samples drawn, not of retraining the model. The same
+    seed on the same y_true draws the same resamples, whatever the score.
+
+    Args:
+        metric: called as `metric(y_true, y_score, weight=weight)`, such as `metrics.roc_auc` or
+            `functools.partial(metrics.recall_at_k, k=100)`.
+        y_true, y_score: as in `metrics.roc_curve`.
+        repeats: number of resamples.
+        level: share of resamples inside the interval.
+        seed: of the resamples; the same seed gives the same bits.
+
+    Returns:
+        The metric on the samples as they are, and the ends of its interval.
+
+    Raises:
+        ValueError: as `metrics.roc_curve`, repeats below 1, or level outside (0, 1).
+        TypeError: as `metrics.roc_curve`.
+    """
+    value = metric(y_true, y_score)
+    low, high = _percentiles(_of_cases(metric, y_true, (y_score,), repeats, seed)[:, 0], level)
+    return Interval(value, float(low), float(high))
+
+
+def paired_interval(
+    metric: Metric,
+    y_true: Tensor,
+    y_score_a: Tensor,
+    y_score_b: Tensor,
+    *,
+    repeats: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Compute the difference of a metric between two models, a - b, with its bootstrap interval.
+
+    Both models are evaluated on identical resamples, so what makes a resample easy or hard for both
+    cancels: the interval is narrower than two separate ones suggest.
+
+    Args:
+        metric: as in `bootstrap_interval`.
+        y_true: (n,) as in `metrics.roc_curve`.
+        y_score_a, y_score_b: (n,) real; the scores of the two models for the same samples.
+        repeats, level, seed: as in `bootstrap_interval`.
+
+    Returns:
+        The difference and the ends of its interval; an interval above 0 favors a.
+
+    Raises:
+        ValueError, TypeError: as `bootstrap_interval`.
+    """
+    value = metric(y_true, y_score_a) - metric(y_true, y_score_b)
+    values = _of_cases(metric, y_true, (y_score_a, y_score_b), repeats, seed)
+    low, high = _percentiles(values[:, 0] - values[:, 1], level)
+    return Interval(value, float(low), float(high))
+
+
+def nested_interval(
+    metric: Metric,
+    cases: Sequence[tuple[Tensor, Tensor, Tensor]],
+    *,
+    repeats: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Compute the mean of a metric over splits, and how sure it is of other splits and other nodes.
+
+    Each resample draws the splits with replacement; the trainings of a drawn split, where there are
+    several; and, frauds and others separately, the labelled nodes. These are drawn once for all
+    splits: ten test parts of 40 % overlap, so a node is judged in about four of them, and must
+    count equally often in each. To resample every test part by itself would take these four for
+    independent nodes, and make that part of the interval which is due to nodes less than half as
+    wide. Splits overlap in what they train on, too, which no resampling can undo: the interval is
+    about this graph.
+
+    Args:
+        metric: as in `bootstrap_interval`.
+        cases: for each split the test part: (n,) int64 global ids, (n,) y_true, and y_score, (n,)
+            or (trainings, n) where the same split was trained on several times, by other seeds;
+            as many times for every split.
+        repeats, level, seed: as in `bootstrap_interval`.
+
+    Returns:
+        The mean over splits (and trainings), and the ends of its interval. In a resample, a split
+        that is left without frauds, or without others, is left out of the mean.
+
+    Raises:
+        ValueError: as `bootstrap_interval`; there are no splits, a node is twice in one, has two
+            labels, or scores do not fit; or there are so few frauds that a resample leaves every
+            split without one.
+        TypeError: as `bootstrap_interval`.
+    """
+    return _nested(metric, cases, (1,), repeats, level, seed)
+
+
+def nested_paired_interval(
+    metric: Metric,
+    cases: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]],
+    *,
+    repeats: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Compute the mean difference between two models over splits, a - b, with its nested interval.
+
+    Both models are evaluated on the same resamples of splits and nodes. Where there are several
+    trainings, those of a and of b are drawn separately: none of one belongs to one of the other.
+
+    Args:
+        metric: as in `bootstrap_interval`.
+        cases: as in `nested_interval`, with the scores of both models: ids, y_true, y_score_a,
+            y_score_b. The models may differ in their number of trainings.
+        repeats, level, seed: as in `bootstrap_interval`.
+
+    Returns:
+        The difference and the ends of its interval; an interval above 0 favors a.
+
+    Raises:
+        ValueError, TypeError: as `nested_interval`.
+    """
+    return _nested(metric, cases, (1, -1), repeats, level, seed)
+
+
+def _nested(
+    metric: Metric,
+    cases: Sequence[tuple[Tensor, ...]],
+    signs: tuple[int, ...],
+    repeats: int,
+    level: float,
+    seed: int,
+) -> Interval:
+    """Add up what each model reaches over the splits, times its sign."""
+    y_true, columns = _all_nodes(cases)
+    value, models = 0.0, []
+    for position, sign in enumerate(signs, start=2):
+        rankings = [
+            _Ranking(case[1], y_score, column)
+            for case, column in zip(cases, columns, strict=True)
+            for y_score in _trainings(case, position)
+        ]
+        if len(rankings) != len(cases) * len(_trainings(cases[0], position)):
+            raise ValueError(
+                "the number of trainings differs between splits; give as many for each"
+            )
+        value += sign * sum(metric(one.y_true, one.y_score) for one in rankings) / len(rankings)
+        models.append(rankings)
+    values = _resampled(metric, y_true, sum(models, []), repeats, seed)
+    values = values.split([len(rankings) for rankings in models], dim=1)
+    drawn = _draw_runs(
+        len(cases), [len(rankings) // len(cases) for rankings in models], repeats, seed
+    )
+    means = map(_mean_of_drawn, values, drawn)
+    low, high = _percentiles(
+        sum(sign * mean for sign, mean in zip(signs, means, strict=True)), level
+    )
+    return Interval(value, float(low), float(high))
+
+
+def _all_nodes(cases: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, list[Tensor]]:
+    """Return the labels of all nodes, by ascending id, and where those of each split are."""
+    if len(cases) == 0:
+        raise ValueError("there are no splits; give the cases of one at least")
+    for ids, y_true, *_ in cases:
+        if ids.shape != y_true.shape or ids.dim() != 1 or ids.is_floating_point():
+            raise ValueError(
+                f"ids must be one integer for each case, got {tuple(ids.shape)} {ids.dtype} for "
+                f"{tuple(y_true.shape)} labels"
+            )
+        if len(ids.unique()) < len(ids):
+            raise ValueError(f"a split judges {len(ids):,} cases of {len(ids.unique()):,} nodes")
+    labels = torch.cat([y_true.cpu().long() for _, y_true, *_ in cases])
+    ids, column = torch.cat([ids.cpu() for ids, *_ in cases]).unique(return_inverse=True)
+    y_true = torch.empty(len(ids), dtype=torch.int64).index_put((column,), labels)
+    differs = (y_true[column] != labels).nonzero()
+    if len(differs):
+        node = int(ids[column[differs[0, 0]]])
+        raise ValueError(f"node {node} is labelled 0 in one split and 1 in another")
+    return y_true, list(column.split([len(ids) for ids, *_ in cases]))
+
+
+def _trainings(case: tuple[Tensor, ...], position: int) -> Tensor:
+    """Return the scores of a model in one split, (trainings, n)."""
+    y_score, num_cases = case[position], len(case[1])
+    if y_score.dim() not in (1, 2) or y_score.shape[-1] != num_cases or not y_score.numel():
+        raise ValueError(
+            f"y_score must be ({num_cases},) or (trainings, {num_cases}), got "
+            f"{tuple(y_score.shape)}"
+        )
+    return y_score.reshape(-1, num_cases)
+
+
+def _draw_runs(num_splits: int, num_trainings: list[int], repeats: int, seed: int) -> list[Tensor]:
+    """Say how often each run is drawn: for each model (repeats, splits * trainings) float64."""
+    nodes = torch.Generator().manual_seed(seed)  # so that its numbers are not used twice
+    generator = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=nodes)))
+    split = torch.randint(num_splits, (repeats, num_splits, 1), generator=generator)
+    counts = []
+    for trainings in num_trainings:
+        shape = (repeats, num_splits, trainings)
+        run = (split * trainings + torch.randint(trainings, shape, generator=generator)).flatten(1)
+        count = torch.zeros(repeats, num_splits * trainings, dtype=torch.float64)
+        counts.append(count.scatter_add(1, run, torch.ones_like(run, dtype=torch.float64)))
+    return counts
+
+
+def _mean_of_drawn(values: Tensor, drawn: Tensor) -> Tensor:
+    """Average the runs of each resample, (repeats, runs), save those that have no value."""
+    drawn = drawn.masked_fill(values.isnan(), 0)
+    total = drawn.sum(1)
+    if not total.all():
+        raise ValueError(
+            f"{int((total == 0).sum()):,} of {len(total):,} resamples leave every split drawn with "
+            "one class only; there are too few nodes of the other for an interval"
+        )
+    return (values.nan_to_num() * drawn).sum(1) / total
+
+
+def _band(
+    curve: Callable[..., Tensor],
+    y_true: Tensor,
+    y_score: Tensor,
+    points: int,
+    repeats: int,
+    level: float,
+    seed: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    if points < 2:
+        raise ValueError(f"points must be at least 2, both ends of the grid, but is {points}")
+    grid = torch.linspace(0, 1, points, dtype=torch.float64)
+    curve = partial(curve, grid=grid)
+    curve(y_true, y_score)  # bad input is an error before it is resampled
+    values = _of_cases(curve, y_true, (y_score,), repeats, seed)[:, 0]
+    return grid, *_percentiles(values, level)
+
+
+def roc_band(
+    y_true: Tensor,
+    y_score: Tensor,
+    *,
+    points: int = 101,
+    repeats: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute a pointwise bootstrap band around the ROC curve, for plots.
+
+    Pointwise: at each false positive rate alone, the band holds `level` of the resampled curves;
+    the whole curve leaves it more often than that.
+
+    Args:
+        y_true, y_score: as in `metrics.roc_curve`.
+        points: number of false positive rates, evenly spaced from 0 to 1.
+        repeats, level, seed: as in `bootstrap_interval`.
+
+    Returns:
+        grid, low, high: (points,) float64; false positive rate, and true positive rates.
+
+    Raises:
+        ValueError, TypeError: as `bootstrap_interval`, or points below 2.
+    """
+    return _band(recall_at_false_positive_rate, y_true, y_score, points, repeats, level, seed)
+
+
+def precision_recall_band(
+    y_true: Tensor,
+    y_score: Tensor,
+    *,
+    points: int = 101,
+    repeats: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute a pointwise bootstrap band around the precision-recall curve, for plots.
+
+    Pointwise as in `roc_band`. Precision at a recall is that of the highest threshold which reaches
+    it, the step whose area is `metrics.average_precision`; at recall 0, that of the first positive
+    found.
+
+    Args:
+        y_true, y_score: as in `metrics.roc_curve`.
+        points: number of recalls, evenly spaced from 0 to 1.
+        repeats, level, seed: as in `bootstrap_interval`.
+
+    Returns:
+        grid, low, high: (points,) float64; recall, and precisions.
+
+    Raises:
+        ValueError, TypeError: as `bootstrap_interval`, or points below 2.
+    """
+    return _band(precision_at_recall, y_true, y_score, points, repeats, level, seed)
