@@ -1,7 +1,8 @@
 """What a result stands on: every check of the data, the split, the features and the detector.
 
 Most ways to fool oneself leave a trace that a program can find. `audit` runs the checks of
-`gadkit.checks` and `gadkit.canaries`; `write` makes a page of what they found.
+`gadkit.checks` and `gadkit.canaries`; `of_folder` does so for a dataset and the boosted trees of
+`gadkit.detect`; `write` makes a page of what they found.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,13 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gadkit import __version__, canaries, checks, store
+from gadkit import __version__, canaries, checks, datasets, detect, splits, store, views
 from gadkit.bootstrap import Interval, bootstrap_interval
 from gadkit.canaries import Detector, Features
 from gadkit.checks import FAILED, LEVEL, PASSED, QUESTIONS, SKIPPED, WARNING, Finding, skipped
 from gadkit.graph import HeteroGraph
 from gadkit.metrics import roc_auc
 from gadkit.splits import Split
+from gadkit.views import Views
 
 _OF_FEATURES = list(QUESTIONS)[5:12]
 _OF_DETECTOR = list(QUESTIONS)[12:]
@@ -160,6 +162,63 @@ class _Made:
         if time is None:
             return None
         return time[self._split.train[:, 0]], time[self._split.test[:, 0]]
+
+
+def of_views(seen: Views, blocks: Sequence[str]) -> Features:
+    """Return the table that some blocks make, as the checks want it.
+
+    Args:
+        seen: views of the graph to audit; a changed graph is seen through the same.
+        blocks: such as ("own", "hops", "labels").
+    """
+
+    def features(graph: HeteroGraph, split: Split, ids: Tensor) -> tuple[Tensor, list[str]]:
+        of_graph = seen if graph is seen.graph else seen.with_graph(graph)
+        return of_graph.table(blocks, ids, split.train), of_graph.names(blocks)
+
+    return features
+
+
+def of_folder(
+    folder: Path | str,
+    *,
+    protocol: str = "demo",
+    split_seed: int = splits.SEEDS[0],
+    permutations: int = 5,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Finding]:
+    """Audit a dataset, and boosted trees on the widest table that its protocol allows.
+
+    Args:
+        folder: a dataset folder with labels.
+        protocol: how to split the labels, see `splits.protocols`; with "temporal", features are of
+            the past.
+        split_seed: of the split.
+        permutations, seed, progress: as in `audit`.
+
+    Raises:
+        ValueError: as `audit`, or the protocol does not fit the graph.
+    """
+    graph = store.load_graph(folder)
+    seen = views.of_folder(folder, graph)
+    draw = splits.protocols(graph, time=seen.time, masks=store.load_masks(folder))
+    if protocol not in draw:
+        raise ValueError(f"no protocol {protocol!r} for this graph; there are {', '.join(draw)}")
+    split = draw[protocol](split_seed)
+    found = detect.blocks_of(seen, len(split.train), past_only=protocol == "temporal")
+    blocks = found[list(found)[-1]]
+    return audit(
+        graph,
+        split,
+        features=of_views(seen, blocks),
+        detector=detect.table_detector(seen, blocks, "boosted trees", seed=seed),
+        time=seen.time,
+        own=datasets.own_columns(graph, store.read_about(folder)),
+        permutations=permutations,
+        seed=seed,
+        progress=progress,
+    )
 
 
 # The report.

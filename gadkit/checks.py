@@ -21,7 +21,7 @@ from torch import Tensor
 from gadkit.bootstrap import Interval, bootstrap_interval
 from gadkit.graph import HeteroGraph
 from gadkit.metrics import roc_auc
-from gadkit.splits import Split
+from gadkit.splits import Split, protocols
 
 PASSED, WARNING, FAILED, SKIPPED = "passed", "warning", "failed", "not run"
 LEVEL = 0.99  # of every interval: a score of checks at 95 % would raise an alarm in most audits
@@ -195,51 +195,59 @@ def duplicates(
 ) -> Finding:
     """Look for test nodes whose own features are the very row of a training node.
 
-    Rows that are constant, or that more than `RARE` nodes share, are passed over; what chance gives
-    is measured on the same columns, each shuffled on its own.
+    Rows that are constant, or that more than `RARE` nodes share, are passed over. Coarse columns
+    agree by chance: what that gives is measured on the same columns, each shuffled on its own. And
+    twins give something away only if their labels agree more often than those of any two nodes.
     """
     check = "duplicates"
     if graph.x is None:
         return skipped(check, "the nodes have no features")
     generator = torch.Generator().manual_seed(seed)
     label = torch.full((graph.total,), -1)
-    train, test = split.train, split.test
-    label[train[:, 0]] = train[:, 1]
-    found, by_chance, pairs = 0, 0, []
+    label[split.train[:, 0]] = split.train[:, 1]
+    pairs, by_chance = [], 0
     for name in graph.node_types:
         x = graph.x[name][:, : None if own is None else own[name]]
         span = graph.span(name)
-        of_type = (test[:, 0] >= span.start) & (test[:, 0] < span.stop)
-        tested = test[of_type]
+        tested = split.test[(split.test[:, 0] >= span.start) & (split.test[:, 0] < span.stop)]
         if x.shape[1] == 0 or len(tested) == 0:
             continue
-        mixed = torch.stack([c[torch.randperm(len(c), generator=generator)] for c in x.T], 1)
         twin = _twins(x, label[span])[tested[:, 0] - span.start]
-        found += int((twin >= 0).sum())
-        by_chance += int((_twins(mixed, label[span])[tested[:, 0] - span.start] >= 0).sum())
         pairs.append(torch.stack([twin, tested[:, 1].double()], 1)[twin >= 0])
-    pairs = torch.cat(pairs) if pairs else torch.empty(0, 2)
-    share, chance = found / len(test), by_chance / len(test)
-    agree = float(torch.where(pairs[:, 1] == 1, pairs[:, 0], 1 - pairs[:, 0]).mean())
-    many = found > 2 * by_chance + 2
-    verdict = PASSED if not many else FAILED if share >= TWINS_FAIL else WARNING
-    evidence = {"by chance": f"{chance:.2%}"}
-    if found:
-        evidence["labels agree in"] = f"{agree:.1%}"
+        mixed = torch.stack([c[torch.randperm(len(c), generator=generator)] for c in x.T], 1)
+        by_chance += int((_twins(mixed, label[span])[tested[:, 0] - span.start] >= 0).sum())
+    twin, y_true = torch.cat([*pairs, torch.empty(0, 2)]).unbind(1)
+    share = len(twin) / len(split.test)
+    rate = float(split.train[:, 1].double().mean())
+    agree, expected = (torch.where(y_true == 1, one, 1 - one) for one in (twin, twin * 0 + rate))
+    many = len(twin) > 2 * by_chance + 2
+    telling = many and _mean_interval(agree - expected).low > 0
+    detail = f"{len(twin):,} of {len(split.test):,} test nodes have the own features of a training "
+    detail += f"node, to the last bit; {by_chance:,} would by chance."
+    evidence = {}
+    if many:
+        detail += "" if telling else " But their labels agree no more often than any."
+        evidence["labels of twins agree"] = f"{float(agree.mean()):.1%}"
+        evidence["labels of any two agree"] = f"{float(expected.mean()):.1%}"
     return Finding(
         check,
-        verdict,
+        PASSED if not telling else FAILED if share >= TWINS_FAIL else WARNING,
         "share of test nodes with a twin in train",
         share,
-        chance,
-        f"{found:,} of {len(test):,} test nodes have the own features of a training node, to the "
-        f"last bit; {by_chance:,} would by chance.",
+        by_chance / len(split.test),
+        detail,
         "Find out whether they are one account or event entered twice; remove the copies, or keep "
         "them in one part with splits.by_group."
-        if many
+        if telling
         else "",
         evidence,
     )
+
+
+def _mean_interval(values: Tensor) -> Interval:
+    mean, error = float(values.mean()), float(values.std()) / math.sqrt(len(values))
+    width = NormalDist().inv_cdf((1 + LEVEL) / 2) * error
+    return Interval(mean, mean - width, mean + width)
 
 
 def _twins(x: Tensor, label: Tensor) -> Tensor:
@@ -265,25 +273,28 @@ def same_entity(graph: HeteroGraph, split: Split) -> Finding:
     An entity is the one neighbor that a labelled node has in a relation, as the author of a review.
     """
     check = "same entity"
-    found = {}
-    for relation, entity in entities(graph).items():
-        if _is_category(entity[torch.cat(list(split))[:, 0]]):
-            continue
-        found[relation] = _exposure(entity, split)
+    judged, entity_of = torch.cat(list(split))[:, 0], entities(graph)
+    found = {
+        relation: _exposure(entity, split)
+        for relation, entity in entity_of.items()
+        if not _is_category(entity[judged])
+    }
     if not found:
         return skipped(check, "no relation gives the labelled nodes one entity each")
     worst = max(found, key=lambda name: found[name][1].low)
     share, lift = found[worst]
     exposed = share > EXPOSED and lift.low > 1
+    owner = graph.node_types[int(graph.node_type_of(entity_of[worst].max()[None]))]
+    apart = f"protocol new_{owner}" if f"new_{owner}" in protocols(graph) else "splits.by_group"
     return Finding(
         check,
         WARNING if exposed else PASSED,
         "fraud of test nodes whose entity had some in train, over that of the others",
         lift,
         1,
-        f"By {worst}, {share:.0%} of the test nodes belong to an entity that train knows.",
-        f"Say that the number is for known entities, and report splits.by_group(graph.labels, "
-        f"splits.groups(graph, {worst!r})) beside it, where every entity is new."
+        f"By {worst}, {share:.0%} of the test nodes are of a {owner} that train knows.",
+        f"Say that the number is for a {owner} known already, and report {apart} beside it, where "
+        "every one is new."
         if exposed
         else "",
         {name: f"{share:.0%} known, lift {lift:.2f}" for name, (share, lift) in found.items()},

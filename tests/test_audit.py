@@ -177,6 +177,12 @@ def audit_features(graph, split, *, time=None, **options):
 
 
 @pytest.fixture(scope="module")
+def bought():
+    graph = market()
+    return graph, splits.stratified(graph.labels, fractions=FRACTIONS)
+
+
+@pytest.fixture(scope="module")
 def paid():
     """Events in time with a split at random, which every event is in."""
     graph, time = payments()
@@ -350,7 +356,7 @@ def test_the_same_author_in_two_parts_is_found():
     found = checks.same_entity(graph, split)
     assert found.verdict == WARNING
     assert found.value.low > 2
-    assert "splits.by_group" in found.remedy and "'writes'" in found.remedy
+    assert "protocol new_user" in found.remedy
     apart = splits.by_group(graph.labels, splits.groups(graph, "writes"), seed=0)
     assert checks.same_entity(graph, apart).verdict == PASSED
     fickle = reviews(habit=0)  # the same authors, but their reviews have nothing in common
@@ -378,40 +384,55 @@ def with_x(graph, x):
     return HeteroGraph(graph.num_nodes, graph.edges, graph.x | x, graph.labels)
 
 
-def test_rows_in_two_parts_are_found():
-    graph = market()
-    split = splits.stratified(graph.labels, fractions=FRACTIONS)
+def copies(split, count):
+    """Ids of test and of train nodes, of the same label one by one."""
+    half = count // 2
+    parts = (split.test, split.train)
+    return [
+        torch.cat([part[part[:, 1] == y][: (half, count - half)[y], 0] for y in (0, 1)])
+        for part in parts
+    ]
+
+
+def test_rows_in_two_parts_are_found(bought):
+    graph, split = bought
     x = graph.x["user"].clone()
-    for count, verdict in ((6, WARNING), (60, FAILED)):
-        x[split.test[:count, 0]] = x[split.train[:count, 0]]
+    for count, verdict in ((8, WARNING), (60, FAILED)):
+        test, train = copies(split, count)
+        x[test] = x[train]
         found = checks.duplicates(with_x(graph, {"user": x}), split)
         assert found.verdict == verdict
         assert found.value == pytest.approx(count / len(split.test))
-        agree = (split.test[:count, 1] == split.train[:count, 1]).double().mean()
-        assert found.evidence["labels agree in"] == f"{agree:.1%}"
+        assert found.evidence["labels of twins agree"] == "100.0%"
 
 
-def test_common_and_constant_rows_are_no_copies():
-    graph = market()
-    split = splits.stratified(graph.labels, fractions=FRACTIONS)
+def test_rows_that_say_nothing_are_no_copies(bought):
+    graph, split = bought
     draw = torch.Generator().manual_seed(0)
+    test, train = copies(split, 60)
     choice = torch.randint(2, (1500, 4), generator=draw).float()  # sixteen rows, common to many
-    pair = torch.arange(1500).float()[:, None].expand(-1, 4).clone()
-    pair[split.test[:60, 0]] = pair[split.train[:60, 0]]  # unique, but the same in every column
+    equal = torch.arange(1500).float()[:, None].expand(-1, 4).clone()
+    equal[test] = equal[train]  # pairs, but the same number in every column
     coarse = torch.randint(8, (1500, 4), generator=draw).float()  # some agree by chance
-    for x in (choice, pair, coarse):
+    chance = graph.x["user"].clone()
+    chance[test] = chance[train.flip(0)]  # copies, but a fraud is paired with a normal node
+    for x in (choice, equal, coarse, chance):
         assert checks.duplicates(with_x(graph, {"user": x}), split).verdict == PASSED
-    copied = graph.x["user"].clone()
-    copied[split.test[:60, 0], 1:] = copied[split.train[:60, 0], 1:]
+
+
+def test_only_own_columns_make_a_copy(bought):
+    graph, split = bought
+    test, train = copies(split, 60)
+    x = graph.x["user"].clone()
+    x[test, 1:] = x[train, 1:]
     own = {"user": 3, "product": 4}  # the first column differs
-    assert checks.duplicates(with_x(graph, {"user": copied}), split, own=own).verdict == PASSED
-    flipped = with_x(graph, {"user": copied.flip(1)})
-    assert checks.duplicates(flipped, split, own=own).verdict == FAILED
+    assert checks.duplicates(with_x(graph, {"user": x}), split, own=own).verdict == PASSED
+    turned = with_x(graph, {"user": x.flip(1)})
+    assert checks.duplicates(turned, split, own=own).verdict == FAILED
 
 
-def test_overlap_of_parts_is_found():
-    graph = market()
-    split = splits.stratified(graph.labels)
+def test_overlap_of_parts_is_found(bought):
+    graph, split = bought
     assert checks.overlap(graph, split).verdict == PASSED
     twice = split._replace(test=torch.cat([split.test, split.train[:3]]))
     found = checks.overlap(graph, twice)
@@ -424,19 +445,12 @@ def test_overlap_of_parts_is_found():
     assert (found.verdict, found.value) == (FAILED, len(split.val) + len(split.test))
 
 
-def test_another_base_rate_is_found():
-    graph, split = market(), splits.stratified(market().labels, fractions=FRACTIONS)
+def test_another_base_rate_is_found(bought):
+    _, split = bought
     assert checks.base_rates(split).verdict == PASSED
     frauds = split.test[split.test[:, 1] == 1]
     found = checks.base_rates(split._replace(test=torch.cat([frauds, split.test[:150]])))
     assert found.verdict == WARNING and found.value.low > 1
-    assert graph.labels is not None
-
-
-@pytest.fixture(scope="module")
-def bought():
-    graph = market()
-    return graph, splits.stratified(graph.labels, fractions=FRACTIONS)
 
 
 def test_a_detector_that_learns_from_test_is_found(bought):
