@@ -370,29 +370,40 @@ def _nested(
 ) -> Interval:
     """Add up what each model reaches over the splits, times its sign."""
     y_true, columns = _all_nodes(cases)
-    value, models = 0.0, []
-    for position, sign in enumerate(signs, start=2):
-        rankings = [
-            _Ranking(case[1], y_score, column)
-            for case, column in zip(cases, columns, strict=True)
-            for y_score in _trainings(case, position)
-        ]
-        if len(rankings) != len(cases) * len(_trainings(cases[0], position)):
-            raise ValueError(
-                "the number of trainings differs between splits; give as many for each"
-            )
-        value += sign * sum(metric(one.y_true, one.y_score) for one in rankings) / len(rankings)
-        models.append(rankings)
-    values = _resampled(metric, y_true, sum(models, []), repeats, seed)
-    values = values.split([len(rankings) for rankings in models], dim=1)
-    drawn = _draw_runs(
-        len(cases), [len(rankings) // len(cases) for rankings in models], repeats, seed
-    )
-    means = map(_mean_of_drawn, values, drawn)
-    low, high = _percentiles(
-        sum(sign * mean for sign, mean in zip(signs, means, strict=True)), level
-    )
+    models = [_runs(cases, columns, position) for position in range(2, 2 + len(signs))]
+    counts = [len(runs) for runs in models]
+    values = _resampled(metric, y_true, sum(models, []), repeats, seed).split(counts, dim=1)
+    drawn = _draw_runs(len(cases), [count // len(cases) for count in counts], repeats, seed)
+    value, resampled = 0.0, torch.zeros(repeats, dtype=torch.float64)
+    for sign, runs, of_model, how_often in zip(signs, models, values, drawn, strict=True):
+        value += sign * sum(metric(run.y_true, run.y_score) for run in runs) / len(runs)
+        resampled += sign * _mean_of_drawn(of_model, how_often)
+    low, high = _percentiles(resampled, level)
     return Interval(value, float(low), float(high))
+
+
+def _runs(
+    cases: Sequence[tuple[Tensor, ...]], columns: list[Tensor], position: int
+) -> list[_Ranking]:
+    """Rank what a model says in each split, training by training."""
+    trainings = [_trainings(case[position], len(case[1])) for case in cases]
+    if len({len(y_scores) for y_scores in trainings}) > 1:
+        raise ValueError("the number of trainings differs between splits; give as many for each")
+    return [
+        _Ranking(case[1], y_score, column)
+        for case, column, y_scores in zip(cases, columns, trainings, strict=True)
+        for y_score in y_scores
+    ]
+
+
+def _trainings(y_score: Tensor, num_cases: int) -> Tensor:
+    """Return scores as (trainings, n)."""
+    if y_score.dim() not in (1, 2) or y_score.shape[-1] != num_cases or not y_score.numel():
+        raise ValueError(
+            f"y_score must be ({num_cases},) or (trainings, {num_cases}), got "
+            f"{tuple(y_score.shape)}"
+        )
+    return y_score.reshape(-1, num_cases)
 
 
 def _all_nodes(cases: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, list[Tensor]]:
@@ -415,17 +426,6 @@ def _all_nodes(cases: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, list[Tensor
         node = int(ids[column[differs[0, 0]]])
         raise ValueError(f"node {node} is labelled 0 in one split and 1 in another")
     return y_true, list(column.split([len(ids) for ids, *_ in cases]))
-
-
-def _trainings(case: tuple[Tensor, ...], position: int) -> Tensor:
-    """Return the scores of a model in one split, (trainings, n)."""
-    y_score, num_cases = case[position], len(case[1])
-    if y_score.dim() not in (1, 2) or y_score.shape[-1] != num_cases or not y_score.numel():
-        raise ValueError(
-            f"y_score must be ({num_cases},) or (trainings, {num_cases}), got "
-            f"{tuple(y_score.shape)}"
-        )
-    return y_score.reshape(-1, num_cases)
 
 
 def _draw_runs(num_splits: int, num_trainings: list[int], repeats: int, seed: int) -> list[Tensor]:

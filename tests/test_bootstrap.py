@@ -348,7 +348,7 @@ def test_bad_cases_are_named():
         "node 1 is labelled 0 in one split and 1 in another": [(ids, y, s), (ids + 1, y, s)],
         r"y_score must be \(4,\) or \(trainings, 4\), got \(4, 2\)": [(ids, y, s.expand(2, 4).T)],
         r"got \(0, 4\)": [(ids, y, s[None][:0])],
-        "number of trainings differs": [(ids, y, s), (ids, y, s.expand(2, 4))],
+        "number of trainings differs": [(ids, y, s.expand(n, 4)) for n in (2, 1, 3)],
     }.items():
         with pytest.raises(ValueError, match=message):
             nested_interval(roc_auc, cases, repeats=2)
