@@ -80,7 +80,7 @@ def audit(
         "duplicates": partial(checks.duplicates, graph, split, own=own, seed=seed),
         "same entity": partial(checks.same_entity, graph, split),
         "single column": lambda: checks.single_column(
-            made.names, made.train, made.y, made.interval
+            made.names, (made.train, made.y), (made.test, split.test[:, 1]), made.interval
         ),
         "value artefact": lambda: checks.value_artefact(made.names, made.train, made.y),
         "time column": lambda: checks.time_column(

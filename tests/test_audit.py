@@ -5,8 +5,10 @@ import json
 
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from gadkit import audit, canaries, checks, splits
+from gadkit import audit, canaries, checks, plot, splits
 from gadkit.bootstrap import Interval, bootstrap_interval
 from gadkit.checks import FAILED, PASSED, SKIPPED, WARNING
 from gadkit.graph import CSR, HeteroGraph
@@ -295,18 +297,28 @@ def test_a_column_that_is_nearly_the_label_is_found(paid):
 
 def test_a_column_as_good_as_the_detector_is_found():
     y = torch.tensor([0, 1] * 50)
-    table = torch.stack([y + torch.linspace(0, 2, 100), torch.linspace(-1, 1, 100)], 1)
+    both = torch.stack([y + torch.linspace(0, 2, 100), torch.linspace(-1, 1, 100)], 1), y
     weak, strong = Interval(0.7, 0.66, 0.74), Interval(0.99, 0.98, 1.0)
-    assert checks.single_column(["a", "b"], table, y, weak).verdict == WARNING
-    assert checks.single_column(["a", "b"], table, y, strong).verdict == PASSED
-    found = checks.single_column(["a", "b"], table, y)
+    found = checks.single_column(["a", "b"], both, both, weak)
+    assert found.verdict == WARNING and "one column does the work" in found.remedy
+    assert checks.single_column(["a", "b"], both, both, strong).verdict == PASSED
+    found = checks.single_column(["a", "b"], both, both)
     assert (found.verdict, list(found.evidence)) == (PASSED, ["a", "b"])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_column_that_does_not_carry_over_is_found(sign):
+    y = torch.tensor([0, 1] * 50)
+    column = sign * (y + torch.linspace(0, 2, 100))[:, None]
+    found = checks.single_column(["a"], (column, y), (column * 0, y))
+    assert found.verdict == WARNING and "does not carry over" in found.remedy
+    assert found.evidence["a"].endswith("on test 0.500")
 
 
 def test_missing_values_can_be_the_label():
     y = torch.tensor([0, 1] * 50)
     table = torch.where(y == 1, torch.nan, torch.linspace(0, 1, 100))[:, None]
-    assert checks.single_column(["a"], table, y).value.value == 1
+    assert checks.single_column(["a"], (table, y), (table, y)).value.value == 1
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -323,7 +335,8 @@ def test_a_value_artefact_is_found(sign):
     assert list(found.evidence) == ["amount"]
     where = "below 100.04" if sign == 1 else "above -100.04"
     assert found.evidence["amount"].startswith(f"all {int(small.sum())} {where}")
-    area = checks.single_column(["amount"], amount[:, None], y).value
+    table = amount[:, None], y
+    area = checks.single_column(["amount"], table, table).value
     assert area.high < 0.7  # one number does not show it
 
 
@@ -595,3 +608,25 @@ def test_write(bought, tmp_path):
     assert by_name["overlap"]["value"] == 0
     assert set(by_name["permuted labels"]["value"]) == {"value", "low", "high"}
     assert by_name["future in features"]["detail"] == "Not run: the nodes have no times."
+
+
+def test_plot():
+    findings = [
+        checks.Finding("overlap", PASSED, "nodes wrong", 0, 0),
+        checks.Finding("base rates", FAILED, "ratio", Interval(3.0, 2.0, 5.0), 1),
+        checks.Finding("permuted labels", WARNING, "AUROC", Interval(0.4, 0.3, 0.5), 0.5),
+        checks.skipped("future in features", "no times"),
+    ]
+    ax = Figure(layout="constrained").add_subplot()
+    assert plot.audit(ax, findings) is ax
+    lines = [line.get_xdata().tolist() for line in ax.lines]
+    assert lines[:4] == [[0, 0], [0], [0.25, 1], [0.5]]
+    assert lines[4:6] == [[-1, 0], [pytest.approx(-0.5)]]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [one.check for one in findings]
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[1] == "failed   3.000 [2.000, 5.000]"
+    assert texts[3].strip() == "not run"
+    assert ax.texts[1].get_color() == plot.VERDICTS["failed"]
+    FigureCanvasAgg(ax.figure).draw()
+    with pytest.raises(ValueError, match="is empty"):
+        plot.audit(ax, [])
