@@ -1,10 +1,12 @@
 """The two models: a graph autoencoder and a heterogeneous graph attention network.
 
 Modules hold weights and say how numbers flow; loops, losses and files are elsewhere. Nothing
-depends on `.train()` or `.eval()`: what training does differently (dropping edges) is an argument.
+depends on `.train()` or `.eval()`: what training does differently (dropping edges and activations,
+showing labels) is an argument.
 """
 
 from collections.abc import Iterable, Iterator
+from math import factorial
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from gadkit.ops import attention, edge_dot, gat_aggregate, spmm
 
 NEGATIVE_SLOPE = 0.2  # of the LeakyReLU (Velickovic et al., ICLR 2018, section 3.3)
 MAX_DEVIATIONS = 5.0  # where standardized features are clipped, lest an outlier drown its neighbors
+KNOTS = 512  # quantiles kept of every feature
+UNKNOWN, NORMAL, ANOMALY = 0, 1, 2  # what `HeteroGAT.embed` is told of a node
 
 
 def glorot(*shape: int, generator: torch.Generator) -> nn.Parameter:
@@ -78,6 +82,84 @@ class Standardize(nn.Module):
         """Return standardized features, (num_nodes, dim), in the dtype of the weights."""
         scaled = ((x - self.mean) / self.deviation).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
         return scaled.to(self.mean.dtype)
+
+
+class QuantileNormal(nn.Module):
+    """Map every feature to a normal distribution by its ranks among the data it was fitted on.
+
+    Skewed counts and amounts, of which fraud graphs are full, get the same spread as any other
+    feature. Equal values share their middle rank, values between two quantiles are interpolated,
+    and values outside all that was seen get the rank of the nearest.
+
+    Args:
+        dim: number of features.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("knots", torch.zeros(KNOTS, dim))
+
+    def fit(self, x: Tensor) -> "QuantileNormal":
+        """Take the quantiles of x, (num_nodes, dim); a constant feature is left at zero."""
+        rows = torch.linspace(0, len(x) - 1, KNOTS, dtype=torch.float64).round().long()
+        for column in range(x.shape[1]):
+            ascending = x[:, column].to(self.knots.dtype).sort().values
+            self.knots[:, column] = ascending[rows.to(x.device)]
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return normal scores, (num_nodes, dim), in the dtype of the weights."""
+        rank = torch.empty(x.shape, dtype=self.knots.dtype, device=x.device)
+        for column in range(x.shape[1]):
+            values = x[:, column].to(self.knots.dtype).contiguous()
+            rank[:, column] = _rank(values, self.knots[:, column].contiguous())
+        return torch.special.ndtri((rank + 0.5) / KNOTS)
+
+
+def _rank(x: Tensor, knots: Tensor) -> Tensor:
+    """Return where each value lies among ascending knots, from 0 to one less than their number."""
+    below, through = torch.searchsorted(knots, x), torch.searchsorted(knots, x, right=True)
+    low = knots[(below - 1).clamp(min=0)]
+    gap = knots[below.clamp(max=len(knots) - 1)] - low
+    between = below - 1 + torch.where(gap > 0, (x - low) / gap, 0.0)
+    rank = torch.where(below == through, between, (below + through - 1) / 2)
+    return rank.clamp(0, len(knots) - 1)
+
+
+TRANSFORMS = {"standard": Standardize, "quantile": QuantileNormal}
+
+
+def beta_wavelets(csr: CSR, x: Tensor, order: int) -> list[Tensor]:
+    """Split signals on a graph into frequency bands.
+
+    With L = I - D^-1/2 A D^-1/2 and p + q = order, a band is
+
+        W_pq x = (L/2)^p (I - L/2)^q x / (2 B(p + 1, q + 1))
+
+    (Tang et al., Rethinking Graph Neural Networks for Anomaly Detection, ICML 2022, eq. 6; B is
+    Euler's beta function). Anomalies shift energy to high frequencies, which a mean over neighbors
+    removes.
+
+    Args:
+        csr: `HeteroGraph.homogeneous`: symmetric, with a self-loop per node.
+        x: (total, dim) float.
+        order: the number of propagations, 1 or more.
+
+    Returns:
+        order + 1 tensors (total, dim), from the lowest frequencies (p = 0) to the highest.
+    """
+    scale = csr.degrees().to(x.dtype).rsqrt()
+
+    def halved(h: Tensor, sign: int) -> Tensor:  # (I + S) h / 2 = (I - L/2) h, or (I - S) h / 2
+        return (h + sign * spmm(csr, h, scale_dst=scale, scale_src=scale)) / 2
+
+    bands = []
+    for p in range(order + 1):
+        band = x.contiguous()
+        for step in range(order):
+            band = halved(band, -1 if step < p else 1)
+        bands.append(band * (factorial(order + 1) / (2 * factorial(p) * factorial(order - p))))
+    return bands
 
 
 class GAE(nn.Module):
@@ -240,7 +322,19 @@ class HeteroGAT(nn.Module):
         heads: attention heads per layer.
         residual: whether a node also sees itself directly; without it, it only sees neighbors and
             its self-loop where it has one.
+        transform: "standard" or "quantile", what is done to z and features before they enter; with
+            features only.
+        degree_dims: number of streams into each node type, if nodes also enter with the logarithm
+            of their degrees, which attention averages away; with features only.
+        bands: order of the `beta_wavelets` of the features that also enter, 0 for none; with
+            features only.
+        label_input: whether nodes also enter with their label where it is shown.
+        dropout: share of the activations after each layer that training sets to zero.
         seed: of the initial weights.
+
+    Raises:
+        ValueError: heads does not divide hidden_dim, transform is another word, or an option needs
+            features and there are none.
     """
 
     def __init__(
@@ -252,12 +346,29 @@ class HeteroGAT(nn.Module):
         feature_dims: dict[str, int] | None = None,
         heads: int = 1,
         residual: bool = False,
+        transform: str = "standard",
+        degree_dims: dict[str, int] | None = None,
+        bands: int = 0,
+        label_input: bool = False,
+        dropout: float = 0.0,
         seed: int = 0,
     ):
         super().__init__()
+        if transform not in TRANSFORMS:
+            raise ValueError(f"transform must be one of {list(TRANSFORMS)}, got {transform!r}")
+        if not feature_dims and (bands or degree_dims or transform != "standard"):
+            raise ValueError("transform, degrees and bands change the features; ask for features")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
         generator = torch.Generator().manual_seed(seed)
+        self.bands, self.degrees, self.dropout = bands, degree_dims is not None, dropout
         in_dims = {name: in_dim + dim for name, dim in (feature_dims or {}).items()}
-        self.scale = ByName({name: Standardize(dim) for name, dim in in_dims.items()})
+        for name in in_dims:
+            in_dims[name] += (bands + 1) * sum(feature_dims.values()) if bands else 0
+            in_dims[name] += degree_dims[name] if degree_dims else 0
+        self.scale = ByName({name: TRANSFORMS[transform](dim) for name, dim in in_dims.items()})
+        of_bands = feature_dims if bands else {}
+        self.band_scale = ByName({name: Standardize(dim) for name, dim in of_bands.items()})
         self.weight_in = ByName(
             {name: glorot(dim, hidden_dim, generator=generator) for name, dim in in_dims.items()}
         )
@@ -268,6 +379,7 @@ class HeteroGAT(nn.Module):
         )
         self.head = glorot(hidden_dim, 1, generator=generator)
         self.bias = nn.Parameter(torch.zeros(1))
+        self.label_weight = glorot(2, first_dim, generator=generator) if label_input else None
 
     def inputs(self, graph: HeteroGraph, z: Tensor, *, fit: bool = False) -> dict[str, Tensor]:
         """Return what enters the network, (num_nodes, width) per node type.
@@ -279,51 +391,91 @@ class HeteroGAT(nn.Module):
         """
         z = z.to(self.head.dtype)
         inputs = {name: z[graph.span(name)] for name in graph.node_types}
+        if len(self.scale) == 0:
+            return inputs
+        columns = {name: [inputs[name], graph.x[name]] for name in graph.node_types}
+        for band in self._bands_of(graph, fit=fit) if self.bands else ():
+            for name in columns:
+                columns[name].append(band[graph.span(name)])
+        if self.degrees:
+            for _, (_, _, dst), csr in graph.streams:
+                columns[dst].append(csr.degrees().to(z.dtype).log1p()[:, None])
         for name, scale in self.scale.items():
-            both = torch.cat([inputs[name], graph.x[name]], 1)
-            inputs[name] = (scale.fit(both) if fit else scale)(both)
+            joined = torch.cat(columns[name], 1)
+            inputs[name] = (scale.fit(joined) if fit else scale)(joined)
         return inputs
+
+    def _bands_of(self, graph: HeteroGraph, *, fit: bool) -> list[Tensor]:
+        """Return the bands of all features; every type has columns of its own, 0 elsewhere."""
+        blocks = []
+        for name, scale in self.band_scale.items():
+            x = graph.x[name]
+            block = torch.zeros(graph.total, x.shape[1], dtype=scale.mean.dtype, device=x.device)
+            block[graph.span(name)] = (scale.fit(x) if fit else scale)(x)
+            blocks.append(block)
+        return beta_wavelets(graph.homogeneous, torch.cat(blocks, 1), self.bands)
 
     def embed(
         self,
         graph: HeteroGraph,
         inputs: dict[str, Tensor],
         *,
+        shown: Tensor | None = None,
         drop_edge: float = 0.0,
+        generator: torch.Generator | None = None,
         seed: int = 0,
     ) -> Tensor:
-        """Return the embeddings after both layers, (total, hidden_dim)."""
-        h = self._project(inputs)
+        """Return the embeddings after both layers, (total, hidden_dim).
+
+        Args:
+            graph: the graph.
+            inputs: what `inputs` returned.
+            shown: (total,) int64, `UNKNOWN`, `NORMAL` or `ANOMALY`; None where all are unknown.
+            drop_edge: probability that an edge is left out.
+            generator: of the activations that are dropped, on the device of the graph; none are
+                dropped without.
+            seed: of the edges left out.
+        """
+        h = self._enter(graph, inputs, shown)
         for number, layer in enumerate(self.layers):
             h = layer(graph, h, drop_edge=drop_edge, seed=seed * len(self.layers) + number)
+            if generator is not None and self.dropout:
+                h = {name: _dropped(value, self.dropout, generator) for name, value in h.items()}
         return torch.cat([h[name] for name in graph.node_types])
 
-    def _project(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _enter(
+        self, graph: HeteroGraph, inputs: dict[str, Tensor], shown: Tensor | None
+    ) -> dict[str, Tensor]:
         weights = self.weight_in
-        return {name: x @ weights[name] if name in weights else x for name, x in inputs.items()}
+        h = {name: x @ weights[name] if name in weights else x for name, x in inputs.items()}
+        if shown is None or self.label_weight is None:
+            return h
+        shift = torch.cat([torch.zeros_like(self.label_weight[:1]), self.label_weight])
+        return {name: value + shift[shown[graph.span(name)]] for name, value in h.items()}
 
-    def forward(
-        self,
-        graph: HeteroGraph,
-        inputs: dict[str, Tensor],
-        *,
-        drop_edge: float = 0.0,
-        seed: int = 0,
-    ) -> Tensor:
-        """Return the anomaly logit of every node, (total,)."""
-        return self.classify(self.embed(graph, inputs, drop_edge=drop_edge, seed=seed))
+    def forward(self, graph: HeteroGraph, inputs: dict[str, Tensor], **options) -> Tensor:
+        """Return the anomaly logit of every node, (total,); the options are those of `embed`."""
+        return self.classify(self.embed(graph, inputs, **options))
 
     def classify(self, embedding: Tensor) -> Tensor:
         """Return the logits of embeddings from `embed`."""
         return (embedding @ self.head).squeeze(1) + self.bias
 
     @torch.no_grad()
-    def attention(self, graph: HeteroGraph, inputs: dict[str, Tensor]) -> dict[EdgeType, Tensor]:
+    def attention(
+        self, graph: HeteroGraph, inputs: dict[str, Tensor], *, shown: Tensor | None = None
+    ) -> dict[EdgeType, Tensor]:
         """Return alpha of the first layer, (num_edges, heads) per edge type."""
-        layer, h, alpha = self.layers[0], self._project(inputs), {}
+        layer, h, alpha = self.layers[0], self._enter(graph, inputs, shown), {}
         for relation, edge_type, csr in graph.streams:
             src, _, dst = edge_type
             score_dst, _ = layer.attention_scores(relation, h[dst])
             _, score_src = layer.attention_scores(relation, h[src])
             alpha[edge_type] = attention(csr, score_src, score_dst, negative_slope=NEGATIVE_SLOPE)
         return alpha
+
+
+def _dropped(h: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Set a share of the activations to zero, and scale the others to the same mean."""
+    kept = torch.empty_like(h).bernoulli_(1 - share, generator=generator)
+    return h * kept / (1 - share)

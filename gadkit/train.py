@@ -6,7 +6,7 @@ bytes.
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph, check_finite, checksum
 from gadkit.metrics import average_precision, roc_auc
-from gadkit.nn import GAE, HeteroGAT
+from gadkit.nn import GAE, NORMAL, UNKNOWN, HeteroGAT
 from gadkit.ops._cuda import KERNELS
 from gadkit.splits import Split, stratified
 
@@ -27,6 +27,20 @@ SMOOTHNESS = 0.5  # weight of the smoothness term
 SMOOTHNESS_EDGES = 5_000  # sampled per relation and epoch for that term
 DROP_EDGE = 0.85
 CHECKPOINT_EVERY = 10  # epochs
+RECIPE = {  # of `network`
+    "hidden_dim": 64,
+    "residual": True,
+    "features": True,
+    "transform": "quantile",
+    "degrees": True,
+    "smoothness": 0.0,
+    "drop_edge": 0.5,
+    "dropout": 0.3,
+    "epochs": 200,
+    "lr": 4e-3,
+    "eval_every": 5,
+    "patience": 60,
+}
 
 
 def _code() -> int:
@@ -268,7 +282,8 @@ class Finetuned:
     Attributes:
         model: the network.
         z: (total, hidden_dim) its embeddings.
-        scores: (total,) in [0, 1], the higher the more suspicious.
+        logits: (total,) of every node, with all training labels shown if it takes labels as input.
+        scores: (total,) in [0, 1], the sigmoid of them, the higher the more suspicious.
         history: one record per epoch; "val_auprc" only in the epochs that were validated.
         best: the checkpoint of that epoch: "epoch", "val_auprc", "architecture", "model" and
             "learned_from", the ids of the nodes whose labels it has seen; see
@@ -277,6 +292,7 @@ class Finetuned:
 
     model: HeteroGAT
     z: Tensor
+    logits: Tensor
     scores: Tensor
     history: list[dict]
     best: dict
@@ -291,10 +307,17 @@ def finetune_gat(
     heads: int = 1,
     residual: bool = False,
     features: bool = False,
+    transform: str = "standard",
+    degrees: bool = False,
+    bands: int = 0,
+    label_input: float = 0.0,
     epochs: int = 100,
     lr: float = LEARNING_RATE,
     smoothness: float | dict[str, float] = SMOOTHNESS,
+    pos_weight: float = 1.0,
+    focal_gamma: float = 0.0,
     drop_edge: float = DROP_EDGE,
+    dropout: float = 0.0,
     eval_every: int = 10,
     patience: int | None = None,
     seed: int = 0,
@@ -309,6 +332,8 @@ def finetune_gat(
     that neighbors are alike, which fraudsters who hide among honest users contradict; give it per
     relation or set it to 0.
 
+    The defaults are the recipe that gadkit started from; `network` has the one that scores best.
+
     Args:
         graph: the graph, on the device to train on.
         z: (total, dim) input embeddings, such as those of `train_gae`.
@@ -317,10 +342,20 @@ def finetune_gat(
         heads: attention heads per layer.
         residual: whether nodes also see themselves directly.
         features: whether nodes enter with their features beside z.
+        transform: of z and features, "standard" or "quantile"; see `nn.QuantileNormal`.
+        degrees: whether nodes also enter with the logarithm of their degree in every stream.
+        bands: order of the `nn.beta_wavelets` of the features that also enter, 0 for none.
+        label_input: share of the training labels that every step shows to the network as input,
+            drawn anew; its loss is then on the others. Validation and scores are made with all
+            training labels shown, and no other (masked label prediction: Shi et al., IJCAI 2021).
         epochs: full-graph steps of Adam.
         lr: learning rate.
         smoothness: weight of the smoothness term, for all relations or by relation name.
+        pos_weight: how much a training anomaly counts, where a normal node counts 1.
+        focal_gamma: exponent of the focal loss, which lets nodes already told apart count less (Lin
+            et al., Focal Loss for Dense Object Detection, ICCV 2017, eq. 4); 0 is cross-entropy.
         drop_edge: share of edges left out of every training step.
+        dropout: share of the activations set to zero in every training step.
         eval_every: epochs between validations, on all edges.
         patience: epochs without a better validation after which training ends; None trains to the
             last epoch.
@@ -331,16 +366,11 @@ def finetune_gat(
 
     Raises:
         ValueError: z does not fit the graph or is not finite, smoothness is negative or names no
-            relation, features are wanted but there are none, epochs or eval_every is below 1, or
-            patience below eval_every.
+            relation, features are wanted but there are none, or any other option is out of its
+            range.
     """
-    if epochs < 1 or eval_every < 1:
-        raise ValueError(f"epochs and eval_every must be at least 1, got {epochs} and {eval_every}")
-    if patience is not None and patience < eval_every:
-        raise ValueError(
-            f"patience must be at least eval_every, or it ends before it could see a gain; got "
-            f"{patience} and {eval_every}"
-        )
+    _check_schedule(epochs, eval_every, patience)
+    _check_loss(label_input, pos_weight, focal_gamma)
     if z.dim() != 2 or len(z) != graph.total:
         raise ValueError(f"z must have shape ({graph.total}, dim), got {tuple(z.shape)}")
     check_finite(z, "z")
@@ -353,6 +383,11 @@ def finetune_gat(
         "feature_dims": _feature_dims(graph) if features else None,
         "heads": heads,
         "residual": residual,
+        "transform": transform,
+        "degree_dims": _degree_dims(graph) if degrees else None,
+        "bands": bands,
+        "label_input": label_input > 0,
+        "dropout": dropout,
         "seed": seed,
     }
     model = HeteroGAT(**architecture).to(graph.device)
@@ -360,23 +395,29 @@ def finetune_gat(
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     config = {
         "architecture": architecture, "epochs": epochs, "lr": lr, "smoothness": weights,
+        "label_input": label_input, "pos_weight": pos_weight, "focal_gamma": focal_gamma,
         "drop_edge": drop_edge, "eval_every": eval_every, "patience": patience,
         "graph": graph.fingerprint, "device": graph.device.type, "code": _code(),
         "z": checksum(z), "split": [checksum(part) for part in split],
     }  # fmt: skip
     run = Checkpoint(checkpoint, config, model, optimizer)
-    ids, target = split.train.to(graph.device).unbind(1)
-    target = target.to(model.head.dtype)
+    train = split.train.to(graph.device)
+    everything = _shown(graph, train) if label_input else None
     for epoch, record in _epochs(run, epochs, "heterogeneous GAT", progress, patience):
+        number, generator = seed * 1_000_003 + epoch, _generator(seed, epoch)
+        shown, hidden = _masked(graph, train, label_input, generator)
+        dropping = torch.Generator(graph.device).manual_seed(number)
         optimizer.zero_grad()
-        logits = model(graph, inputs, drop_edge=drop_edge, seed=seed * 1_000_003 + epoch)
-        loss = binary_cross_entropy_with_logits(logits[ids], target)
-        loss = loss + _smoothness(graph, logits.sigmoid(), weights, _generator(seed, epoch))
+        logits = model(
+            graph, inputs, shown=shown, drop_edge=drop_edge, generator=dropping, seed=number
+        )
+        loss = _label_loss(logits, hidden, pos_weight, focal_gamma)
+        loss = loss + _smoothness(graph, logits.sigmoid(), weights, generator)
         loss.backward()
         optimizer.step()
         record["loss"] = loss.item()
         if epoch % eval_every == 0 or epoch == epochs:
-            record["val_auprc"] = _validate(model, graph, inputs, split.val)
+            record["val_auprc"] = _validate(model, graph, inputs, everything, split.val)
             if record["val_auprc"] > run.best.get("val_auprc", -1):
                 weights_now = {
                     name: value.cpu().clone() for name, value in model.state_dict().items()
@@ -392,9 +433,61 @@ def finetune_gat(
             callback(record)
     model.load_state_dict(run.best["model"])
     with torch.no_grad():
-        embedding = model.embed(graph, inputs)
-        scores = model.classify(embedding).sigmoid()
-    return Finetuned(model.cpu(), embedding.cpu(), scores.cpu(), run.history, run.best)
+        embedding = model.embed(graph, inputs, shown=everything)
+        logits = model.classify(embedding).cpu()
+    return Finetuned(model.cpu(), embedding.cpu(), logits, logits.sigmoid(), run.history, run.best)
+
+
+def _check_schedule(epochs: int, eval_every: int, patience: int | None) -> None:
+    if epochs < 1 or eval_every < 1:
+        raise ValueError(f"epochs and eval_every must be at least 1, got {epochs} and {eval_every}")
+    if patience is not None and patience < eval_every:
+        raise ValueError(
+            f"patience must be at least eval_every, or it ends before it could see a gain; got "
+            f"{patience} and {eval_every}"
+        )
+
+
+def _check_loss(label_input: float, pos_weight: float, focal_gamma: float) -> None:
+    if not 0 <= label_input < 1:
+        raise ValueError(f"label_input must be in [0, 1), got {label_input}")
+    if not 0 < pos_weight < float("inf"):
+        raise ValueError(f"pos_weight must be positive, got {pos_weight}")
+    if not 0 <= focal_gamma < float("inf"):
+        raise ValueError(f"focal_gamma must be 0 or more, got {focal_gamma}")
+
+
+def _degree_dims(graph: HeteroGraph) -> dict[str, int]:
+    into = [dst for _, (_, _, dst), _ in graph.streams]
+    return {name: into.count(name) for name in graph.node_types}
+
+
+def _shown(graph: HeteroGraph, labels: Tensor) -> Tensor:
+    """Return what the network is told of every node, (total,) int64, when these labels are."""
+    shown = torch.full((graph.total,), UNKNOWN, device=graph.device)
+    shown[labels[:, 0]] = NORMAL + labels[:, 1]
+    return shown
+
+
+def _masked(
+    graph: HeteroGraph, train: Tensor, share: float, generator: torch.Generator
+) -> tuple[Tensor | None, Tensor]:
+    """Draw the training labels to show in a step; return them, and those left for the loss."""
+    if share == 0:
+        return None, train
+    order = torch.randperm(len(train), generator=generator).to(train.device)
+    count = int(share * len(train))  # fewer than all
+    return _shown(graph, train[order[:count]]), train[order[count:]]
+
+
+def _label_loss(logits: Tensor, labels: Tensor, pos_weight: float, gamma: float) -> Tensor:
+    ids, y_true = labels.unbind(1)
+    logits, target = logits[ids], y_true.to(logits.dtype)
+    loss = binary_cross_entropy_with_logits(logits, target, reduction="none")
+    if gamma:
+        missed = torch.where(y_true == 1, -logits, logits).sigmoid()  # 1 - p of the right class
+        loss = loss * missed**gamma
+    return torch.where(y_true == 1, pos_weight * loss, loss).mean()
 
 
 def _per_relation(graph: HeteroGraph, smoothness: float | dict[str, float]) -> dict[str, float]:
@@ -422,17 +515,123 @@ def _smoothness(graph: HeteroGraph, scores: Tensor, weights: dict, generator: to
 
 
 @torch.no_grad()
-def _validate(model: HeteroGAT, graph: HeteroGraph, inputs: dict, labels: Tensor) -> float:
-    return average_precision(labels[:, 1], model(graph, inputs).cpu()[labels[:, 0]])
+def _validate(
+    model: HeteroGAT, graph: HeteroGraph, inputs: dict, shown: Tensor | None, labels: Tensor
+) -> float:
+    logits = model(graph, inputs, shown=shown).cpu()
+    return average_precision(labels[:, 1], logits[labels[:, 0]])
+
+
+@dataclass
+class Ensemble:
+    """What several trainings found together; it has what `Finetuned` has, but for the one model.
+
+    Attributes:
+        members: the trainings, one per seed.
+        z: (total, members * hidden_dim) their embeddings, side by side.
+        logits: (total,) the mean of theirs.
+        scores: (total,) in [0, 1], the sigmoid of it, the higher the more suspicious.
+        history: their records, each with its "seed".
+        best: "val_auprc" of the mean, and the checkpoints of the members under "members".
+    """
+
+    members: list[Finetuned]
+    z: Tensor
+    logits: Tensor
+    scores: Tensor
+    history: list[dict]
+    best: dict
+
+
+def ensemble(
+    graph: HeteroGraph,
+    z: Tensor,
+    split: Split,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    checkpoint: Path | str | None = None,
+    **options,
+) -> Ensemble:
+    """Train the same network from several seeds and average the logits.
+
+    Seeds change the first weights and every draw of training, never the split, so the mean has less
+    of what chance put into each (Lakshminarayanan et al., NeurIPS 2017).
+
+    Args:
+        graph, z, split: as in `finetune_gat`.
+        seeds: one training each.
+        checkpoint: file to resume from; every training adds its seed to the name.
+        options: of `finetune_gat`, the same for all.
+
+    Raises:
+        ValueError: there are no seeds, or what `finetune_gat` raises.
+    """
+    if len(seeds) == 0:
+        raise ValueError("an ensemble needs at least one seed, got none")
+    members = []
+    for seed in seeds:
+        path = None if checkpoint is None else Path(checkpoint)
+        path = path and path.with_name(f"{path.stem}_{seed}{path.suffix}")
+        members.append(finetune_gat(graph, z, split, seed=seed, checkpoint=path, **options))
+    logits = torch.stack([member.logits for member in members]).mean(0)
+    ids, y_true = split.val.cpu().unbind(1)
+    best = {
+        "val_auprc": average_precision(y_true, logits[ids]),
+        "members": [member.best for member in members],
+    }
+    history = [
+        record | {"seed": seed}
+        for seed, member in zip(seeds, members, strict=True)
+        for record in member.history
+    ]
+    embedding = torch.cat([member.z for member in members], 1)
+    return Ensemble(members, embedding, logits, logits.sigmoid(), history, best)
+
+
+def network(
+    graph: HeteroGraph,
+    split: Split,
+    *,
+    z: Tensor | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    progress: bool = True,
+) -> Finetuned | Ensemble:
+    """Train both stages with the options that were best on average over seven graphs.
+
+    Chosen by validation AUPRC.
+
+    Args:
+        graph: with features; on the device to train on.
+        split: labels to train on and to choose the best epoch by; `split.test` is not touched.
+        z: (total, dim) embeddings of the first stage; None trains it.
+        seed: of both stages; of the first training if there are several.
+        seeds: how many trainings of the second stage to average.
+        progress: whether to show bars.
+
+    Returns:
+        A `Finetuned` for one training, an `Ensemble` for several; both have `scores` and `logits`.
+
+    Raises:
+        ValueError: the graph has no features, seeds is below 1, or what `finetune_gat` raises.
+    """
+    if z is None:
+        z = train_gae(graph, seed=seed, progress=progress).z
+    options = RECIPE | {"progress": progress}
+    if seeds == 1:
+        return finetune_gat(graph, z, split, seed=seed, **options)
+    return ensemble(graph, z, split, seeds=range(seed, seed + seeds), **options)
 
 
 @torch.no_grad()
-def score(graph: HeteroGraph, models: Path | str) -> Tensor:
+def score(graph: HeteroGraph, models: Path | str, *, known: Tensor | None = None) -> Tensor:
     """Score every node of a graph with the two trained stages; the graph may be one never seen.
 
     Args:
         graph: with the node types, relations and features that the models were trained on.
         models: folder holding `store.GAT_CHECKPOINT`, with the first stage under "gae".
+        known: (n, 2) int64 rows [global id, 1 = anomaly] of nodes whose labels are known, to show
+            them to a network that takes labels as input; None shows it none.
 
     Returns:
         (total,) scores in [0, 1], the higher the more suspicious.
@@ -454,7 +653,8 @@ def score(graph: HeteroGraph, models: Path | str) -> Tensor:
             f"{list(gat.layers[0].weight)}, but the graph has {got} and {relations}"
         )
     z = gae.encode(graph.homogeneous, gae.standardize(graph.x))
-    return gat(graph, gat.inputs(graph, z)).sigmoid().cpu()
+    shown = None if known is None else _shown(graph, known.to(graph.device))
+    return gat(graph, gat.inputs(graph, z), shown=shown).sigmoid().cpu()
 
 
 def load_gae(path: Path | str) -> GAE:

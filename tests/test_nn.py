@@ -5,7 +5,18 @@ import torch
 from torch.nn.functional import elu, leaky_relu
 
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.nn import GAE, MAX_DEVIATIONS, GATLayer, HeteroGAT, Standardize
+from gadkit.nn import (
+    ANOMALY,
+    GAE,
+    KNOTS,
+    MAX_DEVIATIONS,
+    NORMAL,
+    GATLayer,
+    HeteroGAT,
+    QuantileNormal,
+    Standardize,
+    beta_wavelets,
+)
 
 BUYS, SELLS = ("user", "buys", "product"), ("seller", "sells", "product")
 FOLLOWS, CO_BUYS = ("user", "follows", "user"), ("user", "co_buys", "user")
@@ -205,9 +216,26 @@ def test_a_node_without_neighbors_sees_itself_only_through_the_residual(hidden):
 def test_gradients_reach_every_parameter_of_the_network(randn, drop_edge):
     graph = graph_of(BUYS, SELLS, FOLLOWS)
     model = HeteroGAT(
-        ["buys", "sells", "follows"], 6, 8, feature_dims=WIDTHS, heads=2, residual=True
+        ["buys", "sells", "follows"],
+        6,
+        8,
+        feature_dims=WIDTHS,
+        heads=2,
+        residual=True,
+        transform="quantile",
+        degree_dims={"user": 3, "product": 2, "seller": 1},
+        bands=1,
+        label_input=True,
+        dropout=0.1,
     )
-    logits = model(graph, model.inputs(graph, randn(14, 6), fit=True), drop_edge=drop_edge, seed=1)
+    logits = model(
+        graph,
+        model.inputs(graph, randn(14, 6), fit=True),
+        shown=torch.arange(14) % 3,
+        drop_edge=drop_edge,
+        generator=torch.Generator().manual_seed(0),
+        seed=1,
+    )
     (logits * randn(14, seed=3)).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad.isfinite().all() and parameter.grad.any(), name
@@ -309,3 +337,154 @@ def test_names_that_torch_reserves(name):
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.weight_in[name], model.weight_in[name])
     assert list(HeteroGAT([name]).layers[0].weight) == [name]
+
+
+def test_quantile_normal_is_the_middle_rank_as_a_normal_score(randn):
+    x = torch.stack([randn(512).exp(), torch.arange(512) // 128 * 1.0, torch.full((512,), 7.0)], 1)
+    scale = QuantileNormal(3).fit(x)
+    out = scale(x)
+    rank = x[:, 0].argsort().argsort()
+    torch.testing.assert_close(out[:, 0], torch.special.ndtri((rank + 0.5) / 512))
+    middle = torch.tensor([64, 192, 320, 448]) / 512  # of four groups of equal values
+    torch.testing.assert_close(out[::128, 1], torch.special.ndtri(middle))
+    assert not out[:, 2].any()  # a constant tells nothing
+    low, high = scale(x.min(0).values[None] - 1), scale(x.max(0).values[None] + 1)
+    torch.testing.assert_close(low[0, 0], out[:, 0].min())
+    torch.testing.assert_close(high[0, 0], out[:, 0].max())
+    assert torch.equal(scale(x[:10]), out[:10])  # the ranks are those of the fit
+
+
+def test_quantile_normal_between_its_quantiles():
+    scale = QuantileNormal(1).fit(torch.arange(KNOTS)[:, None] * 2)
+    between = scale(torch.tensor([[100.0], [101.0], [101.5]])).flatten()
+    expected = torch.special.ndtri((torch.tensor([50, 50.5, 50.75]) + 0.5) / KNOTS)
+    torch.testing.assert_close(between, expected)
+    few = QuantileNormal(1).fit(torch.tensor([[3.0], [1.0], [2.0]]))(
+        torch.tensor([[1.0], [2], [3]])
+    )
+    torch.testing.assert_close(few[0], -few[2])
+    assert few[1].abs() < 0.01 and few[2] > 0.9
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64])
+def test_quantiles_of_any_dtype(randn, dtype):
+    x = (10 * randn(50, 3)).to(dtype)
+    out = QuantileNormal(3).fit(x)(x)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, QuantileNormal(3).fit(x.float())(x.float()))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_beta_wavelets_are_polynomials_of_the_laplacian(randn, order):
+    graph = graph_of(BUYS, SELLS, FOLLOWS)
+    adjacency = dense_network(graph)
+    scale = torch.diag(adjacency.sum(1) ** -0.5)
+    half = (torch.eye(graph.total, dtype=torch.float64) - scale @ adjacency @ scale) / 2
+    x = randn(graph.total, 3, dtype=torch.float64)
+    bands = beta_wavelets(graph.homogeneous, x, order)
+    assert len(bands) == order + 1
+    for p, band in enumerate(bands):
+        q = order - p
+        beta = torch.tensor([p + 1.0, q + 1.0], dtype=torch.float64).lgamma().sum()
+        beta = (beta - torch.tensor(order + 2.0, dtype=torch.float64).lgamma()).exp()
+        rest = torch.eye(graph.total, dtype=torch.float64) - half
+        matrix = torch.linalg.matrix_power(half, p) @ torch.linalg.matrix_power(rest, q)
+        torch.testing.assert_close(band, matrix @ x / (2 * beta))
+
+
+def test_a_smooth_signal_is_in_the_lowest_band_alone():
+    graph = graph_of(BUYS)
+    smooth = graph.homogeneous.degrees().double().sqrt()[:, None]
+    low, middle, high = beta_wavelets(graph.homogeneous, smooth, 2)
+    torch.testing.assert_close(low, 1.5 * smooth)
+    torch.testing.assert_close(middle, torch.zeros_like(middle))
+    torch.testing.assert_close(high, torch.zeros_like(high))
+
+
+def test_degrees_and_bands_enter_beside_the_features(randn):
+    graph, z = graph_of(BUYS, SELLS), randn(14, 6)
+    model = HeteroGAT(
+        ["buys", "sells"],
+        6,
+        4,
+        feature_dims=WIDTHS,
+        degree_dims={"user": 1, "product": 2, "seller": 1},
+        bands=2,
+    )
+    inputs = model.inputs(graph, z, fit=True)
+    wide = torch.zeros(14, 8)
+    for first, name in zip((0, 3, 7), WIDTHS, strict=True):
+        x = graph.x[name]
+        wide[graph.span(name), first : first + x.shape[1]] = Standardize(x.shape[1]).fit(x)(x)
+    bands = beta_wavelets(graph.homogeneous, wide, 2)
+    degrees = [csr.degrees().float().log1p() for _, _, csr in graph.streams]
+    into = {"user": [1], "product": [0, 2], "seller": [3]}
+    for name in graph.node_types:
+        span = graph.span(name)
+        columns = [z[span], graph.x[name], *(band[span] for band in bands)]
+        columns += [degrees[number][:, None] for number in into[name]]
+        joined = torch.cat(columns, 1)
+        torch.testing.assert_close(inputs[name], Standardize(joined.shape[1]).fit(joined)(joined))
+    again = HeteroGAT(
+        ["buys", "sells"],
+        6,
+        4,
+        feature_dims=WIDTHS,
+        degree_dims={"user": 1, "product": 2, "seller": 1},
+        bands=2,
+        seed=1,
+    )
+    again.load_state_dict(model.state_dict())
+    moved = HeteroGraph(graph.num_nodes, graph.edges, {n: x + 1 for n, x in graph.x.items()})
+    for name, x in again.inputs(moved, z).items():  # a new graph is scaled as the first was
+        assert not torch.allclose(x, inputs[name])
+
+
+def test_a_shown_label_shifts_what_a_node_enters_with(randn):
+    graph, z = graph_of(FOLLOWS), randn(7, 6)
+    model = HeteroGAT(["follows"], 6, 4, residual=True, label_input=True)
+    inputs = model.inputs(graph, z)
+    unknown = torch.zeros(7, dtype=torch.int64)
+    none = model(graph, inputs)
+    assert torch.equal(model(graph, inputs, shown=unknown), none)
+    shown = unknown.clone()
+    shown[2], shown[5] = NORMAL, ANOMALY
+    shifted = z.clone()
+    shifted[2] += model.label_weight[0]
+    shifted[5] += model.label_weight[1]
+    torch.testing.assert_close(
+        model(graph, inputs, shown=shown), model(graph, model.inputs(graph, shifted))
+    )
+    alpha = model.attention(graph, inputs, shown=shown)[FOLLOWS]
+    torch.testing.assert_close(alpha, model.attention(graph, {"user": shifted})[FOLLOWS])
+    assert not torch.equal(alpha, model.attention(graph, inputs)[FOLLOWS])
+    plain = HeteroGAT(["follows"], 6, 4, residual=True)
+    assert torch.equal(plain(graph, inputs, shown=shown), plain(graph, inputs))
+
+
+def test_dropped_activations_depend_on_the_generator_alone(randn):
+    graph, z = graph_of(FOLLOWS), randn(7, 6)
+    model = HeteroGAT(["follows"], 6, 64, residual=True, dropout=0.4)
+    inputs = model.inputs(graph, z)
+
+    def embed(seed):
+        return model.embed(graph, inputs, generator=torch.Generator().manual_seed(seed))
+
+    whole = model.embed(graph, inputs)
+    assert torch.equal(embed(1), embed(1)) and not torch.equal(embed(1), embed(2))
+    assert 0.3 < (embed(1) == 0).float().mean() < 0.5 and (whole != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"transform": "log"}, r"transform must be one of \['standard', 'quantile'\], got 'log'"),
+        ({"transform": "quantile"}, "change the features; ask for features"),
+        ({"bands": 2}, "change the features; ask for features"),
+        ({"degree_dims": {"user": 1}}, "change the features; ask for features"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+    ],
+)
+def test_options_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        HeteroGAT(["buys"], 6, 4, **options)

@@ -19,6 +19,8 @@ from gadkit.train import finetune_gat, sample_pairs, train_gae
 BUYS, FOLLOWS = ("user", "buys", "product"), ("user", "follows", "user")
 GAE_OPTIONS = {"hidden_dim": 16, "out_dim": 16, "num_pairs": 1_500, "progress": False}
 GAT_OPTIONS = {"hidden_dim": 16, "lr": 1e-2, "drop_edge": 0.5, "progress": False}
+TUNED = {"features": True, "residual": True, "transform": "quantile", "degrees": True, "bands": 1}
+TUNED |= {"label_input": 0.5, "dropout": 0.2, "pos_weight": 2.0, "focal_gamma": 1.0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -162,8 +164,7 @@ def test_best_epoch_is_the_first_to_validate_best(planted, z, split):
 
 
 def test_the_best_epoch_is_kept_when_later_ones_are_worse(planted, z, split):
-    flipped = split.val * torch.tensor([1, -1]) + torch.tensor([0, 1])  # so learning makes it worse
-    wrong = split._replace(val=flipped)
+    wrong = split._replace(val=flipped_labels(split.val))  # so learning makes it worse
     options = GAT_OPTIONS | {"epochs": 20, "eval_every": 1}
     result = finetune_gat(planted, z, wrong, **options)
     auprcs = [record["val_auprc"] for record in result.history]
@@ -174,9 +175,8 @@ def test_the_best_epoch_is_kept_when_later_ones_are_worse(planted, z, split):
 
 
 def test_patience_ends_a_training_that_gains_nothing(planted, z, split, tmp_path):
-    flipped = split.val * torch.tensor([1, -1]) + torch.tensor([0, 1])
     options = GAT_OPTIONS | {"epochs": 60, "eval_every": 2, "checkpoint": tmp_path / "run.pt"}
-    wrong = split._replace(val=flipped)
+    wrong = split._replace(val=flipped_labels(split.val))
     result = finetune_gat(planted, z, wrong, **options, patience=6)
     assert len(result.history) == result.best["epoch"] + 6 < 60
     again = finetune_gat(planted, z, wrong, **options, patience=6, callback=not_called)
@@ -246,6 +246,12 @@ def test_smoothness_per_relation(market):
         ({"heads": 3}, "heads must divide out_dim, got 3 heads for 16"),
         ({"epochs": 0}, "epochs and eval_every must be at least 1, got 0 and 10"),
         ({"eval_every": 0}, "epochs and eval_every must be at least 1, got 1 and 0"),
+        ({"label_input": 1.0}, r"label_input must be in \[0, 1\), got 1.0"),
+        ({"pos_weight": 0.0}, "pos_weight must be positive, got 0.0"),
+        ({"focal_gamma": -1.0}, "focal_gamma must be 0 or more, got -1.0"),
+        ({"transform": "log"}, "transform must be one of .* got 'log'"),
+        ({"bands": 1}, "change the features; ask for features"),
+        ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0.1"),
         ({"patience": 9}, "patience must be at least eval_every, .* got 9 and 10"),
     ],
 )
@@ -342,7 +348,7 @@ def gae_run(graph, path=None, **options):
 
 def gat_run(graph, path=None, **options):
     z, split = torch.cat(list(graph.x.values())), stratified(graph.labels)
-    options = GAT_OPTIONS | {"heads": 2, "features": True, "eval_every": 3} | options
+    options = GAT_OPTIONS | TUNED | {"heads": 2, "eval_every": 3} | options
     return finetune_gat(graph, z, split, epochs=20, checkpoint=path, **options)
 
 
@@ -534,3 +540,141 @@ def test_scores_of_a_marketplace(market, tmp_path):
     store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
     store.save_checkpoint(tmp_path / store.GAT_CHECKPOINT, result.best | {"gae": pretrained.best})
     assert torch.equal(train.score(market, tmp_path), result.scores)
+
+
+def test_all_options_together_depend_on_the_seed_alone(planted, z, split):
+    options = GAT_OPTIONS | TUNED | {"epochs": 3}
+    state = torch.get_rng_state()
+    one, again, other = (finetune_gat(planted, z, split, seed=s, **options) for s in (1, 1, 2))
+    assert_identical(one, again)
+    assert not torch.equal(one.scores, other.scores)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("option", [{name: TUNED[name]} for name in TUNED], ids=list(TUNED))
+def test_every_option_changes_what_is_learned(planted, z, split, option):
+    options = GAT_OPTIONS | {"epochs": 2, "features": True, "residual": False}
+    if option == {"features": True}:
+        options["features"] = False
+    plain, other = (finetune_gat(planted, z, split, **(options | o)) for o in ({}, option))
+    assert not torch.equal(plain.scores, other.scores)
+
+
+def test_the_published_recipe_is_the_default(planted, z, split):
+    options = {"transform": "standard", "degrees": False, "bands": 0, "label_input": 0.0}
+    options |= {"dropout": 0.0, "pos_weight": 1.0, "focal_gamma": 0.0, "patience": None}
+    options |= {"smoothness": 0.5, "drop_edge": 0.85, "lr": 1e-3, "residual": False}
+    one = finetune_gat(planted, z, split, epochs=3, progress=False, **options)
+    assert_identical(one, finetune_gat(planted, z, split, epochs=3, progress=False))
+
+
+def flipped_labels(rows: torch.Tensor) -> torch.Tensor:
+    return rows * torch.tensor([1, -1]) + torch.tensor([0, 1])
+
+
+def test_shown_labels_are_those_of_the_training_alone(planted, z, split):
+    options = GAT_OPTIONS | {"label_input": 0.5, "epochs": 4, "eval_every": 4, "residual": True}
+    one = finetune_gat(planted, z, split, **options)
+    other = finetune_gat(
+        planted,
+        z,
+        split._replace(val=flipped_labels(split.val), test=flipped_labels(split.test)),
+        **options,
+    )
+    assert torch.equal(one.scores, other.scores)  # one epoch is validated, so it is the best
+    assert one.best["val_auprc"] != other.best["val_auprc"]
+    gat, shown = one.model, torch.zeros(planted.total, dtype=torch.int64)
+    shown[split.train[:, 0]] = 1 + split.train[:, 1]
+    with torch.no_grad():
+        inputs = gat.inputs(planted, z)
+        assert torch.equal(gat(planted, inputs, shown=shown).sigmoid(), one.scores)
+        assert not torch.equal(gat(planted, inputs).sigmoid(), one.scores)
+
+
+def test_the_loss_of_a_step_is_on_the_labels_that_were_not_shown(planted, split):
+    drawn = [train._masked(planted, split.train, 0.3, generator(seed)) for seed in (1, 1, 2)]
+    (shown, left), (shown_again, left_again), (shown_other, _) = drawn
+    assert torch.equal(shown, shown_again) and torch.equal(left, left_again)
+    assert not torch.equal(shown, shown_other)
+    told = shown.nonzero().flatten()
+    assert len(told) == int(0.3 * len(split.train))
+    both = torch.cat([told, left[:, 0]]).sort().values
+    assert torch.equal(both, split.train[:, 0])
+    of = dict(split.train.tolist())
+    assert all(int(shown[node]) == 1 + of[int(node)] for node in told)
+    assert all(of[node] == label for node, label in left.tolist())
+
+
+def test_one_training_label_at_least_is_left_for_the_loss(planted, split):
+    few = split.train[:2]
+    shown, left = train._masked(planted, few, 0.99, generator(0))
+    assert len(left) == 1 and int((shown > 0).sum()) == 1
+
+
+def test_label_loss():
+    logits, labels = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([[0, 1], [2, 0], [1, 1]])
+    p = logits.sigmoid()
+    parts = torch.stack([-p[0].log(), -(1 - p[2]).log(), -p[1].log()])
+    missed = torch.stack([1 - p[0], p[2], 1 - p[1]])
+    loss = train._label_loss
+    torch.testing.assert_close(loss(logits, labels, 1.0, 0.0), parts.mean())
+    weight = torch.tensor([3.0, 1, 3])
+    torch.testing.assert_close(loss(logits, labels, 3.0, 0.0), (weight * parts).mean())
+    focal = (weight * missed**2 * parts).mean()
+    torch.testing.assert_close(loss(logits, labels, 3.0, 2.0), focal)
+
+
+def test_ensemble_is_the_mean_of_its_members(planted, z, split, tmp_path):
+    options = GAT_OPTIONS | {"epochs": 4, "eval_every": 2}
+    result = train.ensemble(
+        planted, z, split, seeds=(0, 3), checkpoint=tmp_path / "run.pt", **options
+    )
+    members = [finetune_gat(planted, z, split, seed=seed, **options) for seed in (0, 3)]
+    for one, two in zip(result.members, members, strict=True):
+        assert_identical(one, two)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run_0.pt", "run_3.pt"]
+    logits = (members[0].logits + members[1].logits) / 2
+    torch.testing.assert_close(result.logits, logits)
+    assert torch.equal(result.scores, result.logits.sigmoid())
+    assert torch.equal(result.z, torch.cat([member.z for member in members], 1))
+    ids, y_true = split.val.unbind(1)
+    assert result.best["val_auprc"] == average_precision(y_true, result.logits[ids])
+    assert result.best["members"][1]["epoch"] == members[1].best["epoch"]
+    assert [record["seed"] for record in result.history] == [0] * 4 + [3] * 4
+    with pytest.raises(ValueError, match="an ensemble needs at least one seed"):
+        train.ensemble(planted, z, split, seeds=())
+
+
+def test_network_is_both_stages_with_the_recipe(planted, z, split):
+    small = {"epochs": 4, "eval_every": 2, "patience": 4}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "RECIPE", train.RECIPE | small)
+        given = train.network(planted, split, z=z, seed=5, progress=False)
+        several = train.network(planted, split, z=z, seed=5, seeds=2, progress=False)
+        whole = train.network(planted, split, progress=False)
+        options = train.RECIPE | {"progress": False}
+        assert_identical(given, finetune_gat(planted, z, split, seed=5, **options))
+        z_0 = train_gae(planted, progress=False).z
+        assert_identical(whole, finetune_gat(planted, z_0, split, **options))
+    assert_identical(several.members[0], given)
+    assert len(several.members) == 2
+    with pytest.raises(ValueError, match="an ensemble needs at least one seed"):
+        train.network(planted, split, z=z, seeds=0, progress=False)
+
+
+def test_network_with_the_recipe_finds_what_is_planted(planted, split):
+    result = train.network(planted, split, progress=False)
+    ids, y_true = split.test.unbind(1)
+    assert average_precision(y_true, result.scores[ids]) > 0.7
+
+
+def test_scores_of_a_network_that_takes_labels(planted, split, tmp_path):
+    pretrained = train_gae(planted, epochs=2, **GAE_OPTIONS)
+    options = GAT_OPTIONS | TUNED | {"epochs": 2}
+    result = finetune_gat(planted, pretrained.z, split, **options)
+    store.save_checkpoint(tmp_path / store.GAT_CHECKPOINT, result.best | {"gae": pretrained.best})
+    assert torch.equal(train.score(planted, tmp_path, known=split.train), result.scores)
+    unseen = planted_graph(1)
+    scores = train.score(unseen, tmp_path)  # of which no label is known
+    assert scores.shape == (unseen.total,) and scores.isfinite().all()
+    assert not torch.equal(train.score(planted, tmp_path), result.scores)
