@@ -1,10 +1,9 @@
-"""The bar a graph network must clear: what the features, or the first stage, say alone.
+"""The bar a graph network must clear: what simpler things make of the same labels.
 
-Forests on tabular features are hard to beat on fraud (Tang et al., GADBench, NeurIPS
-2023), so every result is shown beside them, on the same split.
+Trees on features, and on features and plain means of the neighbors' features, are hard to beat on
+fraud (Tang et al., GADBench, NeurIPS 2023), so every result is shown beside them on its own split.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,82 +11,66 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gadkit import store
+from gadkit.bootstrap import Interval
+from gadkit.detect import Detector, table_detector
 from gadkit.graph import HeteroGraph
 from gadkit.nn import GAE
-from gadkit.ops import spmm
-from gadkit.splits import Split
 from gadkit.train import load_gae
+from gadkit.views import Views
 
-TREES = 200
-MIN_SAMPLES_LEAF = 2
+FEATURES, NEIGHBORS, STAGE1 = "features", "features and two hops", "features and stage 1"
 
 
-def forest_scores(features: Callable[[Tensor], Tensor], split: Split, *, seed: int = 0) -> Tensor:
-    """Fit a random forest on the training labels and score the test nodes.
+def baselines(views: Views, *, past_only: bool = False, seed: int = 0) -> dict[str, Detector]:
+    """Return the detectors that a graph network is compared with, by name.
+
+    Boosted trees and a random forest on a node's own features, and with the means of those one and
+    two hops away over every path of relations; boosted trees on features and the embeddings of
+    stage 1, if the views have them; a perceptron on the features. Where nodes have no features of
+    their own, degrees stand in for them.
 
     Args:
-        features: returns (n, dim) for the (n,) global ids it is given.
-        split: labelled nodes; only `split.train` is learned from.
-        seed: of the forest.
-
-    Returns:
-        (num_test,) float64 scores in [0, 1], in the order of `split.test`.
+        views: of the graph.
+        past_only: whether a node may be described only by what came before it; its neighbors'
+            features are not, so these baselines are left out.
+        seed: of the learners.
     """
-    from sklearn.ensemble import RandomForestClassifier
+    own = ("own",) if views.names(("own",)) else ("structure",)
+    seen = {FEATURES: own}
+    if own == ("own",) and not past_only:
+        seen[NEIGHBORS] = ("own", "hops")
+    table = {
+        f"{name}, {learner}": (blocks, learner)
+        for name, blocks in seen.items()
+        for learner in ("boosted trees", "random forest")
+    }
+    if views.z is not None and not past_only:
+        table[f"{STAGE1}, boosted trees"] = ((*own, "embedding"), "boosted trees")
+    table[f"{FEATURES}, perceptron"] = (own, "perceptron")
+    return {
+        name: table_detector(views, blocks, learner, seed=seed)
+        for name, (blocks, learner) in table.items()
+    }
 
-    forest = RandomForestClassifier(
-        TREES, min_samples_leaf=MIN_SAMPLES_LEAF, random_state=seed, n_jobs=torch.get_num_threads()
+
+def verdict(network: str, other: str, difference: Interval, *, measure: str = "AUPRC") -> str:
+    """Say in one sentence whether a graph network earns its keep.
+
+    Args:
+        network: its name.
+        other: the name of the best of the simpler models.
+        difference: of the measure, network minus other, with its interval.
+        measure: what was measured.
+    """
+    size = f"{abs(difference.value):.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    if difference.low > 0:
+        return f"The {network} earns its keep: {measure} {size} above {other}."
+    if difference.high < 0:
+        return f"The {network} does not earn its keep: {other} is ahead in {measure} by {size}."
+    return (
+        f"The {network} and {other} cannot be told apart: their difference of {measure}, "
+        f"{difference:+.3f}, may be zero, so the simpler one should be used."
     )
-    ids, y_true = split.train.unbind(1)
-    forest.fit(features(ids).numpy(), y_true.numpy())
-    forest.set_params(n_jobs=1)  # threads would add up the trees in the order they finish
-    return torch.from_numpy(forest.predict_proba(features(split.test[:, 0]).numpy())[:, 1])
-
-
-def own_features(graph: HeteroGraph, ids: Tensor) -> Tensor:
-    """Return type and features of some nodes.
-
-    Args:
-        graph: with features.
-        ids: (n,) int64 global ids.
-
-    Returns:
-        (n, 1 + width of the widest type) float32; narrower features are padded with zeros.
-    """
-    types = graph.node_type_of(ids)
-    table = torch.zeros(len(ids), 1 + max(x.shape[1] for x in graph.x.values()))
-    table[:, 0] = types
-    for number, name in enumerate(graph.node_types):
-        chosen = (types == number).nonzero().flatten()
-        x = graph.x[name][ids[chosen] - graph.offset(name)]
-        table[chosen[:, None], torch.arange(1, 1 + x.shape[1])] = x.float()
-    return table
-
-
-def neighbor_features(graph: HeteroGraph, ids: Tensor) -> Tensor:
-    """Return own features, and per stream the number of neighbors and the mean of their features.
-
-    One hop without parameters; a stream that does not reach a node's type gives it zeros.
-
-    Args:
-        graph: with features.
-        ids: (n,) int64 global ids.
-
-    Returns:
-        (n, dim) float32.
-    """
-    columns, types = [own_features(graph, ids)], graph.node_type_of(ids)
-    for stream in graph.streams:
-        src, _, dst = stream.edge_type
-        chosen = (types == graph.node_types.index(dst)).nonzero().flatten()
-        degrees = stream.csr.degrees()
-        x = graph.x[src].float().contiguous()
-        mean = spmm(stream.csr, x, scale_dst=degrees.clamp(min=1).float().reciprocal())
-        column = torch.zeros(len(ids), 1 + x.shape[1])
-        rows = ids[chosen] - graph.offset(dst)
-        column[chosen] = torch.cat([degrees[rows, None].float(), mean[rows]], 1)
-        columns.append(column)
-    return torch.cat(columns, 1)
 
 
 def stage1_scores(graph: HeteroGraph, folder: Path | str) -> Tensor:

@@ -33,7 +33,7 @@ WALK_STEPS = 20  # after which 4 % of a walk is still under way
 
 BLOCKS = (
     "own", "hops", "spread", "relations", "structure", "bands", "labels", "history",
-    "label_history",
+    "label_history", "embedding",
 )  # fmt: skip
 
 Columns = tuple[list[str], Tensor]  # names, and (num_rows, dim) float32
@@ -48,6 +48,7 @@ class Views:
             None. The others are structural and are made again here, from the edges.
         names: of the columns of x, by node type; `x_0`, ... if None.
         time: (total,) float64, NaN where a node has none; needed by "history".
+        z: (total, dim) float32 embeddings made without labels; needed by "embedding".
         types: node types of the rows; by default those with labels.
     """
 
@@ -58,9 +59,10 @@ class Views:
         own: dict[str, int] | None = None,
         names: dict[str, list[str]] | None = None,
         time: Tensor | None = None,
+        z: Tensor | None = None,
         types: Iterable[str] | None = None,
     ):
-        self.graph, self.time = graph, time
+        self.graph, self.time, self.z = graph, time, z
         self.types = list(types or graph.labelled_types or graph.node_types[:1])
         self._x, self._x_names = {}, {}
         for name in graph.node_types:
@@ -74,7 +76,8 @@ class Views:
     def with_graph(self, graph: HeteroGraph) -> "Views":
         """Return the same views of another graph of the same nodes, such as one rewired."""
         own = {name: x.shape[1] for name, x in self._x.items()}
-        return Views(graph, own=own, names=self._x_names, time=self.time, types=self.types)
+        given = {"names": self._x_names, "time": self.time, "z": self.z, "types": self.types}
+        return Views(graph, own=own, **given)
 
     def table(self, blocks: Iterable[str], ids: Tensor, train: Tensor | None = None) -> Tensor:
         """Return the columns of some blocks for some nodes.
@@ -232,11 +235,18 @@ class Views:
         return _joined(parts, rows)
 
     def _history(self, node_type: str, rows: Tensor) -> Columns:
-        return self._past(node_type, None)[0], self._past(node_type, None)[1][rows]
+        names, values = self._past(node_type, None)
+        return names, values[rows]
 
     def _label_history(self, node_type: str, rows: Tensor, train: Tensor) -> Columns:
         names, values = self._past(node_type, train)
         return names, values[rows]
+
+    def _embedding(self, node_type: str, rows: Tensor) -> Columns:
+        if self.z is None:
+            raise ValueError("block 'embedding' needs embeddings: pass z=")
+        names = [f"z_{k}" for k in range(self.z.shape[1])]
+        return names, self.z[rows + self.graph.offset(node_type)]
 
     # What blocks are made of, computed once.
 
@@ -355,6 +365,13 @@ class Views:
 
     def _past(self, node_type: str, train: Tensor | None) -> Columns:
         """Summarize for every node what came strictly before it, by the entity it concerns."""
+        key = checksum(train) if train is not None else None
+        slot = ("past", node_type, train is None)
+        if self._cache.get(slot, (-1,))[0] != key:
+            self._cache[slot] = key, self._summarized(node_type, train)
+        return self._cache[slot][1]
+
+    def _summarized(self, node_type: str, train: Tensor | None) -> Columns:
         if self.time is None:
             raise ValueError("the nodes have no time, which a history needs")
         time = self.time[self.graph.span(node_type)].double()
@@ -378,6 +395,12 @@ class Views:
 
     def _entities(self, node_type: str) -> dict[str, CSR]:
         """Return the events of every entity by relation, and of every pair of entities."""
+        key = ("entities", node_type)
+        if key not in self._cache:
+            self._cache[key] = self._found_entities(node_type)
+        return self._cache[key]
+
+    def _found_entities(self, node_type: str) -> dict[str, CSR]:
         found = {
             name: csr.transpose()
             for _, (_, name, _), csr in self._streams_into(node_type)

@@ -1,0 +1,334 @@
+"""How well fraud is found: all models on labelled graphs, under several protocols, with intervals.
+
+    python benchmarks/detection.py [GRAPH ...]      demo, a dataset folder, or a file to convert
+
+Ten splits each, the same for all models. What a split has given is kept under build/results/ until
+the code that made it changes, so a run that was stopped goes on. At the end the numbers are written
+to benchmarks/results/detection.json, and the page docs/results.md is made of them.
+"""
+
+import argparse
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gadkit import baselines, datasets, detect, metrics, splits, store, train, views
+from gadkit.bootstrap import Interval, nested_interval, nested_paired_interval
+from gadkit.detect import Detector
+from gadkit.graph import HeteroGraph
+from gadkit.splits import SEEDS, Split
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "detection.json"
+PAGE = HERE.parent / "docs" / "results.md"
+KEPT = HERE.parent / "build" / "results"
+
+RECIPE, NETWORK = "default recipe", "graph network"
+PERMUTED = "default recipe, labels permuted"
+PROTOCOLS = {  # which a graph is judged under; the others under "full"
+    "demo": ("demo",),
+    "tolokers": ("full", "official", "few"),
+    "yelpchi_graph": ("full", "new_user"),
+    "s_ffsd": ("full", "temporal"),
+    "fdcompcn": ("full", "official"),
+    "amazon_upu": ("full", "few"),
+}
+REPEATS = 1000
+BUDGET = 100  # cases that are read
+PERMUTED_SPLITS = 3
+TRAININGS = 3  # of the one split that some protocols give
+# The files that decide what a model says, by model; others share those of the recipe.
+CODE = {
+    NETWORK: ("nn.py", "train.py", "splits.py"),
+    RECIPE: ("views.py", "learners.py", "detect.py", "splits.py"),
+}
+
+
+HEADER = """# Results
+
+Made by `make results`; every number is in [detection.json](../benchmarks/results/detection.json).
+AUPRC, AUROC, recall and precision in percent, mean over the splits. In brackets the interval that
+holds 95 % of 1,000 resamples of splits and nodes, frauds and others separately. *Recall* is the
+expected share of the frauds among as many cases as there are frauds, *P@100* the share of frauds
+among the 100 cases on top. *Error* is the calibration error of scores that are probabilities.
+
+- *full*: 40/20/40 at random; *demo*: 60/20/20.
+- *few*: 20 frauds and 80 others to learn from, as many to choose by.
+- *official*: the splits of the data set's authors.
+- *temporal*: the past teaches, and nodes are described only by what came before them.
+- *new_user*: no user is in two parts.
+
+Everything is chosen on the validation part, by AUPRC. The test part is looked at once."""
+
+
+class Setting(NamedTuple):
+    """One graph under one protocol.
+
+    Attributes:
+        name: "<graph>, <protocol>".
+        folder: of the data set.
+        graph: the graph.
+        seen: its views.
+        draws: the splits, as (seed of the split, seed of the models).
+        draw: seed to split.
+        past_only: whether nodes may be described only by what came before them.
+    """
+
+    name: str
+    folder: Path
+    graph: HeteroGraph
+    seen: views.Views
+    draws: list[tuple[int, int]]
+    draw: Callable[[int], Split]
+    past_only: bool
+
+
+def settings(sources: list[str], num_splits: int) -> Iterator[Setting]:
+    """Prepare the graphs and say how each is split."""
+    for source in sources:
+        folder = datasets.prepare(source)
+        graph = store.load_graph(folder)
+        seen = views.of_folder(folder, graph)
+        seen.z = _embeddings(folder, graph)
+        masks = store.load_masks(folder)
+        known = splits.protocols(graph, time=seen.time, masks=masks)
+        for protocol in PROTOCOLS.get(folder.name, ("full",)):
+            draw, seeds = known[protocol], SEEDS[:num_splits]
+            once = protocol == "temporal" or (protocol == "official" and masks.shape[1] == 1)
+            draws = [(seeds[0], k) for k in range(TRAININGS)] if once else [(s, 0) for s in seeds]
+            past_only = protocol == "temporal"
+            name = f"{folder.name}, {protocol}"
+            yield Setting(name, folder, graph, seen, draws, draw, past_only)
+
+
+def _embeddings(folder: Path, graph: HeteroGraph) -> Tensor:
+    """Train stage 1 once, without labels."""
+    path = KEPT / folder.name / f"stage1_{_code_of(NETWORK)}.npy"
+    if not path.is_file():
+        _save(path, train.train_gae(graph).z)
+    return torch.from_numpy(np.load(path))
+
+
+def _code_of(model: str) -> str:
+    here = Path(detect.__file__).parent
+    files = CODE.get(model, CODE[RECIPE])
+    return f"{zlib.crc32(b''.join((here / name).read_bytes() for name in files)):08x}"
+
+
+def models(setting: Setting, seed: int) -> dict[str, Detector]:
+    """Return the detectors of a setting, by name."""
+    found = baselines.baselines(setting.seen, past_only=setting.past_only, seed=seed)
+    if not setting.past_only:  # the network looks at the whole graph
+        found[NETWORK] = partial(_network, z=setting.seen.z, seed=seed)
+    recipe = detect.detector(setting.seen, past_only=setting.past_only, seed=seed)
+    return found | {RECIPE: recipe, PERMUTED: partial(_permuted, recipe, seed=seed)}
+
+
+def _network(graph: HeteroGraph, split: Split, *, z: Tensor, seed: int) -> Tensor:
+    return train.network(graph, split, z=z, seed=seed, progress=False).scores.double()
+
+
+def _permuted(recipe: Detector, graph: HeteroGraph, split: Split, *, seed: int) -> Tensor:
+    """Let the recipe learn from labels that mean nothing."""
+    generator = torch.Generator().manual_seed(seed + len(split.train))
+    parts = []
+    for part in (split.train, split.val):
+        y = part[torch.randperm(len(part), generator=generator), 1]
+        parts.append(torch.stack([part[:, 0], y], 1))
+    return recipe(graph, Split(*parts, split.test))
+
+
+def evaluate(setting: Setting, wanted: list[str]) -> None:
+    """Train what has not been trained yet and keep its scores of the test part."""
+    for number, (split_seed, seed) in enumerate(tqdm(setting.draws, desc=setting.name)):
+        split = setting.draw(split_seed)
+        for name, detector in models(setting, seed).items():
+            path = _path(setting, name, split_seed, seed)
+            late = name == PERMUTED and number >= PERMUTED_SPLITS
+            if (not wanted or name in wanted) and not late and not path.is_file():
+                _save(path, detector(setting.graph, split)[split.test[:, 0]])
+
+
+def _path(setting: Setting, model: str, split_seed: int, seed: int) -> Path:
+    folder, protocol = setting.name.split(", ")
+    return KEPT / folder / protocol / f"{model}_{split_seed}_{seed}_{_code_of(model)}.npy"
+
+
+def _save(path: Path, values: Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with store.atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, values.numpy())
+
+
+def results(setting: Setting) -> dict:
+    """Measure every model of a setting of which all scores are there."""
+    cases = {name: _cases(setting, name) for name in models(setting, 0)}
+    cases = {name: of for name, of in cases.items() if of}
+    y = cases[RECIPE][0][1]
+    found = {
+        "nodes": setting.graph.total,
+        "labelled": len(setting.graph.labels),
+        "test": len(y),
+        "test_frauds": int(y.sum()),
+        "base_rate": float(y.double().mean()),
+        "splits": len({split for split, _ in setting.draws}),
+        "models": {name: _measured(of) for name, of in cases.items() if name != PERMUTED},
+        "differences": _differences(cases),
+    }
+    if PERMUTED in cases:
+        found["permuted"] = nested_interval(metrics.roc_auc, cases[PERMUTED], repeats=REPEATS)
+    if setting.folder.name == "pygod_reddit":
+        found["users_only"] = _measured([_of_users(*case) for case in cases[RECIPE]])
+    return found
+
+
+def _of_users(ids: Tensor, y_true: Tensor, y_score: Tensor) -> tuple[Tensor, ...]:
+    """Leave out the subreddits, which come after 10,000 users and are never fraud."""
+    user = ids < 10_000
+    return ids[user], y_true[user], y_score[..., user]
+
+
+def _cases(setting: Setting, model: str) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return ids, labels and scores of every split; nothing where one is missing."""
+    draws = setting.draws[:PERMUTED_SPLITS] if model == PERMUTED else setting.draws
+    of_split: dict[int, list[Tensor]] = {}
+    for split_seed, seed in draws:
+        path = _path(setting, model, split_seed, seed)
+        if not path.is_file():
+            return []
+        of_split.setdefault(split_seed, []).append(torch.from_numpy(np.load(path)))
+    return [
+        (*setting.draw(seed).test.unbind(1), torch.stack(scores).squeeze(0))
+        for seed, scores in of_split.items()
+    ]
+
+
+def _measured(cases: list[tuple[Tensor, Tensor, Tensor]]) -> dict:
+    precision = partial(metrics.precision_at_k, k=min(BUDGET, len(cases[0][1])))
+    measures = {
+        "auprc": metrics.average_precision,
+        "auroc": metrics.roc_auc,
+        "recall_at_positives": metrics.recall_at_positives,
+        f"precision_at_{BUDGET}": precision,
+    }
+    found = {name: nested_interval(of, cases, repeats=REPEATS) for name, of in measures.items()}
+    one = [(y, scores if scores.dim() == 1 else scores[0]) for _, y, scores in cases]
+    ties = [metrics.tie_at_k(y, scores, int(y.sum())) for y, scores in one]
+    found["tie_at_positives"] = float(np.mean(ties))
+    if all(scores.min() >= 0 and scores.max() <= 1 for _, scores in one):
+        errors = [metrics.calibration_error(y, scores) for y, scores in one]
+        found["calibration_error"] = float(np.mean(errors))
+    return found
+
+
+def _differences(cases: dict) -> dict:
+    """Compare network and recipe with the best of the simpler models, and with each other."""
+    simple = [name for name in cases if name not in (NETWORK, RECIPE, PERMUTED)]
+    mean = {name: _mean_auprc(of) for name, of in cases.items()}
+    best = max(simple, key=mean.__getitem__)
+    pairs = [(NETWORK, best), (RECIPE, best), (RECIPE, NETWORK)]
+    return {
+        f"{one} − {other}": nested_paired_interval(
+            metrics.average_precision,
+            [(*a, b[2]) for a, b in zip(cases[one], cases[other], strict=True)],
+            repeats=REPEATS,
+        )
+        for one, other in pairs
+        if one in cases and other in cases
+    }
+
+
+def _mean_auprc(cases: list) -> float:
+    return np.mean([
+        metrics.average_precision(y, one)
+        for _, y, scores in cases
+        for one in scores.view(-1, len(y))
+    ])  # fmt: skip
+
+
+def page(found: dict) -> str:
+    """Write the page of results."""
+    lines = [HEADER]
+    for name, of in found.items():
+        lines += ["", f"## {name}", "", *_section(of)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(of: dict) -> Iterator[str]:
+    splits_of = (
+        f"{of['splits']} splits" if of["splits"] > 1 else f"one split, {TRAININGS} trainings"
+    )
+    yield (
+        f"{of['labelled']:,} labelled nodes of {of['nodes']:,}; {splits_of}; {of['test']:,} nodes in "
+        f"the test part, {of['test_frauds']:,} of them fraud: AUPRC {100 * of['base_rate']:.1f} is "
+        "chance."
+    )
+    yield ""
+    yield f"| model | AUPRC | AUROC | recall | P@{BUDGET} | error |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    rows = dict(of["models"])
+    if "users_only" in of:
+        rows[f"{RECIPE}, users only"] = of["users_only"]
+    for name, row in rows.items():
+        cells = [
+            _percent(row[key])
+            for key in ("auprc", "auroc", "recall_at_positives", f"precision_at_{BUDGET}")
+        ]
+        error = f"{row['calibration_error']:.3f}" if "calibration_error" in row else ""
+        yield f"| {name} | {' | '.join(cells)} | {error} |"
+    yield ""
+    if of["differences"]:
+        yield (
+            "Differences of AUPRC: "
+            + "; ".join(
+                f"{name} {_percent(value, sign='+')}" for name, value in of["differences"].items()
+            )
+            + "."
+        )
+    for name, value in of["differences"].items():
+        if name.startswith(NETWORK):
+            yield ""
+            yield baselines.verdict(NETWORK, name.split(" − ")[1], Interval(*value))
+    if "permuted" in of:
+        yield ""
+        yield f"Learned from permuted labels, the recipe's AUROC is {_percent(of['permuted'])}."
+
+
+def _percent(value, sign: str = "") -> str:
+    return format(Interval(*(100 * number for number in value)), f"{sign}.1f")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("graphs", nargs="*", default=["demo"])
+    parser.add_argument("--splits", type=int, default=len(SEEDS))
+    parser.add_argument("--model", action="append", default=[], help="train these only")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--train-only", action="store_true", help="keep scores, write no results")
+    parser.add_argument("--keep", action="store_true", help="keep what results has of other graphs")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    found = json.loads(RESULTS.read_text()) if args.keep and RESULTS.is_file() else {}
+    for setting in settings(args.graphs, args.splits):
+        evaluate(setting, args.model)
+        if not args.train_only:
+            found[setting.name] = results(setting)
+    if not args.train_only:
+        RESULTS.parent.mkdir(exist_ok=True)
+        store.write_json(RESULTS, found)
+        found = json.loads(RESULTS.read_text())
+        with store.atomic_path(PAGE) as temporary:
+            temporary.write_text(page(found), encoding="utf-8")
+        print(f"results   {RESULTS}\npage      {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
