@@ -11,7 +11,8 @@ NAACL 2019 (attention must be tested before it is believed).
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from gadkit.marketplace import Planted
 from gadkit.nn import NEGATIVE_SLOPE, HeteroGAT
 from gadkit.ops import attention
 from gadkit.store import RELATIONS
+
+if TYPE_CHECKING:
+    from gadkit.detect import Fitted
 
 BATCH = 1 << 20  # edges that occlusion scores nodes over at a time
 
@@ -422,6 +426,28 @@ def by_company(graph: HeteroGraph, edges: Edges, scores: Tensor | None = None) -
     return _around_neighbors(graph, edges, scores, tied=True)
 
 
+def meetings(graph: HeteroGraph, node: int, neighbor: int, scores: Tensor, count: int) -> list[int]:
+    """Return whom a node meets at a neighbor: the most tied and suspicious of its other neighbors.
+
+    Args:
+        graph: the graph.
+        node: global id.
+        neighbor: global id.
+        scores: (total,) in [0, 1]; NaN counts as 0.
+        count: how many to return at most.
+
+    Returns:
+        Global ids by tie times score, as `by_company` adds up, the highest first; zeros left out.
+    """
+    csr, ties = graph.homogeneous, np.zeros(graph.total)
+    _tie(csr.indptr.numpy(), csr.indices.numpy(), node, ties, True)
+    there = csr.indices[csr.indptr[neighbor] : csr.indptr[neighbor + 1]].long()
+    there = there[(there != node) & (there != neighbor)]
+    value = torch.from_numpy(ties)[there] * scores.double().nan_to_num(0.0)[there]
+    order = value.argsort(descending=True, stable=True)[:count]
+    return there[order[value[order] > 0]].tolist()
+
+
 def _around_neighbors(graph: HeteroGraph, edges: Edges, scores: Tensor, *, tied: bool) -> Tensor:
     csr = graph.homogeneous
     out = _company(
@@ -567,14 +593,67 @@ def _mean_around(graph: HeteroGraph, source: str, node_type: str, rows: Tensor) 
     return total / count.clamp(min=1)
 
 
+def every_explainer(
+    graph: HeteroGraph,
+    edges: Edges,
+    *,
+    model: HeteroGAT,
+    inputs: dict,
+    fitted: "Fitted",
+    x_names: dict[str, list[str]],
+) -> dict[str, Tensor]:
+    """Return by name what each explainer here says of some edges, (num_edges,) each.
+
+    The first two are controls: chance (all alike) and the rarity of the neighbor.
+
+    Args:
+        graph: the graph.
+        edges: of `edges_into`.
+        model: the network.
+        inputs: of `model.inputs`.
+        fitted: a detector on tables, for its contributions and its scores.
+        x_names: names of the columns of x by node type.
+    """
+    network, scores = (model, graph, inputs, edges), fitted.scores
+    contributions = fitted.contributions(edges.nodes)
+    return {
+        "chance": torch.zeros(len(edges.neighbor), dtype=torch.float64),
+        "rare neighbor": by_rarity(graph, edges),
+        "attention": by_attention(*network),
+        "gradient x input": by_gradient(*network),
+        "occlusion": by_occlusion(*network),
+        "tree contributions": by_trees(
+            graph, edges, contributions, fitted.names, x_names=x_names, train=fitted.train
+        ),
+        "suspicion": by_suspicion(graph, edges, scores),
+        "ties": by_company(graph, edges),
+        "company": by_company(graph, edges, scores),
+    }
+
+
+def rescored_by(fitted: "Fitted", nodes: Tensor) -> Callable[[HeteroGraph], Tensor]:
+    """Return what scores some nodes of another graph by a detector on tables, for `faithfulness`.
+
+    The tables are made again from that graph; the learners stay as they are.
+    """
+
+    def rescore(graph: HeteroGraph) -> Tensor:
+        seen = replace(fitted, views=fitted.views.with_graph(graph))
+        scores = torch.full((graph.total,), torch.nan, dtype=torch.float64)
+        scores[nodes] = seen.score(nodes)
+        return scores
+
+    return rescore
+
+
 # Is it true?
 
 
 def planted_edges(graph: HeteroGraph, edges: Edges, planted: Planted) -> Tensor:
     """Say which edges the generator planted to make their node a fraud, (num_edges,) bool.
 
-    Edges that a fraud owns but does not touch (a colluding seller's shills buy from others' shelves
-    in the graph's terms) are not among them.
+    Of those that a fraud owns, the ones that it touches: what shills buy of a colluding seller is
+    an edge between them and the product, not into the seller.
     """
     names = [edge_type[1] for edge_type, *_ in RELATIONS.values()]
     first = planted.edge_ptr[:-1]

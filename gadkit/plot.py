@@ -620,3 +620,66 @@ def _marked_bar(ax: Axes, y: float, height: float, case: Mapping | None, **style
     ends = y - height / 2, y + height / 2
     ax.vlines(rate / share, *ends, color=INK, linewidth=2.2, label="gather of such rows")
     ax.text(1.02, y, f"{share:.0%}", fontsize=8, **text)
+
+
+def attention_shares(
+    ax: Axes,
+    mass: Mapping[Hashable, tuple[ArrayLike, ArrayLike]],
+    *,
+    what: str = "known frauds among its neighbors",
+) -> Axes:
+    """Draw how much attention falls on some neighbors, over what a plain mean would give them.
+
+    One cumulative line a relation, on a log axis: right of the mark a node listens to them more
+    than to others.
+
+    Args:
+        ax: axes to draw on.
+        mass: relation to (attention, share), (n,) each, as `explain.mass_on` returns them.
+        what: the neighbors meant.
+
+    Returns:
+        The ax.
+
+    Raises:
+        ValueError: no relation, or a relation without nodes.
+    """
+    _require(mass, "mass")
+    ratios = {}
+    for key, (attention, share) in mass.items():
+        attention, share = _array(attention), _array(share)
+        _require(attention, f"mass of {key!r}")
+        ratios[key] = np.maximum(attention / share, 1e-3)
+    return attention_distribution(ax, ratios, xlabel=f"attention on {what} / their share", log=True)
+
+
+def hit_rates(ax: Axes, rows: Mapping[str, Mapping[int, Interval]], *, chance: str) -> Axes:
+    """Draw how many of an explainer's first edges were planted, by explainer and number read.
+
+    Args:
+        ax: axes to draw on.
+        rows: explainer to its hit rate by k, first on top.
+        chance: the explainer that knows nothing, whose rates are drawn as lines over all rows.
+
+    Returns:
+        The ax.
+
+    Raises:
+        ValueError: no row, or chance is none of them.
+    """
+    _require(rows, "rows")
+    if chance not in rows:
+        raise ValueError(f"chance is {chance!r}, but the rows are {', '.join(rows)}")
+    shown = {name: by_k for name, by_k in rows.items() if name != chance}
+    for i, k in enumerate(rows[chance]):
+        color, shift = PALETTE[i % len(PALETTE)], 0.16 * (2 * i - len(rows[chance]) + 1)
+        ax.axvline(rows[chance][k].value, color=color, linestyle=":", linewidth=1.4)
+        for row, by_k in enumerate(shown.values()):
+            at, label = row + shift, f"first {k}" if row == 0 else None
+            ax.plot([by_k[k].low, by_k[k].high], [at, at], color=color, linewidth=2.2)
+            ax.plot(by_k[k].value, at, "o", color=color, markersize=6, label=label)
+    texts = ("  ".join(f"{one.value:.2f}" for one in by_k.values()) for by_k in shown.values())
+    _label_rows(ax, dict(zip(shown, texts, strict=True)))
+    ax.set(xlim=(0, 1.01), xlabel=f"planted edges found, of those possible (dotted: {chance})")
+    _legend_above(ax, columns=len(rows[chance]))
+    return ax

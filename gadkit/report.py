@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gadkit import __version__, exports, store
+from gadkit import __version__, cases, exports, store
 from gadkit.marketplace import PLANTED
 from gadkit.timing import RESULTS
 
@@ -34,6 +34,7 @@ DATASET_INPUTS = [*store.raw_files(), store.GRAPH, store.ABOUT, store.IDS.format
 LIBRARIES = ("torch", "numpy", "numba", "matplotlib", "pandas", "scikit-learn")
 CELL_TIMEOUT = 6 * 3600  # seconds; a guard against a kernel that hangs, not a limit on training
 SUSPECTS_SHOWN = 20
+EXPLAINED = "07_explain_suspects"  # the notebook that leaves case cards
 NEEDS_LABELS = "needs-labels"  # tag of a notebook's parameters, where nothing is left without any
 SUMMARY_TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
 SUMMARY_TAGS |= {"p", "ul", "ol", "li", "strong", "b", "em", "i", "code", "pre", "br"}
@@ -127,8 +128,9 @@ def write_index(
     A card shows the notebook's first heading, the sentence under it, the figure of the cell tagged
     `key-figure` (else the first figure), and the output of the cell tagged `summary` (an HTML
     table, Markdown or text). The suspects are the first rows of out/suspects.csv, if that exists;
-    where its column of scores says that no label was used, so does the page. The page needs no
-    other file and no network, and is the same for the same results.
+    where its column of scores says that no label was used, so does the page. Beside it stands
+    cases.html, if the notebook that makes case cards was executed. The pages need no other file and
+    no network, and are the same for the same results.
 
     Args:
         out: the folder given to `run_notebooks`.
@@ -152,9 +154,21 @@ def write_index(
         cards=sorted(cards, key=lambda card: card["name"]),
         executed=[Path(path).stem for path in executed],
         suspects=_read_suspects(Path(out) / "suspects.csv"),
+        num_cases=_write_cases(Path(out), executed, dataset),
         version=__version__,
     )
     return _write(Path(out) / "report" / "index.html", page)
+
+
+def _write_cases(out: Path, executed: Sequence[Path], dataset: str) -> int:
+    """Write out/report/cases.html, or delete it where nobody made cards; return their number."""
+    page = out / "report" / "cases.html"
+    if all(Path(path).stem != EXPLAINED for path in executed) or not (out / cases.FILE).is_file():
+        page.unlink(missing_ok=True)
+        return 0
+    cards = cases.load(out / cases.FILE)
+    _write(page, cases.page(cards, dataset=dataset, back="index.html"))
+    return len(cards)
 
 
 def _sources(notebooks: Path | None) -> list[Path]:

@@ -361,3 +361,21 @@ def test_rates_by_shape_has_the_same_rows_and_scale_on_every_ax(ax):
 def test_nothing_to_draw_is_an_error(ax, draw, nothing):
     with pytest.raises(ValueError, match="is empty; there is nothing to draw"):
         draw(ax, nothing)
+
+
+def test_attention_shares_divide_attention_by_the_share(ax):
+    mass = {("user", "buys", "product"): (torch.tensor([0.2, 0.9]), torch.tensor([0.1, 0.3]))}
+    plot.attention_shares(ax, mass)
+    assert ax.lines[0].get_xdata().tolist() == pytest.approx([2, 3])
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plot.attention_shares(ax, {})
+
+
+def test_hit_rates_stand_beside_chance(ax):
+    chance, best = ({5: Interval(v, v - 0.1, v + 0.1)} for v in (0.4, 0.9))
+    plot.hit_rates(ax, {"chance": chance, "best": best}, chance="chance")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["best"]
+    xs = [line.get_xdata()[0] for line in ax.lines]
+    assert xs == pytest.approx([0.4, 0.8, 0.9])
+    with pytest.raises(ValueError, match="chance is 'none'"):
+        plot.hit_rates(ax, {"best": best}, chance="none")

@@ -1,0 +1,352 @@
+"""Case cards: all that is known about a suspect, on half a page, for whoever has to look at it.
+
+A card says how sure the score is, which columns of the table made it, which neighbors it rests on
+and whom the suspect meets there, and which confirmed cases lie nearest. Cards are plain data, kept
+as JSON, and rendered as one page that needs no other file.
+"""
+
+import html
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gadkit import __version__, explain, store
+from gadkit.detect import Fitted
+from gadkit.explain import Edges
+from gadkit.graph import HeteroGraph
+from gadkit.learners import Rows, boosted_trees
+
+FILE = "cases.json"
+FEATURES, NEIGHBORS, MEETINGS, CONFIRMED = 6, 5, 3, 3  # lines of a card, at most
+LEVEL = 0.9  # of the interval of a score
+COLUMNS = 40  # of the table, for the trees behind the interval
+EDGE = 1e-4  # probabilities are kept this far from 0 and 1, where logits have no end
+
+
+class Table(NamedTuple):
+    """The table that a detector has scored, and what its columns did.
+
+    Attributes:
+        names: of the columns.
+        ids: (num_rows,) int64 global ids of the rows, ascending, suspects among them.
+        x: (num_rows, dim) float32.
+        contributions: (num_suspects, dim or more) in logits, a row for each suspect.
+    """
+
+    names: list[str]
+    ids: Tensor
+    x: Tensor
+    contributions: Tensor
+
+
+class Confirmed(NamedTuple):
+    """Where suspects and confirmed frauds lie.
+
+    Attributes:
+        labels: (num_train, 2) int64 rows [global id, 1 = anomaly] that the detector has learned
+            from.
+        space: (total, dim) embeddings; nodes that are alike to the model lie near each other.
+    """
+
+    labels: Tensor
+    space: Tensor
+
+
+def score_intervals(
+    train: Rows, val: Rows, x: Tensor, scores: Tensor, *, draws: int = 20, seed: int = 0
+) -> Tensor:
+    """Return how far scores move when other accounts happen to be labelled.
+
+    Boosted trees are fitted again on bootstrap samples of the training rows, both classes drawn
+    separately (Efron, Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics 1979).
+    The logits of a row spread about their median; the middle `LEVEL` of that spread is laid around
+    the score. What would change with other edges is not in it, nor is chance in a row itself.
+
+    Args:
+        train: training rows of the table; a few dozen columns that matter are enough, and fast.
+        val: rows that say when to stop.
+        x: (n, dim) float32 rows to score.
+        scores: (n,) in (0, 1), theirs by the detector.
+        draws: bootstrap samples.
+        seed: of the samples.
+
+    Returns:
+        (n, 2) float64 low and high, in [0, 1], the score between them.
+    """
+    generator, found = torch.Generator().manual_seed(seed), []
+    classes = [(train.y == value).nonzero().flatten() for value in (0, 1)]
+    for draw in range(draws):
+        picks = [
+            rows[torch.randint(len(rows), (len(rows),), generator=generator)] for rows in classes
+        ]
+        pick = torch.cat(picks)
+        again = boosted_trees(Rows(train.x[pick], train.y[pick]), val, seed + draw)
+        found.append(again(x).logit(eps=EDGE))
+    logits = torch.stack(found)
+    ends = torch.tensor([0.5 - LEVEL / 2, 0.5 + LEVEL / 2], dtype=torch.float64)
+    spread = (logits - logits.quantile(0.5, dim=0)).quantile(ends, dim=0).T
+    return (scores.double().logit(eps=EDGE)[:, None] + spread).sigmoid()
+
+
+def percentiles(graph: HeteroGraph, table: Table, suspects: Tensor, columns: Tensor) -> Tensor:
+    """Return the share of nodes of a suspect's type that lie below it, ties by half.
+
+    Args:
+        graph: the graph.
+        table: with a row for each suspect.
+        suspects: (n,) int64 global ids.
+        columns: (num_columns,) int64, of the table.
+
+    Returns:
+        (n, num_columns) float64 in [0, 1]; NaN where a column means nothing for the type.
+    """
+    types, at = graph.node_type_of(table.ids), torch.searchsorted(table.ids, suspects)
+    x = table.x[:, columns]
+    ranks = torch.empty(len(suspects), len(columns), dtype=torch.float64)
+    for number in types[at].unique():
+        mine = (types[at] == number).nonzero().flatten()
+        ordered = x[types == number].sort(0).values.T.contiguous()
+        values = x[at[mine]].T.contiguous()
+        low, high = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+        ranks[mine] = (low + high).T.double() / (2 * ordered.shape[1])
+    return ranks.masked_fill(x[at].isnan(), torch.nan)
+
+
+def of_suspects(
+    graph: HeteroGraph,
+    suspects: Tensor,
+    fitted: Fitted,
+    val: Tensor,
+    space: Tensor,
+    *,
+    names: np.ndarray | None = None,
+    draws: int = 20,
+    seed: int = 0,
+) -> list[dict]:
+    """Make the cards of some suspects of a detector, with the company explainer for their edges.
+
+    The intervals are those of trees on the `COLUMNS` columns that matter most to these suspects.
+
+    Args:
+        graph: the graph.
+        suspects: (n,) int64 global ids that were not learned from, the first to look at first.
+        fitted: the detector.
+        val: (num_val, 2) int64 validation labels.
+        space: (total, dim) embeddings in which confirmed frauds near a suspect are looked for.
+        names: (total,) what the user calls each node; `node_ids.of_nodes`.
+        draws: bootstrap samples behind the intervals.
+        seed: of the samples.
+
+    Returns:
+        As `build`.
+    """
+    scores, contributions = fitted.scores, fitted.contributions(suspects)
+    ids = (~scores.isnan()).nonzero().flatten()
+    table = Table(fitted.names, ids, fitted.table(ids), contributions)
+    weight = contributions[:, : len(table.names)].abs().mean(0)
+    columns = weight.argsort(descending=True, stable=True)[:COLUMNS]
+    train, val = (
+        Rows(fitted.table(part[:, 0])[:, columns], part[:, 1]) for part in (fitted.train, val)
+    )
+    x = table.x[torch.searchsorted(ids, suspects)][:, columns]
+    intervals = score_intervals(train, val, x, scores[suspects], draws=draws, seed=seed)
+    edges = explain.edges_into(graph, suspects)
+    return build(
+        graph,
+        suspects,
+        scores,
+        intervals=intervals,
+        table=table,
+        edges=edges,
+        evidence=explain.by_company(graph, edges, scores),
+        confirmed=Confirmed(fitted.train, space),
+        names=names,
+    )
+
+
+def build(
+    graph: HeteroGraph,
+    suspects: Tensor,
+    scores: Tensor,
+    *,
+    intervals: Tensor,
+    table: Table,
+    edges: Edges,
+    evidence: Tensor,
+    confirmed: Confirmed,
+    names: np.ndarray | None = None,
+) -> list[dict]:
+    """Gather a card for each suspect.
+
+    Args:
+        graph: the graph.
+        suspects: (n,) int64 global ids, the first to look at first.
+        scores: (total,) in [0, 1]; NaN for nodes without one.
+        intervals: (n, 2), of `score_intervals`.
+        table: what the detector saw, and what it made of it.
+        edges: `edges_into(graph, suspects)`.
+        evidence: (num_edges,) of the explainer that is trusted most.
+        confirmed: labels that were learned from, and where nodes lie.
+        names: (total,) what the user calls each node; `node_ids.of_nodes`.
+
+    Returns:
+        A card per suspect, of texts, numbers, lists and None.
+    """
+    call = _caller(graph, names)
+    known = {int(node): int(label) for node, label in confirmed.labels}
+    features, near = _features(graph, table, suspects), _nearest(graph, suspects, confirmed)
+    cards = []
+    for i, node in enumerate(suspects.tolist()):
+        low, high = intervals[i].tolist()
+        card = call(node) | {
+            "rank": i + 1, "score": float(scores[node]), "low": low, "high": high,
+            "features": features[i],
+            "neighbors": _neighbors(graph, edges, evidence, i, scores, known, call),
+            "confirmed": [call(n) | {"distance": distance} for n, distance in near[i]],
+        }  # fmt: skip
+        cards.append(card)
+    return cards
+
+
+def _features(graph: HeteroGraph, table: Table, suspects: Tensor) -> list[list[dict]]:
+    """Describe by suspect the columns that raise its score most."""
+    of_columns = table.contributions[:, : len(table.names)].double()
+    top = of_columns.argsort(dim=1, descending=True, stable=True)[:, :FEATURES]
+    columns = top.unique()
+    ranks = percentiles(graph, table, suspects, columns)
+    at, features = torch.searchsorted(table.ids, suspects), []
+    for i in range(len(suspects)):
+        found = []
+        for column in top[i].tolist():
+            value, contribution = float(table.x[at[i], column]), float(of_columns[i, column])
+            if contribution > 0 and not math.isnan(value):
+                place = int(torch.searchsorted(columns, column))
+                found.append(
+                    {
+                        "name": table.names[column],
+                        "value": value,
+                        "percentile": float(ranks[i, place]),
+                        "contribution": contribution,
+                    }
+                )
+        features.append(found)
+    return features
+
+
+def _caller(graph: HeteroGraph, names: np.ndarray | None):
+    types = graph.node_types
+
+    def call(node: int) -> dict:
+        node_type = types[int(graph.node_type_of(torch.tensor([node])))]
+        name = "" if names is None else str(names[node])
+        return {
+            "node": node,
+            "type": node_type,
+            "name": name or f"{node_type} {node - graph.offset(node_type)}",
+        }
+
+    return call
+
+
+def _neighbors(graph, edges: Edges, evidence: Tensor, i: int, scores, known, call) -> list[dict]:
+    """Describe the neighbors that count most, with whom the suspect meets there."""
+    own, degrees = edges.of(i), graph.homogeneous.degrees()
+    positive = evidence[own].clamp(min=0)
+    order = positive.argsort(descending=True, stable=True)[:NEIGHBORS]
+    found = []
+    for place in order.tolist():
+        neighbor = int(edges.neighbor[own][place])
+        if positive[place] == 0:
+            break
+        met = explain.meetings(graph, int(edges.nodes[i]), neighbor, scores, MEETINGS)
+        found.append(
+            call(neighbor)
+            | {
+                "relation": graph.streams[int(edges.stream[own][place])].relation,
+                "share": float(positive[place] / positive.sum()),
+                "degree": int(degrees[neighbor]) - 1,  # less its self-loop
+                "score": _number(scores[neighbor]),
+                "known": known.get(neighbor),
+                "meets": [
+                    call(node) | {"score": _number(scores[node]), "known": known.get(node)}
+                    for node in met
+                ],
+            }
+        )
+    return found
+
+
+def _number(value: Tensor) -> float | None:
+    return None if value.isnan() else float(value)
+
+
+def _nearest(graph: HeteroGraph, suspects: Tensor, confirmed: Confirmed) -> list[list]:
+    """Return the nearest confirmed frauds of a suspect's type, and how far they are.
+
+    Distances are over the median distance between two confirmed frauds of the type, so that 1 is as
+    far as one fraud is from another.
+    """
+    frauds = confirmed.labels[confirmed.labels[:, 1] == 1, 0]
+    types, own_types = graph.node_type_of(frauds), graph.node_type_of(suspects)
+    near = []
+    for node, number in zip(suspects.tolist(), own_types.tolist(), strict=True):
+        alike = frauds[(types == number) & (frauds != node)]
+        if len(alike) < 2:
+            near.append([])
+            continue
+        places = confirmed.space[alike].double()
+        typical = torch.nn.functional.pdist(places).median().clamp(min=1e-12)
+        far = (places - confirmed.space[node].double()).norm(dim=1) / typical
+        order = far.argsort(stable=True)[:CONFIRMED]
+        near.append([*zip(alike[order].tolist(), far[order].tolist(), strict=True)])
+    return near
+
+
+def save(path: Path | str, cards: Sequence[dict]) -> None:
+    """Write cards as JSON."""
+    store.write_json(path, {"cases": list(cards)})
+
+
+def load(path: Path | str) -> list[dict]:
+    """Read cards that `save` has written.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    return json.loads(Path(path).read_text(encoding="utf-8"))["cases"]
+
+
+def page(cards: Sequence[dict], *, dataset: str, back: str | None = None) -> str:
+    """Render cards as one HTML page that needs no other file; every text is escaped.
+
+    Args:
+        cards: of `build`.
+        dataset: its name, in the title.
+        back: where a link on top leads; none if None.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("cases.html")
+    return template.render(
+        cases=cards, dataset=dataset, back=back, level=LEVEL, version=__version__
+    )
+
+
+def frame(cards: Sequence[dict], *, dataset: str, height: int = 1000) -> str:
+    """Return `page` in a frame, to be shown within a notebook; height in pixels."""
+    content = html.escape(page(cards, dataset=dataset))
+    style = f"width: 100%; height: {height}px; border: 0"
+    return f'<div><iframe title="Case cards" style="{style}" srcdoc="{content}"></iframe></div>'

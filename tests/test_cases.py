@@ -1,0 +1,143 @@
+"""Case cards: what stands on them, that intervals and percentiles mean what they say, the page."""
+
+import numpy as np
+import pytest
+import torch
+
+from gadkit import cases, detect, explain, splits
+from gadkit.graph import CSR, HeteroGraph
+from gadkit.learners import Rows
+from gadkit.views import Views
+
+
+@pytest.fixture(scope="module")
+def shop():
+    """200 users and 40 products; the frauds, every eighth, buy of products 0 to 3."""
+    generator = torch.Generator().manual_seed(0)
+    fraud = (torch.arange(200) % 8 == 0).long()
+    bought = torch.randint(4, 40, (200, 4), generator=generator)
+    bought[fraud == 1, :3] = torch.randint(4, (int(fraud.sum()), 3), generator=generator)
+    users = torch.arange(200).repeat_interleave(4)
+    buys = CSR.from_edges(users, bought.flatten(), num_src=200, num_dst=40)
+    x = {
+        "user": torch.randn(200, 3, generator=generator) + fraud[:, None],
+        "product": torch.randn(40, 2, generator=generator),
+    }
+    labels = torch.stack([torch.arange(200), fraud], 1)
+    edges = {("user", "buys", "product"): buys}
+    return HeteroGraph({"user": 200, "product": 40}, edges, x, labels)
+
+
+@pytest.fixture(scope="module")
+def made(shop):
+    """Suspects and their cards, as a notebook makes them."""
+    split = splits.stratified(shop.labels)
+    fitted = detect.boosted(Views(shop), split, ("own", "hops"))
+    suspects = split.test[fitted.scores[split.test[:, 0]].argsort(descending=True)[:5], 0]
+    space = torch.cat([shop.x["user"], torch.zeros(40, 3)])
+    names = np.array([f"<b>{i}</b>" for i in range(200)] + [""] * 40, dtype=object)
+    options = {"names": names, "draws": 4}
+    cards = cases.of_suspects(shop, suspects, fitted, split.val, space, **options)
+    again = cases.of_suspects(shop, suspects, fitted, split.val, space, **options)
+    assert cards == again
+    return fitted, split, suspects, cards
+
+
+def test_a_card_says_who_how_sure_and_why(made):
+    fitted, split, suspects, cards = made
+    assert [card["node"] for card in cards] == suspects.tolist()
+    for card in cards:
+        assert card["score"] == float(fitted.scores[card["node"]])
+        assert 0 <= card["low"] <= card["score"] <= card["high"] <= 1
+        assert 1 <= len(card["features"]) <= cases.FEATURES
+        raises = [feature["contribution"] for feature in card["features"]]
+        assert raises == sorted(raises, reverse=True)
+        assert raises[-1] > 0
+    assert any(card["low"] < card["high"] for card in cards)
+
+
+def test_a_card_leads_to_the_products_of_the_ring_and_to_whom_one_meets_there(shop, made):
+    fitted, split, _, cards = made
+    known = dict(split.train.tolist())
+    assert shop.labels[cards[0]["node"], 1] == 1
+    first = cards[0]["neighbors"][0]
+    assert (first["type"], first["relation"]) == ("product", "buys")
+    assert first["node"] - 200 < 4
+    assert first["score"] is None
+    assert len(first["meets"]) == cases.MEETINGS
+    for met in first["meets"]:
+        assert met["node"] != cards[0]["node"]
+        assert met["known"] == known.get(met["node"])
+    shares = [one["share"] for one in cards[0]["neighbors"]]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) <= 1 + 1e-9
+
+
+def test_the_nearest_confirmed_frauds_are_training_frauds_by_distance(shop, made):
+    _, split, _, cards = made
+    frauds = split.train[split.train[:, 1] == 1, 0]
+    space = shop.x["user"].double()
+    typical = torch.nn.functional.pdist(space[frauds]).median()
+    for card in cards:
+        far = (space[frauds] - space[card["node"]]).norm(dim=1) / typical
+        assert [one["distance"] for one in card["confirmed"]] == pytest.approx(
+            far.sort().values[:3].tolist()
+        )
+
+
+def test_percentiles_are_among_the_nodes_of_the_type():
+    edge = CSR.from_edges(torch.tensor([0]), torch.tensor([0]), num_src=4, num_dst=2)
+    graph = HeteroGraph({"a": 4, "b": 2}, {("a", "to", "b"): edge})
+    x = torch.tensor([[1.0], [2.0], [2.0], [4.0], [torch.nan], [9.0]])
+    table = cases.Table(["v"], torch.arange(6), x, torch.zeros(1, 1))
+    suspects = torch.tensor([3, 1, 5, 4])
+    found = cases.percentiles(graph, table, suspects, torch.tensor([0]))[:, 0]
+    assert found[:2].tolist() == [0.875, 0.5]
+    assert found[3].isnan()
+
+
+def test_an_interval_is_wide_where_few_labels_speak_and_narrow_where_many_do():
+    generator = torch.Generator().manual_seed(0)
+    y = (torch.arange(1200) % 4 == 0).long()
+    x = torch.randn(1200, 2, generator=generator) + y[:, None]
+    rows, val = Rows(x[:900], y[:900]), Rows(x[900:], y[900:])
+    few = Rows(x[:60], y[:60])
+    scores = torch.full((50,), 0.5, dtype=torch.float64)
+    seen = x[850:900]
+    widths = [
+        (ends[:, 1] - ends[:, 0]).mean()
+        for ends in (cases.score_intervals(of, val, seen, scores, draws=6) for of in (few, rows))
+    ]
+    assert widths[1] < 0.7 * widths[0]
+
+
+def test_page_escapes_every_text_and_needs_no_other_file(tmp_path, made):
+    cards = made[3]
+    cases.save(tmp_path / cases.FILE, cards)
+    assert cases.load(tmp_path / cases.FILE) == cards
+    page = cases.page(cards, dataset="a & b", back="index.html")
+    assert page.count("<section") == len(cards)
+    assert "a &amp; b" in page
+    assert "<b>" + cards[0]["name"][3:6] not in page
+    assert "&lt;b&gt;" in page
+    assert "http" not in page
+    assert "<script" not in page
+    frame = cases.frame(cards[:1], dataset="x")
+    assert 'srcdoc="' in frame
+    assert "<section" not in frame
+
+
+def test_a_suspect_without_neighbors_or_alike_still_gets_a_card(shop):
+    table = cases.Table(["v"], torch.arange(200), torch.ones(200, 1), torch.tensor([[-1.0]]))
+    edges = explain.edges_into(shop, torch.tensor([1]))
+    scores = torch.full((240,), 0.25)
+    confirmed = cases.Confirmed(torch.tensor([[0, 1], [2, 0]]), torch.zeros(240, 2))
+    (card,) = cases.build(
+        shop, torch.tensor([1]), scores, intervals=torch.tensor([[0.1, 0.9]]), table=table,
+        edges=edges, evidence=torch.zeros(len(edges.neighbor)), confirmed=confirmed,
+    )  # fmt: skip
+    assert (card["features"], card["neighbors"], card["confirmed"]) == ([], [], [])
+    assert card["name"] == "user 1"
+    page = cases.page([card], dataset="x")
+    assert "meets no suspect anywhere" in page
+    assert "Report" not in page
