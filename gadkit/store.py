@@ -45,6 +45,7 @@ IDS = "ids_{}.parquet"  # of a node type; read and written by `gadkit.node_ids`
 GAE_EMBEDDINGS = "Z_embeddings_stage1.npy"
 GAT_EMBEDDINGS = "Z_stage2.npy"
 GAT_SCORES = "anomaly_scores_stage2.npy"
+RECIPE_SCORES = "anomaly_scores_recipe.npy"  # of `gadkit.detect`; 0 for types without labels
 GAE_CHECKPOINT = "gae_stage1.pt"
 GAT_CHECKPOINT = "gat_stage2_best.pt"
 GAE_RUN, GAT_RUN = "gae_stage1_run.pt", "gat_stage2_run.pt"  # where a training stands
@@ -54,6 +55,7 @@ MADE_BY = {
     GAT_EMBEDDINGS: "04_finetune_gat",
     GAT_SCORES: "04_finetune_gat",
     GAT_CHECKPOINT: "04_finetune_gat",
+    RECIPE_SCORES: "06_evaluate_auc",
 }
 
 FEATURE_DIM = 128  # columns of X_combined.memmap, which has no header to say so
