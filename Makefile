@@ -1,15 +1,17 @@
 # gadkit: from a marketplace graph to a ranked list of suspects.
 
 DATASET ?= demo
+GRAPHS ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test gpu lab strip clean distclean
+.PHONY: help env run test results gpu lab strip clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 	@echo
 	@echo '  DATASET=...              a folder, a name, or a .npz, .mat or S-FFSD.csv file (default: $(DATASET))'
+	@echo '  GRAPHS="..."             what make results measures: the same, several (default: $(GRAPHS))'
 	@echo '  PYTHON=python3.12        the interpreter to make .venv with'
 	@echo '  GADKIT_TORCH_BACKEND=cpu the torch to install, instead of what the GPU driver allows'
 
@@ -22,6 +24,9 @@ run: env  ## execute the notebooks on DATASET and write build/report/index.html
 test: env  ## ruff and all tests
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+results: env  ## every model on GRAPHS under every protocol, ten splits; takes hours
+	$(BIN)/python benchmarks/detection.py $(GRAPHS)
 
 # With PYTHON=..., that interpreter as it is: a bare checkout beside torch, numpy, numba, cupy and
 # matplotlib is enough.
