@@ -263,7 +263,13 @@ class GATLayer(nn.Module):
         return score_dst.contiguous(), score_src.contiguous()
 
     def forward(
-        self, graph: HeteroGraph, h: dict[str, Tensor], *, drop_edge: float = 0.0, seed: int = 0
+        self,
+        graph: HeteroGraph,
+        h: dict[str, Tensor],
+        *,
+        drop_edge: float = 0.0,
+        keep_edges: float = 0.0,
+        seed: int = 0,
     ):
         """Aggregate all streams.
 
@@ -271,6 +277,8 @@ class GATLayer(nn.Module):
             graph: the graph.
             h: (num_nodes, in_dim) per node type.
             drop_edge: probability that an edge is left out.
+            keep_edges: how many edges every stream keeps on average for a destination that has any;
+                where there are few, fewer are left out.
             seed: of the edges left out; each stream derives its own.
 
         Returns:
@@ -294,7 +302,7 @@ class GATLayer(nn.Module):
                 scores[relation, src][1],
                 scores[relation, dst][0],
                 negative_slope=NEGATIVE_SLOPE,
-                drop_edge=drop_edge,
+                drop_edge=_dropped_share(csr, drop_edge, keep_edges),
                 seed=seed * len(graph.streams) + number,
             )
             received[dst].append(out.flatten(1))
@@ -307,6 +315,11 @@ class GATLayer(nn.Module):
         if self.residual is not None:
             total = total + h @ self.residual
         return nn.functional.elu(total)
+
+
+def _dropped_share(csr: CSR, drop_edge: float, keep_edges: float) -> float:
+    reached = int((csr.degrees() > 0).sum())
+    return min(drop_edge, max(0.0, 1 - keep_edges * reached / csr.num_edges))
 
 
 class HeteroGAT(nn.Module):
@@ -422,6 +435,7 @@ class HeteroGAT(nn.Module):
         *,
         shown: Tensor | None = None,
         drop_edge: float = 0.0,
+        keep_edges: float = 0.0,
         generator: torch.Generator | None = None,
         seed: int = 0,
     ) -> Tensor:
@@ -432,13 +446,15 @@ class HeteroGAT(nn.Module):
             inputs: what `inputs` returned.
             shown: (total,) int64, `UNKNOWN`, `NORMAL` or `ANOMALY`; None where all are unknown.
             drop_edge: probability that an edge is left out.
+            keep_edges: as in `GATLayer.forward`.
             generator: of the activations that are dropped, on the device of the graph; none are
                 dropped without.
             seed: of the edges left out.
         """
         h = self._enter(graph, inputs, shown)
         for number, layer in enumerate(self.layers):
-            h = layer(graph, h, drop_edge=drop_edge, seed=seed * len(self.layers) + number)
+            dropping = {"drop_edge": drop_edge, "keep_edges": keep_edges}
+            h = layer(graph, h, **dropping, seed=seed * len(self.layers) + number)
             if generator is not None and self.dropout:
                 h = {name: _dropped(value, self.dropout, generator) for name, value in h.items()}
         return torch.cat([h[name] for name in graph.node_types])

@@ -35,7 +35,10 @@ RECIPE = {  # of `network`
     "degrees": True,
     "smoothness": 0.0,
     "drop_edge": 0.5,
+    "keep_edges": 8.0,
     "dropout": 0.3,
+    "weight_decay": 1e-3,
+    "label_input": 0.5,
     "epochs": 200,
     "lr": 4e-3,
     "eval_every": 5,
@@ -317,7 +320,9 @@ def finetune_gat(
     pos_weight: float = 1.0,
     focal_gamma: float = 0.0,
     drop_edge: float = DROP_EDGE,
+    keep_edges: float = 0.0,
     dropout: float = 0.0,
+    weight_decay: float = 0.0,
     eval_every: int = 10,
     patience: int | None = None,
     seed: int = 0,
@@ -355,7 +360,10 @@ def finetune_gat(
         focal_gamma: exponent of the focal loss, which lets nodes already told apart count less (Lin
             et al., Focal Loss for Dense Object Detection, ICCV 2017, eq. 4); 0 is cross-entropy.
         drop_edge: share of edges left out of every training step.
+        keep_edges: how many edges of a stream every step keeps, on average, for a destination that
+            has any: a review that loses its only author half of the time learns little from it.
         dropout: share of the activations set to zero in every training step.
+        weight_decay: of Adam, on all weights.
         eval_every: epochs between validations, on all edges.
         patience: epochs without a better validation after which training ends; None trains to the
             last epoch.
@@ -371,6 +379,7 @@ def finetune_gat(
     """
     _check_schedule(epochs, eval_every, patience)
     _check_loss(label_input, pos_weight, focal_gamma)
+    _check_not_negative(keep_edges=keep_edges, weight_decay=weight_decay)
     if z.dim() != 2 or len(z) != graph.total:
         raise ValueError(f"z must have shape ({graph.total}, dim), got {tuple(z.shape)}")
     check_finite(z, "z")
@@ -392,9 +401,10 @@ def finetune_gat(
     }
     model = HeteroGAT(**architecture).to(graph.device)
     inputs = model.inputs(graph, z.to(graph.device), fit=True)
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
     config = {
         "architecture": architecture, "epochs": epochs, "lr": lr, "smoothness": weights,
+        "weight_decay": weight_decay, "keep_edges": keep_edges,
         "label_input": label_input, "pos_weight": pos_weight, "focal_gamma": focal_gamma,
         "drop_edge": drop_edge, "eval_every": eval_every, "patience": patience,
         "graph": graph.fingerprint, "device": graph.device.type, "code": _code(),
@@ -408,9 +418,8 @@ def finetune_gat(
         shown, hidden = _masked(graph, train, label_input, generator)
         dropping = torch.Generator(graph.device).manual_seed(number)
         optimizer.zero_grad()
-        logits = model(
-            graph, inputs, shown=shown, drop_edge=drop_edge, generator=dropping, seed=number
-        )
+        options = {"drop_edge": drop_edge, "keep_edges": keep_edges, "generator": dropping}
+        logits = model(graph, inputs, shown=shown, seed=number, **options)
         loss = _label_loss(logits, hidden, pos_weight, focal_gamma)
         loss = loss + _smoothness(graph, logits.sigmoid(), weights, generator)
         loss.backward()
@@ -453,8 +462,13 @@ def _check_loss(label_input: float, pos_weight: float, focal_gamma: float) -> No
         raise ValueError(f"label_input must be in [0, 1), got {label_input}")
     if not 0 < pos_weight < float("inf"):
         raise ValueError(f"pos_weight must be positive, got {pos_weight}")
-    if not 0 <= focal_gamma < float("inf"):
-        raise ValueError(f"focal_gamma must be 0 or more, got {focal_gamma}")
+    _check_not_negative(focal_gamma=focal_gamma)
+
+
+def _check_not_negative(**options: float) -> None:
+    for name, value in options.items():
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name} must be 0 or more, got {value}")
 
 
 def _degree_dims(graph: HeteroGraph) -> dict[str, int]:

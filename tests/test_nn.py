@@ -17,6 +17,7 @@ from gadkit.nn import (
     Standardize,
     beta_wavelets,
 )
+from gadkit.ops import gat_aggregate
 
 BUYS, SELLS = ("user", "buys", "product"), ("seller", "sells", "product")
 FOLLOWS, CO_BUYS = ("user", "follows", "user"), ("user", "co_buys", "user")
@@ -488,3 +489,30 @@ def test_dropped_activations_depend_on_the_generator_alone(randn):
 def test_options_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message):
         HeteroGAT(["buys"], 6, 4, **options)
+
+
+def test_edges_are_kept_where_there_are_few(hidden):
+    graph = graph_of(BUYS, SELLS)  # 10 purchases by 6 users of 5 products
+    layer, h = layer_of(graph), hidden(graph)
+
+    def dropped(**options):
+        return layer(graph, h, drop_edge=0.6, seed=3, **options)
+
+    whole, half = layer(graph, h), dropped()
+    of_all = dropped(keep_edges=10)  # more than any destination has
+    assert all(torch.equal(of_all[name], whole[name]) for name in h)
+    assert all(torch.equal(dropped(keep_edges=0)[name], half[name]) for name in h)
+    # Users have 10/6 edges on average and lose nothing; products have 10/5 and 6/5, sellers 3.
+    some = dropped(keep_edges=1.8)
+    assert torch.equal(some["user"], whole["user"])
+    assert not torch.equal(half["user"], whole["user"])
+    csr = graph.edges[SELLS].transpose()
+    expected = gat_aggregate(
+        csr,
+        (h["product"] @ layer.weight["sells"])[:, None],
+        layer.attention_scores("sells", h["product"])[1],
+        layer.attention_scores("sells", h["seller"])[0],
+        drop_edge=1 - 1.8 / 3,
+        seed=3 * 4 + 3,
+    )
+    torch.testing.assert_close(some["seller"], elu(expected[:, 0]))

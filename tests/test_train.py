@@ -21,6 +21,7 @@ GAE_OPTIONS = {"hidden_dim": 16, "out_dim": 16, "num_pairs": 1_500, "progress": 
 GAT_OPTIONS = {"hidden_dim": 16, "lr": 1e-2, "drop_edge": 0.5, "progress": False}
 TUNED = {"features": True, "residual": True, "transform": "quantile", "degrees": True, "bands": 1}
 TUNED |= {"label_input": 0.5, "dropout": 0.2, "pos_weight": 2.0, "focal_gamma": 1.0}
+TUNED |= {"keep_edges": 4.0, "weight_decay": 1e-3}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -249,6 +250,8 @@ def test_smoothness_per_relation(market):
         ({"label_input": 1.0}, r"label_input must be in \[0, 1\), got 1.0"),
         ({"pos_weight": 0.0}, "pos_weight must be positive, got 0.0"),
         ({"focal_gamma": -1.0}, "focal_gamma must be 0 or more, got -1.0"),
+        ({"keep_edges": -1.0}, "keep_edges must be 0 or more, got -1.0"),
+        ({"weight_decay": -1.0}, "weight_decay must be 0 or more, got -1.0"),
         ({"transform": "log"}, "transform must be one of .* got 'log'"),
         ({"bands": 1}, "change the features; ask for features"),
         ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0.1"),
@@ -563,6 +566,7 @@ def test_every_option_changes_what_is_learned(planted, z, split, option):
 def test_the_published_recipe_is_the_default(planted, z, split):
     options = {"transform": "standard", "degrees": False, "bands": 0, "label_input": 0.0}
     options |= {"dropout": 0.0, "pos_weight": 1.0, "focal_gamma": 0.0, "patience": None}
+    options |= {"keep_edges": 0.0, "weight_decay": 0.0}
     options |= {"smoothness": 0.5, "drop_edge": 0.85, "lr": 1e-3, "residual": False}
     one = finetune_gat(planted, z, split, epochs=3, progress=False, **options)
     assert_identical(one, finetune_gat(planted, z, split, epochs=3, progress=False))
