@@ -272,11 +272,11 @@ def as_json(findings: Sequence[Finding], *, subject: str = "") -> dict:
 
 
 def _places(finding: Finding) -> dict[str, float] | None:
-    """Where value, ends of the interval and expectation lie on a line, in percent of its length."""
-    if not isinstance(finding.value, Interval):
+    """Where number, ends and expectation lie on a line from -0.2 to 1, in percent of its length.
+
+    Counts and ratios have no place there.
+    """
+    if not isinstance(finding.value, Interval) or finding.expected == 1:
         return None
     marks = finding.value._asdict() | {"expected": finding.expected}
-    low, high = min(marks.values()), max(marks.values())
-    room = (high - low) / 10 or 0.5
-    low, high = low - room, high + room
-    return {name: round(100 * (mark - low) / (high - low), 2) for name, mark in marks.items()}
+    return {name: round(100 * (max(mark, -0.2) + 0.2) / 1.2, 2) for name, mark in marks.items()}

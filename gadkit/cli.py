@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gadkit import (
     __version__,
+    audit,
     baselines,
     columns,
     datasets,
@@ -22,6 +23,7 @@ from gadkit import (
 from gadkit.datasets import library
 from gadkit.graph import HeteroGraph
 
+AUDIT_OUT = "a page, and the same as .json beside it; default: build/audit.html"
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
 EMBEDDINGS = {"embeddings": store.GAT_EMBEDDINGS, "stage1": store.GAE_EMBEDDINGS}
 
@@ -77,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--what", choices=["scores", *EMBEDDINGS], default="scores", help=what)
     export.add_argument("--type", action="append", help="of this node type only; may be repeated")
     export.set_defaults(command=_export)
+
+    audited = commands.add_parser("audit", help="look for what would make a result untrue")
+    audited.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
+    protocol = "how labels are split: demo, full, few, official, temporal, new_TYPE; default: demo"
+    audited.add_argument("--protocol", default="demo", help=protocol)
+    audited.add_argument("--out", type=Path, default=Path("build/audit.html"), help=AUDIT_OUT)
+    audited.set_defaults(command=_audit)
 
     _add_data_commands(commands.add_parser("data", help="list, get and add published data sets"))
     return parser
@@ -181,7 +190,7 @@ def _run(args: argparse.Namespace) -> None:
     labelled = graph.labels is not None
     executed = report.run_notebooks(folder, out=args.out, force=args.force, labelled=labelled)
     if labelled:
-        scores = store.load_array(folder, store.GAT_SCORES, rows=graph.total)
+        scores = store.load_array(folder, store.RECIPE_SCORES, rows=graph.total)
         _write_suspects(args.out / "suspects.csv", folder, graph, scores, models=folder)
     else:
         _write_unusual(args.out / "suspects.csv", folder, graph)
@@ -256,3 +265,14 @@ def _export(args: argparse.Namespace) -> None:
     names = node_ids.of_nodes(folder, graph)
     exports.write_nodes(args.out, graph, values, node_types=args.type, names=names)
     print(f"{args.what:<9} {args.out}")
+
+
+def _audit(args: argparse.Namespace) -> None:
+    folder = datasets.prepare(args.dataset)
+    findings = audit.of_folder(folder, protocol=args.protocol, progress=True)
+    for one in findings:
+        print(f"{one.verdict:8}  {one.check:28} {one.number}".rstrip())
+        if one.remedy:
+            print(f"          {one.detail} {one.remedy}")
+    subject = f"{folder.name}, protocol {args.protocol}"
+    print(f"audit     {audit.write(findings, args.out, subject=subject)}")

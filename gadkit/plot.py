@@ -683,3 +683,37 @@ def hit_rates(ax: Axes, rows: Mapping[str, Mapping[int, Interval]], *, chance: s
     ax.set(xlim=(0, 1.01), xlabel=f"planted edges found, of those possible (dotted: {chance})")
     _legend_above(ax, columns=len(rows[chance]))
     return ax
+
+
+VERDICTS = {"failed": "#B3261E", "warning": "#E69F00", "passed": "#009E73", "not run": NORMAL}
+
+
+def audit(ax: Axes, findings: Sequence) -> Axes:
+    """Draw one row for each check of an audit: its verdict, its number, and what to compare with.
+
+    Areas, shares and differences of them have a dot, a whisker and a mark for what a clean run
+    gives (or what the number must exceed, or stay below); counts and ratios are written only.
+
+    Args:
+        ax: axes to draw on, about a third of an inch high a check.
+        findings: `gadkit.audit.audit`'s: check, verdict, value, expected, number.
+
+    Returns:
+        The ax.
+
+    Raises:
+        ValueError: no finding.
+    """
+    _require(findings, "findings")
+    for row, one in enumerate(findings):
+        if one.value is None or isinstance(one.value, int) or one.expected == 1:
+            continue
+        value, *ends = one.value if isinstance(one.value, tuple) else (one.value,)
+        ax.vlines(one.expected, row - 0.3, row + 0.3, color=INK, linestyle=":", linewidth=1.4)
+        ax.plot(ends, [row] * len(ends), color=VERDICTS[one.verdict], linewidth=2.2)
+        ax.plot(value, row, "o", color=VERDICTS[one.verdict], markersize=7)
+    _label_rows(ax, {one.check: f"{one.verdict:<8} {one.number}" for one in findings})
+    for text, one in zip(ax.texts, findings, strict=True):
+        text.set(color=VERDICTS[one.verdict], family="DejaVu Sans Mono", fontsize=8)
+    ax.set_xlabel("area, share, or difference; dotted: what to compare with")
+    return ax

@@ -1,6 +1,7 @@
 """The command line: scoring with trained models, and errors that a user can mend."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -257,3 +258,25 @@ def test_models_of_other_features_are_refused(tmp_path, capsys):
         store.write_about(tmp_path / name, {"features": {"user": features}})
     assert cli.main(["score", str(tmp_path / "one"), "--models", str(tmp_path / "other")]) == 1
     assert "feature 0 of a user is a in" in capsys.readouterr().err
+
+
+def test_audit_says_what_it_found(tmp_path, capsys):
+    store.save_graph(tmp_path / "new", make_graph(400, seed=1))  # the first feature is the label
+    out = tmp_path / "out" / "audit.html"
+    assert cli.main(["audit", str(tmp_path / "new"), "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "passed    overlap                      0\n" in captured.out
+    assert "warning   single column                1.000 [1.000, 1.000]" in captured.out
+    assert "'own: x_0' alone reaches 1.000" in captured.out
+    assert captured.out.rstrip().endswith(str(out))
+    assert "audit: 100%" in captured.err
+    kept = json.loads(out.with_suffix(".json").read_text())
+    assert kept["subject"] == "new, protocol demo"
+    assert sum(kept["verdicts"].values()) == len(kept["findings"]) == 17
+    assert "<h1>Audit of new, protocol demo</h1>" in out.read_text()
+
+
+def test_audit_of_a_protocol_that_does_not_fit(tmp_path, capsys):
+    store.save_graph(tmp_path / "new", make_graph(45, seed=1))
+    assert cli.main(["audit", str(tmp_path / "new"), "--protocol", "temporal"]) == 1
+    assert "no protocol 'temporal' for this graph; there are demo" in capsys.readouterr().err
