@@ -319,7 +319,7 @@ class GATLayer(nn.Module):
 
 def _dropped_share(csr: CSR, drop_edge: float, keep_edges: float) -> float:
     reached = int((csr.degrees() > 0).sum())
-    return min(drop_edge, max(0.0, 1 - keep_edges * reached / csr.num_edges))
+    return min(drop_edge, max(0.0, 1 - keep_edges * reached / max(1, csr.num_edges)))
 
 
 class HeteroGAT(nn.Module):
@@ -327,7 +327,7 @@ class HeteroGAT(nn.Module):
 
     Args:
         relations: names of the relations, as in the graph.
-        in_dim: width of the input embeddings z.
+        in_dim: width of the input embeddings z; 0 leaves them out, which takes features.
         hidden_dim: width of both layers.
         feature_dims: number of features of each node type, if nodes also enter with their features:
             z knows who is connected, but need not remember how a node itself behaves. Then every
@@ -371,10 +371,13 @@ class HeteroGAT(nn.Module):
             raise ValueError(f"transform must be one of {list(TRANSFORMS)}, got {transform!r}")
         if not feature_dims and (bands or degree_dims or transform != "standard"):
             raise ValueError("transform, degrees and bands change the features; ask for features")
+        if not feature_dims and in_dim == 0:
+            raise ValueError("nodes must enter with embeddings or features; there are neither")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {dropout}")
         generator = torch.Generator().manual_seed(seed)
-        self.bands, self.degrees, self.dropout = bands, degree_dims is not None, dropout
+        self.in_dim, self.dropout = in_dim, dropout
+        self.bands, self.degrees = bands, degree_dims is not None
         in_dims = {name: in_dim + dim for name, dim in (feature_dims or {}).items()}
         for name in in_dims:
             in_dims[name] += (bands + 1) * sum(feature_dims.values()) if bands else 0
@@ -399,10 +402,10 @@ class HeteroGAT(nn.Module):
 
         Args:
             graph: the graph, with features if the network takes them.
-            z: (total, in_dim) embeddings.
+            z: (total, in_dim) embeddings; of any width if they are left out.
             fit: whether to take the statistics that scale the inputs from these.
         """
-        z = z.to(self.head.dtype)
+        z = z.to(self.head.dtype) if self.in_dim else z.new_empty(len(z), 0)
         inputs = {name: z[graph.span(name)] for name in graph.node_types}
         if len(self.scale) == 0:
             return inputs

@@ -626,7 +626,7 @@ def attention_shares(
     ax: Axes,
     mass: Mapping[Hashable, tuple[ArrayLike, ArrayLike]],
     *,
-    what: str = "known frauds among its neighbors",
+    what: str = "known frauds",
 ) -> Axes:
     """Draw how much attention falls on some neighbors, over what a plain mean would give them.
 

@@ -25,7 +25,9 @@ NAMES = [
     "04_finetune_gat",
     "05_profile_kernels",
     "06_evaluate_auc",
+    "07_explain_suspects",
 ]
+NEED_LABELS = ["04_finetune_gat", "06_evaluate_auc", "07_explain_suspects"]
 CELL_LINES, CODE_LINES, CELLS = 15, 150, 40
 FORBIDDEN = re.compile(r"^\s*((async def|def|class)\b|[!%])", flags=re.MULTILINE)
 STRIP = "run `make strip`"
@@ -198,7 +200,7 @@ def test_two_runs_show_the_same_numbers_and_figures(runs, name):
 
 
 def test_the_notebooks_that_need_labels_say_so():
-    assert [path.stem for path in report.needing_labels()] == ["04_finetune_gat", "06_evaluate_auc"]
+    assert [path.stem for path in report.needing_labels()] == NEED_LABELS
 
 
 ABOUT = {
@@ -209,7 +211,7 @@ ABOUT = {
     "missing": {"at": 0, "amount": 2},
     "missing_x": {"account": {"age": 3}},
 }
-SHORT = {"EPOCHS": 2, "PAIRS": 500, "REPEATS": 20}  # in place of a notebook's parameters
+SHORT = {"EPOCHS": 2, "PAIRS": 500, "REPEATS": 20, "DRAWS": 2}  # in place of parameters
 
 
 def write_accounts(folder, *, x=True, labels=True, about=None):
@@ -271,9 +273,7 @@ def test_notebooks_work_on_odd_graphs(tmp_path, monkeypatch, capsys, graph):
     ODD[graph](tmp_path)
     loaded = store.load_graph(tmp_path)
     names = [*NAMES[:2], *(NAMES[2:3] if loaded.x else [])]
-    names += (
-        ["04_finetune_gat", "06_evaluate_auc"] if loaded.x and loaded.labels is not None else []
-    )
+    names += NEED_LABELS if loaded.x and loaded.labels is not None else []
     for name in names:
         run_in_process(name, tmp_path, monkeypatch)
     said = capsys.readouterr().out
