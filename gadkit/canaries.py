@@ -22,9 +22,9 @@ from gadkit import controls
 from gadkit.bootstrap import Interval, paired_interval
 from gadkit.checks import (
     CHANCE,
-    CLIFF_MIN,
     CONCORDANCE_MARGIN,
     DECODED_MAY_REACH,
+    ENOUGH,
     FAILED,
     LEVEL,
     PASSED,
@@ -172,14 +172,15 @@ def own_label(tables: Tables) -> Finding:
         return Finding(check, PASSED, detail="No column depends on the training labels.")
     wins, pairs, nodes = _concordance(tables.y, tables.permuted[:, :, columns])
     rate = torch.where(pairs > 0, wins / pairs.clamp(min=1), CHANCE)
-    worst = int(torch.where(nodes >= CLIFF_MIN, (rate - CHANCE).abs(), 0).argmax())
+    order = torch.where(nodes >= ENOUGH, (rate - CHANCE).abs(), 0)
+    order = order.argsort(descending=True, stable=True)[:SHOWN].tolist()
+    worst = order[0]
     at = NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / len(columns))  # of the worst of so many
     spread = at * 0.5 / math.sqrt(max(1, int(nodes[worst])))
     value = float(rate[worst])
     interval = Interval(value, max(0.0, value - spread), min(1.0, value + spread))
     distance = abs(value - CHANCE)
     leaks = distance > max(spread, CONCORDANCE_MARGIN)
-    order = (rate - CHANCE).abs().argsort(descending=True, stable=True)[:SHOWN].tolist()
     name = tables.names[int(columns[worst])]
     return Finding(
         check,
@@ -192,7 +193,11 @@ def own_label(tables: Tables) -> Finding:
         "that brings the own label back."
         if leaks
         else "",
-        {tables.names[int(columns[i])]: f"{float(rate[i]):.3f}" for i in order},
+        {
+            tables.names[int(columns[i])]: f"{float(rate[i]):.3f}"
+            for i in order
+            if nodes[i] >= ENOUGH
+        },
     )
 
 

@@ -41,7 +41,7 @@ MANY = 20  # labelled nodes an entity; where there are more on average, they are
 CARRIED = 0.1  # AUROC that a column may lose from train to test
 EXPOSED = 0.05  # share of the test nodes
 CLIFF_SHARE = 0.05  # of the frauds of the training part
-CLIFF_MIN = 10  # frauds
+ENOUGH = 10  # frauds or nodes to say anything of a column
 SHOWN = 10  # rows of evidence
 
 QUESTIONS = {
@@ -457,7 +457,7 @@ def _cliff(column: Tensor, y_true: Tensor) -> tuple[int, float]:
     frauds, normal = int(y_true.sum()), column[y_true == 0].sort(descending=True).values
     beyond = column > normal[0]
     count = int(beyond.sum())
-    if count < max(CLIFF_MIN, CLIFF_SHARE * frauds) or count == frauds:
+    if count < max(ENOUGH, CLIFF_SHARE * frauds) or count == frauds:
         return 0, 0.0
     rest, y_rest = column[~beyond], y_true[~beyond].double()
     nearest = rest.sort(descending=True).values[min(2 * count, len(rest)) - 1]
