@@ -96,8 +96,7 @@ def settings(sources: list[str], num_splits: int) -> Iterator[Setting]:
     for source in sources:
         folder = datasets.prepare(source)
         graph = store.load_graph(folder)
-        seen = views.of_folder(folder, graph)
-        seen.z = _embeddings(folder, graph)
+        seen = views.of_folder(folder, graph, z=_embeddings(folder, graph))
         masks = store.load_masks(folder)
         known = splits.protocols(graph, time=seen.time, masks=masks)
         for protocol in PROTOCOLS.get(folder.name, ("full",)):
@@ -267,9 +266,8 @@ def _section(of: dict) -> Iterator[str]:
         f"{of['splits']} splits" if of["splits"] > 1 else f"one split, {TRAININGS} trainings"
     )
     yield (
-        f"{of['labelled']:,} labelled nodes of {of['nodes']:,}; {splits_of}; {of['test']:,} nodes in "
-        f"the test part, {of['test_frauds']:,} of them fraud: AUPRC {100 * of['base_rate']:.1f} is "
-        "chance."
+        f"{of['labelled']:,} labelled nodes of {of['nodes']:,}; {splits_of}; test part {of['test']:,}, "
+        f"{of['test_frauds']:,} of them fraud: chance has AUPRC {100 * of['base_rate']:.1f}."
     )
     yield ""
     yield f"| model | AUPRC | AUROC | recall | P@{BUDGET} | error |"

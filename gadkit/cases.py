@@ -152,7 +152,7 @@ def of_suspects(
     weight = contributions[:, : len(table.names)].abs().mean(0)
     columns = weight.argsort(descending=True, stable=True)[:COLUMNS]
     train, val = (
-        Rows(fitted.table(part[:, 0])[:, columns], part[:, 1]) for part in (fitted.train, val)
+        Rows(fitted.table(part[:, 0])[:, columns], part[:, 1]) for part in (fitted.split.train, val)
     )
     x = table.x[torch.searchsorted(ids, suspects)][:, columns]
     intervals = score_intervals(train, val, x, scores[suspects], draws=draws, seed=seed)
@@ -165,7 +165,7 @@ def of_suspects(
         table=table,
         edges=edges,
         evidence=explain.by_company(graph, edges, scores),
-        confirmed=Confirmed(fitted.train, space),
+        confirmed=Confirmed(fitted.split.train, space),
         names=names,
     )
 

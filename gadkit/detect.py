@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from gadkit import splits, store
 from gadkit import views as views_of
@@ -65,14 +66,14 @@ class Fitted:
     Attributes:
         views: the tables learned from.
         blocks: of each view.
-        train: (num_train, 2) the labels learned from.
+        split: labels learned from and chosen by.
         candidates: all that was fitted.
         members: those of them whose mean logit is the score.
     """
 
     views: Views
     blocks: dict[str, tuple[str, ...]]
-    train: Tensor
+    split: Split
     candidates: list[Member]
     members: list[Member]
 
@@ -86,11 +87,16 @@ class Fitted:
                 scores[ids] = self.score(ids)
         return scores
 
+    def ranked(self) -> Tensor:
+        """Return the nodes that have a score, (n,) int64 global ids, the most suspicious first."""
+        order = self.scores.nan_to_num(-1.0).argsort(descending=True, stable=True)
+        return order[self.scores[order] >= 0]
+
     def score(self, ids: Tensor) -> Tensor:
         """Return the probabilities of some nodes, (n,) float64."""
         total = torch.zeros(len(ids), dtype=torch.float64)
         for view in dict.fromkeys(member.view for member in self.members):
-            table = self.views.table(self.blocks[view], ids, self.train)
+            table = self.views.table(self.blocks[view], ids, self.split.train)
             for member in self.members:
                 if member.view == view:
                     total += member.slope * _logit(member.predict(table)) + member.bias
@@ -120,7 +126,7 @@ class Fitted:
 
     def table(self, ids: Tensor) -> Tensor:
         """Return what the explained trees see of some nodes, (n, dim) float32."""
-        return self.views.table(self.blocks[self.view], ids, self.train)
+        return self.views.table(self.blocks[self.view], ids, self.split.train)
 
     def contributions(self, ids: Tensor) -> Tensor:
         """Return how each column moves the explained trees' logit, (n, dim + 1); last = bias."""
@@ -237,7 +243,7 @@ def _committee(views: Views, blocks: dict, split: Split, found: list[Member]) ->
     # As if AUPRC were a share of the frauds: a small validation part tells none apart.
     error = (best * (1 - best) / int(split.val[:, 1].sum())) ** 0.5
     members = [member for member in found if member.val_auprc >= best - error]
-    return Fitted(views, blocks, split.train, found, members)
+    return Fitted(views, blocks, split, found, members)
 
 
 def _member(view: str, name: str, learner: Learner, train: Rows, val: Rows, seed: int) -> Member:
@@ -252,17 +258,25 @@ def _logit(probability: Tensor) -> Tensor:
 
 
 def _calibrated(probability: Tensor, y_true: Tensor) -> tuple[float, float]:
-    """Fit slope and bias of the logits by a few steps of Newton, slope at least 0."""
+    """Fit slope (at least 0) and bias of the logits by Newton's method with halved steps."""
     logit, y = _logit(probability), y_true.double()
     x = torch.stack([logit, torch.ones_like(logit)], 1)
-    weight = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    start, pull = weight.clone(), 1.0  # a weak pull to the logits as they are
-    for _ in range(25):
+    start = torch.tensor([1.0, 0.0], dtype=torch.float64)
+
+    def loss(weight: Tensor) -> Tensor:  # with a weak pull to the logits as they are
+        z = x @ weight
+        return (softplus(z) - y * z).sum() + (weight - start).square().sum() / 2
+
+    weight = start
+    for _ in range(50):
         p = (x @ weight).sigmoid()
-        slope = x.T @ (p - y) + pull * (weight - start)
-        curve = x.T @ (x * (p * (1 - p))[:, None]) + pull * torch.eye(2, dtype=torch.float64)
-        weight = weight - torch.linalg.solve(curve, slope)
-    return max(float(weight[0]), 1e-3), float(weight[1])
+        gradient = x.T @ (p - y) + weight - start
+        curve = x.T @ (x * (p * (1 - p))[:, None]) + torch.eye(2, dtype=torch.float64)
+        step = torch.linalg.solve(curve, gradient)
+        while loss(weight - step) > loss(weight):
+            step = step / 2
+        weight = weight - step
+    return max(float(weight[0]), 0.0), float(weight[1])
 
 
 def detector(views: Views, *, past_only: bool = False, seed: int = 0) -> Detector:

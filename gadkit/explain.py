@@ -623,7 +623,7 @@ def every_explainer(
         "gradient x input": by_gradient(*network),
         "occlusion": by_occlusion(*network),
         "tree contributions": by_trees(
-            graph, edges, contributions, fitted.names, x_names=x_names, train=fitted.train
+            graph, edges, contributions, fitted.names, x_names=x_names, train=fitted.split.train
         ),
         "suspicion": by_suspicion(graph, edges, scores),
         "ties": by_company(graph, edges),

@@ -22,9 +22,10 @@ QUANTILES = 200
 _BOOSTING = {
     "objective": "binary:logistic", "eval_metric": "aucpr", "tree_method": "hist",
     "eta": 0.05, "max_depth": 5, "min_child_weight": 5, "reg_lambda": 5,
-    "subsample": 0.8, "colsample_bytree": 0.3,
+    "subsample": 0.8,
 }  # fmt: skip
 _BOOSTING_FEW = {"max_depth": 3, "min_child_weight": 1}
+_COLUMNS, _SHARE = 12, 0.3  # a tree sees that many columns, or that share where it is more
 _ROUNDS, _ROUNDS_FEW, _PATIENCE = 2000, 150, 50
 
 
@@ -78,7 +79,9 @@ def boosted_trees(train: Rows, val: Rows, seed: int) -> Boosted:
     """
     import xgboost
 
-    options = _BOOSTING | {"seed": seed, "nthread": torch.get_num_threads()}
+    share = min(1.0, max(_SHARE, _COLUMNS / train.x.shape[1]))
+    options = _BOOSTING | {"colsample_bytree": share}
+    options |= {"seed": seed, "nthread": torch.get_num_threads()}
     rows = xgboost.DMatrix(train.x.numpy(), train.y.numpy())
     if len(train.y) < FEW:
         booster = xgboost.train(options | _BOOSTING_FEW, rows, _ROUNDS_FEW)
@@ -138,7 +141,11 @@ def perceptron(train: Rows, val: Rows, seed: int) -> Predict:
     scale = _on_quantiles(train, None, seed)
     x, x_val = (scale.transform(_filled(rows.x)) for rows in (train, val))
     model = MLPClassifier(
-        (64,), alpha=1e-3, learning_rate_init=3e-3, batch_size=128, random_state=seed
+        (64,),
+        alpha=1e-3,
+        learning_rate_init=3e-3,
+        batch_size=min(128, len(train.y)),
+        random_state=seed,
     )
     best, kept = -1.0, None
     for _ in range(60):

@@ -261,7 +261,7 @@ class Views:
         key = ("between", source, node_type)
         if key not in self._cache:
             found = [s.csr for s in self._streams_into(node_type) if s.edge_type[0] == source]
-            self._cache[key] = found[0] if len(found) == 1 else _union(found)
+            self._cache[key] = _union(found, loops=source != node_type)
         return self._cache[key]
 
     def _mean_of(self, source: str, node_type: str) -> Tensor:
@@ -443,10 +443,14 @@ def _mean(csr: CSR, x: Tensor) -> Tensor:
     return spmm(csr, x, scale_dst=csr.degrees().clamp(min=1).to(x.dtype).reciprocal())
 
 
-def _union(relations: list[CSR]) -> CSR:
+def _union(relations: list[CSR], *, loops: bool) -> CSR:
     src = torch.cat([csr.indices.long() for csr in relations])
     dst = torch.cat([csr.dst() for csr in relations])
-    return CSR.from_edges(src, dst, num_src=relations[0].num_src, num_dst=relations[0].num_dst)
+    keep = (src != dst) | loops
+    if len(relations) == 1 and keep.all():
+        return relations[0]
+    num_src, num_dst = relations[0].num_src, relations[0].num_dst
+    return CSR.from_edges(src[keep], dst[keep], num_src=num_src, num_dst=num_dst)
 
 
 def _prior(train: Tensor) -> float:
@@ -522,19 +526,21 @@ def _before(indptr, order, time, values):
     return count, total, squares, top, since
 
 
-def of_folder(folder: Path | str, graph: HeteroGraph) -> Views:
+def of_folder(folder: Path | str, graph: HeteroGraph, *, z: Tensor | None = None) -> Views:
     """Make the views of a dataset folder, with the names and times it knows.
 
     Args:
         folder: a dataset folder.
         graph: the graph loaded from it.
+        z: (total, dim) float32 embeddings, for the block "embedding".
     """
     from gadkit import datasets
 
     about = store.read_about(folder)
     return Views(
         graph,
-        own=datasets.own_columns(graph, about),
+        own=None if graph.x is None else datasets.own_columns(graph, about),
         names=about.get("features"),
         time=store.load_time(folder),
+        z=z,
     )
