@@ -122,9 +122,9 @@ def of_suspects(
     graph: HeteroGraph,
     suspects: Tensor,
     fitted: Fitted,
-    val: Tensor,
     space: Tensor,
     *,
+    scores: Tensor | None = None,
     names: np.ndarray | None = None,
     draws: int = 20,
     seed: int = 0,
@@ -136,9 +136,10 @@ def of_suspects(
     Args:
         graph: the graph.
         suspects: (n,) int64 global ids that were not learned from, the first to look at first.
-        fitted: the detector.
-        val: (num_val, 2) int64 validation labels.
+        fitted: the detector whose trees explain.
         space: (total, dim) embeddings in which confirmed frauds near a suspect are looked for.
+        scores: (total,) float64 in [0, 1], NaN where there is none, if the list was made by another
+            detector; `fitted.scores` by default.
         names: (total,) what the user calls each node; `node_ids.of_nodes`.
         draws: bootstrap samples behind the intervals.
         seed: of the samples.
@@ -146,13 +147,14 @@ def of_suspects(
     Returns:
         As `build`.
     """
-    scores, contributions = fitted.scores, fitted.contributions(suspects)
+    scores = fitted.scores if scores is None else scores
+    contributions = fitted.contributions(suspects)
     ids = (~scores.isnan()).nonzero().flatten()
     table = Table(fitted.names, ids, fitted.table(ids), contributions)
     weight = contributions[:, : len(table.names)].abs().mean(0)
     columns = weight.argsort(descending=True, stable=True)[:COLUMNS]
     train, val = (
-        Rows(fitted.table(part[:, 0])[:, columns], part[:, 1]) for part in (fitted.split.train, val)
+        Rows(fitted.table(part[:, 0])[:, columns], part[:, 1]) for part in fitted.split[:2]
     )
     x = table.x[torch.searchsorted(ids, suspects)][:, columns]
     intervals = score_intervals(train, val, x, scores[suspects], draws=draws, seed=seed)

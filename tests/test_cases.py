@@ -37,8 +37,8 @@ def made(shop):
     space = torch.cat([shop.x["user"], torch.zeros(40, 3)])
     names = np.array([f"<b>{i}</b>" for i in range(200)] + [""] * 40, dtype=object)
     options = {"names": names, "draws": 4}
-    cards = cases.of_suspects(shop, suspects, fitted, split.val, space, **options)
-    again = cases.of_suspects(shop, suspects, fitted, split.val, space, **options)
+    cards = cases.of_suspects(shop, suspects, fitted, space, **options)
+    again = cases.of_suspects(shop, suspects, fitted, space, **options)
     assert cards == again
     return fitted, split, suspects, cards
 
