@@ -266,8 +266,9 @@ def _section(of: dict) -> Iterator[str]:
         f"{of['splits']} splits" if of["splits"] > 1 else f"one split, {TRAININGS} trainings"
     )
     yield (
-        f"{of['labelled']:,} labelled nodes of {of['nodes']:,}; {splits_of}; test part {of['test']:,}, "
-        f"{of['test_frauds']:,} of them fraud: chance has AUPRC {100 * of['base_rate']:.1f}."
+        f"{of['labelled']:,} labelled nodes of {of['nodes']:,}; {splits_of}; test part "
+        f"{of['test']:,}, {of['test_frauds']:,} of them fraud: chance has AUPRC "
+        f"{100 * of['base_rate']:.1f}."
     )
     yield ""
     yield f"| model | AUPRC | AUROC | recall | P@{BUDGET} | error |"
