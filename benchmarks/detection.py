@@ -91,15 +91,16 @@ class Setting(NamedTuple):
     past_only: bool
 
 
-def settings(sources: list[str], num_splits: int) -> Iterator[Setting]:
-    """Prepare the graphs and say how each is split."""
+def settings(sources: list[str], num_splits: int, only: list[str]) -> Iterator[Setting]:
+    """Prepare the graphs and say how each is split; under some protocols only, if they are named."""
     for source in sources:
         folder = datasets.prepare(source)
         graph = store.load_graph(folder)
         seen = views.of_folder(folder, graph, z=_embeddings(folder, graph))
         masks = store.load_masks(folder)
         known = splits.protocols(graph, time=seen.time, masks=masks)
-        for protocol in PROTOCOLS.get(folder.name, ("full",)):
+        wanted = PROTOCOLS.get(folder.name, ("full",))
+        for protocol in [name for name in wanted if not only or name in only]:
             draw, seeds = known[protocol], SEEDS[:num_splits]
             once = protocol == "temporal" or (protocol == "official" and masks.shape[1] == 1)
             draws = [(seeds[0], k) for k in range(TRAININGS)] if once else [(s, 0) for s in seeds]
@@ -168,7 +169,7 @@ def _save(path: Path, values: Tensor) -> None:
 
 
 def results(setting: Setting) -> dict:
-    """Measure every model of a setting of which all scores are there."""
+    """Measure every model of a setting on the splits, from the first, whose scores are there."""
     cases = {name: _cases(setting, name) for name in models(setting, 0)}
     cases = {name: of for name, of in cases.items() if of}
     y = cases[RECIPE][0][1]
@@ -196,13 +197,12 @@ def _of_users(ids: Tensor, y_true: Tensor, y_score: Tensor) -> tuple[Tensor, ...
 
 
 def _cases(setting: Setting, model: str) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return ids, labels and scores of every split; nothing where one is missing."""
-    draws = setting.draws[:PERMUTED_SPLITS] if model == PERMUTED else setting.draws
+    """Return ids, labels and scores of the splits until the first that has not been trained."""
     of_split: dict[int, list[Tensor]] = {}
-    for split_seed, seed in draws:
+    for split_seed, seed in setting.draws:
         path = _path(setting, model, split_seed, seed)
         if not path.is_file():
-            return []
+            break
         of_split.setdefault(split_seed, []).append(torch.from_numpy(np.load(path)))
     return [
         (*setting.draw(seed).test.unbind(1), torch.stack(scores).squeeze(0))
@@ -222,6 +222,7 @@ def _measured(cases: list[tuple[Tensor, Tensor, Tensor]]) -> dict:
     one = [(y, scores if scores.dim() == 1 else scores[0]) for _, y, scores in cases]
     ties = [metrics.tie_at_k(y, scores, int(y.sum())) for y, scores in one]
     found["tie_at_positives"] = float(np.mean(ties))
+    found["splits"] = len(cases)
     if all(scores.min() >= 0 and scores.max() <= 1 for _, scores in one):
         errors = [metrics.calibration_error(y, scores) for y, scores in one]
         found["calibration_error"] = float(np.mean(errors))
@@ -237,7 +238,7 @@ def _differences(cases: dict) -> dict:
     return {
         f"{one} − {other}": nested_paired_interval(
             metrics.average_precision,
-            [(*a, b[2]) for a, b in zip(cases[one], cases[other], strict=True)],
+            [(*a, b[2]) for a, b in zip(cases[one], cases[other], strict=False)],
             repeats=REPEATS,
         )
         for one, other in pairs
@@ -282,6 +283,7 @@ def _section(of: dict) -> Iterator[str]:
             for key in ("auprc", "auroc", "recall_at_positives", f"precision_at_{BUDGET}")
         ]
         error = f"{row['calibration_error']:.3f}" if "calibration_error" in row else ""
+        name = name if row["splits"] == of["splits"] else f"{name} ({row['splits']} splits)"
         yield f"| {name} | {' | '.join(cells)} | {error} |"
     yield ""
     if of["differences"]:
@@ -310,13 +312,14 @@ def main() -> None:
     parser.add_argument("graphs", nargs="*", default=["demo"])
     parser.add_argument("--splits", type=int, default=len(SEEDS))
     parser.add_argument("--model", action="append", default=[], help="train these only")
+    parser.add_argument("--protocol", action="append", default=[], help="under these only")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--train-only", action="store_true", help="keep scores, write no results")
     parser.add_argument("--keep", action="store_true", help="keep what results has of other graphs")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     found = json.loads(RESULTS.read_text()) if args.keep and RESULTS.is_file() else {}
-    for setting in settings(args.graphs, args.splits):
+    for setting in settings(args.graphs, args.splits, args.protocol):
         evaluate(setting, args.model)
         if not args.train_only:
             found[setting.name] = results(setting)
