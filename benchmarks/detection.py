@@ -92,7 +92,7 @@ class Setting(NamedTuple):
 
 
 def settings(sources: list[str], num_splits: int, only: list[str]) -> Iterator[Setting]:
-    """Prepare the graphs and say how each is split; under some protocols only, if they are named."""
+    """Prepare the graphs and say how each is split, under some protocols `only` if any is named."""
     for source in sources:
         folder = datasets.prepare(source)
         graph = store.load_graph(folder)
