@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from gadkit import (
@@ -12,6 +13,7 @@ from gadkit import (
     baselines,
     columns,
     datasets,
+    detect,
     exports,
     ingest,
     node_ids,
@@ -72,6 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--top", type=int, help="list this many only")
     score.set_defaults(command=_score)
 
+    known = "how labels are split: demo, full, few, official, temporal, new_TYPE; default: demo"
+    recommend = commands.add_parser("recommend", help="rank by trees alone, in one step")
+    recommend.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
+    recommend.add_argument("--protocol", default="demo", help=known)
+    recommend.add_argument("--out", type=Path, default=Path("suspects.csv"), help=where)
+    recommend.add_argument("--top", type=int, help="list this many only")
+    recommend.set_defaults(command=_recommend)
+
     export = commands.add_parser("export", help="write what the models say of every node")
     export.add_argument("dataset", help="a dataset folder, or its name")
     export.add_argument("--out", type=Path, required=True, help=".parquet or .csv")
@@ -82,8 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     audited = commands.add_parser("audit", help="look for what would make a result untrue")
     audited.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
-    protocol = "how labels are split: demo, full, few, official, temporal, new_TYPE; default: demo"
-    audited.add_argument("--protocol", default="demo", help=protocol)
+    audited.add_argument("--protocol", default="demo", help=known)
     audited.add_argument("--out", type=Path, default=Path("build/audit.html"), help=AUDIT_OUT)
     audited.set_defaults(command=_audit)
 
@@ -197,6 +206,26 @@ def _run(args: argparse.Namespace) -> None:
     skipped = [] if labelled else report.needing_labels()
     page = report.write_index(args.out, executed, dataset=folder.name, skipped=skipped)
     print(f"report    {page}")
+
+
+def _recommend(args: argparse.Namespace) -> None:
+    folder = datasets.prepare(args.dataset)
+    found = detect.recommend(folder, protocol=args.protocol)
+    for member in found.candidates:
+        seat = "on the committee" if member in found.members else ""
+        print(f"validation AUPRC {member.val_auprc:.3f}  {member.name:45} {seat}".rstrip())
+    graph = found.views.graph
+    exports.write_suspects(
+        args.out,
+        graph,
+        found.scores.nan_to_num(0.0),
+        node_types=found.views.types,
+        top=args.top,
+        names=node_ids.of_nodes(folder, graph),
+        learned_from=torch.cat([part[:, 0] for part in found.split[:2]]),
+        planted=datasets.planted_names(folder),
+    )
+    print(f"suspects  {args.out}")
 
 
 def _score(args: argparse.Namespace) -> None:
