@@ -11,7 +11,7 @@ import argparse
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +117,7 @@ def _embeddings(folder: Path, graph: HeteroGraph) -> Tensor:
     return torch.from_numpy(np.load(path))
 
 
+@cache  # the code that runs is the one that was there at the start
 def _code_of(model: str) -> str:
     here = Path(detect.__file__).parent
     files = CODE.get(model, CODE[RECIPE])
