@@ -40,7 +40,7 @@ RECIPE = {  # of `network`
     "weight_decay": 1e-3,
     "label_input": 0.5,
     "epochs": 200,
-    "lr": 4e-3,
+    "lr": 1e-2,
     "eval_every": 5,
     "patience": 60,
 }
