@@ -1,15 +1,17 @@
-"""Baselines: tables by hand on a small graph, scores that learn from the training part alone."""
+"""Baselines: what a network is compared with, and what is made of the difference."""
 
 import math
 
 import pytest
 import torch
 
-from gadkit import baselines
+from gadkit import baselines, store, train
+from gadkit.bootstrap import Interval
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.metrics import roc_auc
 from gadkit.nn import GAE
 from gadkit.splits import stratified
+from gadkit.views import Views
 
 
 @pytest.fixture
@@ -18,24 +20,6 @@ def graph() -> HeteroGraph:
     buys = CSR.from_edges(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), num_src=2, num_dst=2)
     x = {"user": torch.tensor([[1.0], [3.0]]), "product": torch.tensor([[10.0, 5.0], [20.0, 7.0]])}
     return HeteroGraph({"user": 2, "product": 2}, {("user", "buys", "product"): buys}, x)
-
-
-def test_own_features_name_the_type_and_pad(graph):
-    expected = [[0, 1, 0], [0, 3, 0], [1, 10, 5], [1, 20, 7]]
-    assert baselines.own_features(graph, torch.arange(4)).tolist() == expected
-    assert baselines.own_features(graph, torch.tensor([3, 0])).tolist() == [
-        expected[3],
-        expected[0],
-    ]
-
-
-def test_neighbor_features_are_means_per_stream(graph):
-    table = baselines.neighbor_features(graph, torch.arange(4))[:, 3:]
-    one = baselines.neighbor_features(graph, torch.tensor([2]))
-    assert one[0, 3:].tolist() == table[2].tolist()
-    buyers, bought = table[:, :2], table[:, 2:]
-    assert buyers.tolist() == [[0, 0], [0, 0], [1, 1], [2, 2]]  # degree, mean of the users
-    assert bought.tolist() == [[2, 15, 6], [1, 20, 7], [0, 0, 0], [0, 0, 0]]
 
 
 def test_reconstruction_error_is_the_mean_surprise_of_a_nodes_edges(graph):
@@ -56,24 +40,97 @@ def test_reconstruction_error_is_the_mean_surprise_of_a_nodes_edges(graph):
     assert baselines.reconstruction_error(graph, model, z).abs().max() < 1e-6
 
 
-def test_forest_learns_and_repeats_itself():
-    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
-    labels = torch.stack([torch.arange(400), (x[:, 1] > 0.5).long()], 1)
-    split = stratified(labels)
-    scores = baselines.forest_scores(x.__getitem__, split, seed=1)
-    assert scores.shape == (len(split.test),)
-    assert roc_auc(split.test[:, 1], scores) > 0.95
-    assert torch.equal(scores, baselines.forest_scores(x.__getitem__, split, seed=1))
+def test_stage_1_ranks_a_folder_as_it_has_left_it(graph, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        baselines.stage1_scores(graph, tmp_path)
+    found = train.train_gae(graph, epochs=2, progress=False)
+    store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, found.best)
+    store.save_array(tmp_path, store.GAE_EMBEDDINGS, found.z)
+    scores = baselines.stage1_scores(graph, tmp_path)
+    model = train.load_gae(tmp_path / store.GAE_CHECKPOINT)
+    assert torch.equal(scores, baselines.reconstruction_error(graph, model, found.z))
+    store.save_array(tmp_path, store.GAE_EMBEDDINGS, found.z[:2])
+    with pytest.raises(ValueError, match="rows"):
+        baselines.stage1_scores(graph, tmp_path)
 
 
-def test_forest_does_not_see_the_test_labels():
-    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    labels = torch.stack([torch.arange(200), (x[:, 0] > 0).long()], 1)
-    split = stratified(labels)
-    test = split.test.clone()
-    test[:, 1] = 1 - test[:, 1]
-    flipped = split._replace(test=test)
-    assert torch.equal(
-        baselines.forest_scores(x.__getitem__, split),
-        baselines.forest_scores(x.__getitem__, flipped),
-    )
+def market(x: bool = True) -> HeteroGraph:
+    """Users of whom those that bought the first product are the anomalies."""
+    num = 120
+    y = (torch.arange(num) % 3 == 0).long()
+    buys = CSR.from_edges(torch.arange(num), 1 - y, num_src=num, num_dst=2)
+    values = {
+        "user": torch.randn(num, 2, generator=torch.Generator().manual_seed(0)),
+        "product": torch.tensor([[1.0], [0.0]]),
+    }
+    labels = torch.stack([torch.arange(num), y], 1)
+    edges = {("user", "buys", "product"): buys}
+    return HeteroGraph({"user": num, "product": 2}, edges, values if x else None, labels)
+
+
+def seen_by(monkeypatch, *arguments, **options) -> dict[str, tuple]:
+    """The blocks, the learner and the seed of every baseline."""
+    patch = lambda views, blocks, learner, *, seed: (blocks, learner, seed)  # noqa: E731
+    monkeypatch.setattr(baselines, "table_detector", patch)
+    return baselines.baselines(*arguments, **options)
+
+
+def test_what_a_network_is_compared_with(monkeypatch):
+    graph = market()
+    found = seen_by(monkeypatch, Views(graph, z=torch.zeros(122, 3)), seed=5)
+    assert found == {
+        "features, boosted trees": (("own",), "boosted trees", 5),
+        "features, random forest": (("own",), "random forest", 5),
+        "features and two hops, boosted trees": (("own", "hops"), "boosted trees", 5),
+        "features and two hops, random forest": (("own", "hops"), "random forest", 5),
+        "features and stage 1, boosted trees": (("own", "embedding"), "boosted trees", 5),
+        "features, perceptron": (("own",), "perceptron", 5),
+    }
+    assert len(seen_by(monkeypatch, Views(graph))) == 5  # no stage 1
+
+
+def test_neighbors_and_embeddings_know_the_future(monkeypatch):
+    found = seen_by(monkeypatch, Views(market(), z=torch.zeros(122, 3)), past_only=True)
+    assert {blocks for blocks, _, _ in found.values()} == {("own",)}
+    assert len(found) == 3
+
+
+def test_degrees_stand_in_for_features(monkeypatch):
+    found = seen_by(monkeypatch, Views(market(x=False), z=torch.zeros(122, 3)))
+    assert {blocks for blocks, _, _ in found.values()} == {
+        ("structure",), ("structure", "embedding"),
+    }  # fmt: skip
+
+
+def test_baselines_are_detectors():
+    graph = market()
+    split = stratified(graph.labels)
+    found = baselines.baselines(Views(graph))
+    y = split.test[:, 1]
+    for name in ("features, random forest", "features and two hops, random forest"):
+        scores = found[name](graph, split)
+        assert scores.shape == (122,) and scores[120:].isnan().all()
+        assert (roc_auc(y, scores[split.test[:, 0]]) > 0.95) == ("hops" in name)
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        (
+            Interval(0.02, 0.01, 0.03),
+            "The network earns its keep: AUPRC 0.020 [+0.010, +0.030] above trees.",
+        ),
+        (
+            Interval(0.01, -0.01, 0.03),
+            "The network and trees cannot be told apart: their difference of AUPRC, "
+            "+0.010 [-0.010, +0.030], may be zero, so the simpler one should be used.",
+        ),
+    ],
+)
+def test_verdict(interval, expected):
+    assert baselines.verdict("network", "trees", interval) == expected
+
+
+def test_verdict_on_a_network_that_is_behind():
+    text = baselines.verdict("network", "trees", Interval(-0.02, -0.03, -0.01), measure="AUROC")
+    assert text.startswith("The network does not earn its keep: trees is ahead in AUROC by 0.020 [")

@@ -1,0 +1,123 @@
+"""Learners: each finds a simple rule, repeats itself, and stops by validation if it says so."""
+
+import pytest
+import torch
+
+from gadkit import learners
+from gadkit.learners import FEW, LEARNERS, Boosted, Rows
+from gadkit.metrics import average_precision, roc_auc
+
+FORESTS = ("random forest", "extra trees")
+STOPPED = ("boosted trees", "perceptron")  # early, by validation
+
+
+def rows(num: int, seed: int, *, noise: float = 0.3) -> Rows:
+    """One in three is above a line through two of four columns."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(num, 4, generator=generator)
+    rule = x[:, 0] - x[:, 1] + noise * torch.randn(num, generator=generator)
+    return Rows(x, (rule > 0.6).long())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learners, "TREES", 30)
+        yield
+
+
+@pytest.mark.parametrize("size", [100, 500])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_finds_a_rule_with_few_and_with_many_labels(name, size):
+    assert (size < FEW) == (size == 100)
+    test = rows(1000, 2)
+    probability = LEARNERS[name](rows(size, 0), rows(300, 1), 0)(test.x)
+    assert probability.shape == (1000,)
+    assert probability.min() >= 0 and probability.max() <= 1
+    assert roc_auc(test.y, probability) > 0.93
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_same_seed_gives_the_same_bits(name):
+    train, val, x = rows(300, 0), rows(100, 1), rows(200, 2).x
+    state = torch.get_rng_state()
+    one, again, other = (LEARNERS[name](train, val, seed)(x) for seed in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(one, other) == (name == "logistic regression")  # which draws nothing
+
+
+@pytest.mark.parametrize("name", ["boosted trees", *FORESTS])
+def test_trees_do_not_depend_on_the_number_of_threads(name, with_threads, monkeypatch):
+    monkeypatch.setattr(learners, "_ROUNDS", 20)
+    train, val, x = rows(400, 0), rows(100, 1), rows(200, 2).x
+    one, two = (with_threads(n, lambda: LEARNERS[name](train, val, 1)(x)) for n in (1, 2))
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_who_looks_at_the_validation_rows(name):
+    train, val, x = rows(300, 0), rows(60, 1), rows(200, 2).x
+    other = Rows(rows(60, 3).x, rows(60, 4).y)
+    one, two = (LEARNERS[name](train, given, 0)(x) for given in (val, other))
+    assert torch.equal(one, two) == (name not in STOPPED)
+    few = Rows(train.x[:150], train.y[:150])
+    one, two = (LEARNERS[name](few, given, 0)(x) for given in (val, other))
+    assert torch.equal(one, two)
+
+
+def test_boosted_trees_stop_where_they_validated_best():
+    train, val = rows(400, 0, noise=2.0), rows(200, 1, noise=2.0)
+    found = learners.boosted_trees(train, val, 0)
+    assert isinstance(found, Boosted)
+    assert 0 < found.rounds < found.booster.num_boosted_rounds() < learners._ROUNDS
+    assert found.rounds + learners._PATIENCE == found.booster.num_boosted_rounds()
+    few = learners.boosted_trees(rows(100, 0), val, 0)
+    assert few.rounds == few.booster.num_boosted_rounds() == learners._ROUNDS_FEW
+
+
+def test_the_perceptron_keeps_the_epoch_that_validated_best():
+    train, val = rows(400, 0, noise=2.0), rows(200, 1, noise=2.0)
+    best = average_precision(val.y, learners.perceptron(train, val, 0)(val.x))
+    others = [
+        average_precision(val.y, learners.perceptron(train, rows(200, s), 0)(val.x)) for s in (5, 6)
+    ]
+    assert best >= max(others)
+
+
+def test_contributions_add_up_to_the_logit():
+    train, val, test = rows(400, 0), rows(200, 1), rows(50, 2)
+    found = learners.boosted_trees(train, val, 0)
+    contributions = found.contributions(test.x)
+    assert contributions.shape == (50, 5)
+    logit = found(test.x).logit()
+    torch.testing.assert_close(contributions.sum(1).double(), logit, rtol=1e-4, atol=1e-4)
+    size = contributions[:, :4].abs().mean(0)
+    assert size[:2].min() > 3 * size[2:].max()  # the rule is about the first two columns
+    assert contributions[:, 4].unique().numel() == 1
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_columns_that_mean_nothing_for_some_rows(name):
+    """NaN in every fourth row, and a column without any value in training."""
+
+    def with_gaps(part: Rows) -> Rows:
+        x = torch.cat([part.x, part.x[:, :1]], 1)
+        x[::4, 2] = torch.nan
+        x[:, 4] = torch.nan
+        return Rows(x, part.y)
+
+    train, val, test = (with_gaps(rows(num, seed)) for num, seed in ((400, 0), (200, 1), (400, 2)))
+    probability = LEARNERS[name](train, val, 0)(test.x)
+    assert probability.isfinite().all()
+    assert roc_auc(test.y, probability) > 0.93
+    assert train.x.isnan().any()  # the table is left as it was
+
+
+def test_trees_know_a_missing_value_from_a_zero():
+    x = torch.randn(150, 1, generator=torch.Generator().manual_seed(0)).abs()
+    y = (torch.arange(150) % 3 == 0).long()
+    x[y == 1] = torch.nan
+    found = learners.boosted_trees(Rows(x, y), Rows(x, y), 0)
+    missing, zero = found(torch.tensor([[torch.nan], [0.0]])).tolist()
+    assert missing > 0.9 and zero < 0.1
