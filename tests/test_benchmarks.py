@@ -10,6 +10,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import detection
 import gpu
 import peers
 import shapes
@@ -18,7 +19,8 @@ import work
 from gpu import Case, measure_all
 from work import Config, Gat, Pairs, Spmm
 
-from gadkit import ops, timing
+from gadkit import ops, store, timing
+from gadkit.graph import CSR, HeteroGraph
 
 SMALL = {"device": "cpu", "scale": 0.0005}
 QUICK = Config(dim=16)
@@ -436,3 +438,94 @@ def test_command_without_a_gpu_says_so(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.main([]) == 1
     assert "no CUDA device" in capsys.readouterr().err
+
+
+@pytest.fixture
+def detectors(tmp_path, monkeypatch):
+    """detectors(noise): a small graph, and models that know the labels but for some noise."""
+    num = 600
+    ring = torch.arange(num)
+    edges = {
+        ("user", "knows", "user"): CSR.from_edges(ring, ring.roll(1), num_src=num, num_dst=num)
+    }
+    labels = torch.stack([ring, (ring % 4 == 0).long()], 1)
+    graph = HeteroGraph({"user": num}, edges, {"user": torch.zeros(num, 1)}, labels)
+    (tmp_path / "ring").mkdir()
+    store.save_graph(tmp_path / "ring", graph)
+    for name in ("KEPT", "RESULTS", "PAGE"):
+        monkeypatch.setattr(detection, name, tmp_path / "out" / name.lower())
+    monkeypatch.setattr(detection, "REPEATS", 20)
+    monkeypatch.setattr(detection, "_embeddings", lambda folder, graph: torch.zeros(num, 2))
+    noise = {"trees": 0.6, detection.NETWORK: 0.9, detection.RECIPE: 0.3, detection.PERMUTED: 99.0}
+    calls = []
+
+    def known(name, seed):
+        def detect(graph, split):
+            calls.append(name)
+            assert not set(split.train[:, 0].tolist()) & set(split.test[:, 0].tolist())
+            generator = torch.Generator().manual_seed(seed + int(split.test[:, 0].sum()))
+            random = torch.randn(num, generator=generator, dtype=torch.float64)
+            return (graph.labels[:, 1] + noise[name] * random).sigmoid()
+
+        return detect
+
+    monkeypatch.setattr(
+        detection, "models", lambda setting, seed: {name: known(name, seed) for name in noise}
+    )
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["detection.py", str(tmp_path / "ring"), *arguments])
+        calls.clear()
+        detection.main()
+        return list(calls)
+
+    return run
+
+
+def test_detection_measures_each_model_once_and_goes_on(detectors, monkeypatch, capsys):
+    models = ["trees", detection.NETWORK, detection.RECIPE, detection.PERMUTED]
+    assert sorted(detectors("--splits", "4", "--train-only", "--model", "trees")) == ["trees"] * 4
+    assert not detection.RESULTS.exists()
+    # those labels that mean nothing are learned from on three splits
+    assert sorted(detectors("--splits", "4")) == sorted(models[1:3] * 4 + models[3:] * 3)
+    assert detectors("--splits", "4") == []
+    page, found = detection.PAGE.read_text(), json.loads(detection.RESULTS.read_text())
+    monkeypatch.setattr(detection, "_code_of", lambda model: "other")
+    assert len(detectors("--splits", "4")) == 15
+    assert detection.PAGE.read_text() == page
+    assert json.loads(detection.RESULTS.read_text()) == found
+    assert str(detection.PAGE) in capsys.readouterr().out
+
+
+def test_detection_keeps_the_results_of_other_graphs(detectors):
+    detectors("--splits", "2")
+    found = json.loads(detection.RESULTS.read_text())
+    store.write_json(detection.RESULTS, {"other, full": found["ring, full"]})
+    detectors("--splits", "2", "--keep")
+    assert list(json.loads(detection.RESULTS.read_text())) == ["other, full", "ring, full"]
+    assert "## other, full" in detection.PAGE.read_text()
+    detectors("--splits", "2")
+    assert list(json.loads(detection.RESULTS.read_text())) == ["ring, full"]
+
+
+def test_the_page_of_results_says_what_was_measured(detectors):
+    detectors("--splits", "4")
+    of = json.loads(detection.RESULTS.read_text())["ring, full"]
+    assert (of["labelled"], of["test"], of["test_frauds"], of["splits"]) == (600, 240, 60, 4)
+    assert of["base_rate"] == 0.25
+    auprc = {name: row["auprc"][0] for name, row in of["models"].items()}
+    assert auprc[detection.RECIPE] > auprc["trees"] > auprc[detection.NETWORK] > 0.3
+    name = f"{detection.NETWORK} − trees"
+    value, low, high = of["differences"][name]
+    assert value == pytest.approx(auprc[detection.NETWORK] - auprc["trees"])
+    assert low < value < high < 0
+    assert abs(of["permuted"][0] - 0.5) < 0.15
+    lines = detection.PAGE.read_text().splitlines()
+    assert lines[0] == "# Results" and "## ring, full" in lines
+    row = next(line for line in lines if line.startswith("| trees |"))
+    first, *_, error = [cell.strip() for cell in row.strip("|").split("|")][1:]
+    assert first.startswith(f"{100 * auprc['trees']:.1f} [")
+    assert float(error) == pytest.approx(of["models"]["trees"]["calibration_error"], abs=1e-3)
+    assert sum(line.startswith("| ") for line in lines) == 3 + 2  # models, and the head
+    assert any(line.startswith("The graph network does not earn its keep") for line in lines)
+    assert any("permuted labels" in line for line in lines)
