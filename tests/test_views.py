@@ -38,9 +38,10 @@ def draw(num_users=40, num_products=15, num_edges=120, seed=0) -> HeteroGraph:
 
     alike = {tuple(sorted(pair)) for pair in pairs(num_edges // 4, num_users, num_users)}
     alike = [pair for a, b in sorted(alike) if a != b for pair in ((a, b), (b, a))]
+    follows = [(a, b) for a, b in pairs(num_edges // 2, num_users, num_users) if a != b]
     edges = {
         ("user", "buys", "product"): (pairs(num_edges, num_users, num_products), num_products),
-        ("user", "follows", "user"): (pairs(num_edges // 2, num_users, num_users), num_users),
+        ("user", "follows", "user"): (follows, num_users),
         ("user", "resembles", "user"): (alike, num_users),
     }
     edges = {kind: relation(found, num_users, num_dst) for kind, (found, num_dst) in edges.items()}
@@ -109,8 +110,8 @@ def test_columns_of_another_type_are_nan_and_the_type_is_a_column():
     table = torch.stack(list(found.values()), 1)
     expected = torch.tensor([[nan, 1, 20, 7], [1, 0, nan, nan], [nan, 1, 10, 5]])
     torch.testing.assert_close(table, expected, rtol=0, atol=0, equal_nan=True)
-    blocks = ["own", "hops", "structure", "bands", "labels"]
-    whole = seen.table(blocks, torch.arange(5), torch.tensor([[0, 1], [3, 0]]))
+    blocks = ["own", "hops", "structure", "bands"]
+    whole = seen.table(blocks, torch.arange(5))
     assert whole.shape[1] == len(seen.names(blocks)) == len(set(seen.names(blocks)))
     for node_type, rows in (("user", slice(0, 3)), ("product", slice(3, 5))):
         mine = Views(shop(), names=NAMES, types=[node_type]).names(blocks) + ["own: node type"]
