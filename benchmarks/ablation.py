@@ -1,6 +1,6 @@
 """What each element of the two detectors adds: one is taken away, or put in, at a time.
 
-    python benchmarks/ablation.py GRAPH [--splits 2]      demo, a dataset folder, or a file to convert
+    python benchmarks/ablation.py GRAPH [--splits 2]   demo, a dataset folder, or a file to convert
 
 The same splits for all rows, 40/20/40. The numbers go to benchmarks/results/ablation.json, and the
 page docs/ablation.md is made of them.
