@@ -212,7 +212,8 @@ def _cases(setting: Setting, model: str) -> list[tuple[Tensor, Tensor, Tensor]]:
 
 
 def _measured(cases: list[tuple[Tensor, Tensor, Tensor]]) -> dict:
-    precision = partial(metrics.precision_at_k, k=min(BUDGET, len(cases[0][1])))
+    budget = min(BUDGET, min(len(y) for _, y, _ in cases) // 2)  # resamples may hold fewer nodes
+    precision = partial(metrics.precision_at_k, k=budget)
     measures = {
         "auprc": metrics.average_precision,
         "auroc": metrics.roc_auc,

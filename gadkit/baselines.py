@@ -35,7 +35,7 @@ def baselines(views: Views, *, past_only: bool = False, seed: int = 0) -> dict[s
             features are not, so these baselines are left out.
         seed: of the learners.
     """
-    own = ("own",) if views.names(("own",)) else ("structure",)
+    own = ("own",) if views.names(("own",)) else ("history",) if past_only else ("structure",)
     seen = {FEATURES: own}
     if own == ("own",) and not past_only:
         seen[NEIGHBORS] = ("own", "hops")
@@ -66,6 +66,7 @@ def verdict(network: str, other: str, difference: Interval, *, measure: str = "A
     if difference.low > 0:
         return f"The {network} earns its keep: {measure} {size} above {other}."
     if difference.high < 0:
+        size = f"{-difference.value:.3f} [{-difference.high:+.3f}, {-difference.low:+.3f}]"
         return f"The {network} does not earn its keep: {other} is ahead in {measure} by {size}."
     return (
         f"The {network} and {other} cannot be told apart: their difference of {measure}, "

@@ -178,7 +178,7 @@ def _fitted(model, train: Rows) -> Predict:
     model.fit(_filled(train.x), train.y.numpy())
     if hasattr(model, "n_jobs"):
         model.set_params(n_jobs=1)  # threads would add up the trees in the order they finish
-    return lambda x: torch.from_numpy(model.predict_proba(_filled(x))[:, 1])
+    return lambda x: torch.from_numpy(model.predict_proba(_filled(x))[:, 1].astype(np.float64))
 
 
 def _filled(x: Tensor) -> np.ndarray:

@@ -10,7 +10,7 @@ own row: rates are made without the labels of its fold. Leaving out its own labe
 do, as a tree can tell it from the rest of its group (the sum without me is smaller if I am one).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gadkit import store
 from gadkit.datasets.layout import structural_features, structural_names
-from gadkit.graph import CSR, HeteroGraph, Stream, checksum
+from gadkit.graph import CSR, EdgeType, HeteroGraph, Stream, checksum
 from gadkit.ops import spmm
 
 FOLDS = 10
@@ -100,8 +100,9 @@ class Views:
         """Return the names of the columns of `table`, each starting with its block."""
         key = ("names", *blocks)
         if key not in self._cache:
-            none = torch.empty(0, dtype=torch.int64)
-            self._cache[key] = self._columns(tuple(blocks), none, none.view(0, 2))[0]
+            none, kept = torch.empty(0, dtype=torch.int64), dict(self._cache)
+            found = self._columns(tuple(blocks), none, none.view(0, 2))[0]
+            self._cache |= kept | {key: found}  # what was made of other labels stays
         return self._cache[key]
 
     def _columns(self, blocks: tuple[str, ...], ids: Tensor, train: Tensor | None) -> Columns:
@@ -119,6 +120,10 @@ class Views:
             rows = ids[chosen] - self.graph.offset(node_type)
             parts = [self._block(block, node_type, rows, train) for block in blocks]
             found.append((chosen, *_joined(parts, rows)))
+        for _, of_type, _ in found:
+            if len(set(of_type)) < len(of_type):
+                name = next(name for name in of_type if of_type.count(name) > 1)
+                raise ValueError(f"two columns are called {name!r}; rename a feature or a relation")
         names = list(dict.fromkeys(name for _, of_type, _ in found for name in of_type))
         place_of = {name: place for place, name in enumerate(names)}
         out = torch.full((len(ids), len(names)), torch.nan)
@@ -230,7 +235,7 @@ class Views:
             parts.append(_rates(name, _of_fold(counts, of_row), prior))
         for name, rates in self._mean_rates(node_type, rows, known, prior):
             parts.append(([name], rates.gather(1, of_row[:, None]).float()))
-        walk = self._walked(train, known)[ids]
+        walk = self._walked(known)[ids]
         parts.append(_rates("walks", _of_fold(walk, of_row), prior, weight=1e-3))
         return _joined(parts, rows)
 
@@ -251,17 +256,27 @@ class Views:
     # What blocks are made of, computed once.
 
     def _streams_into(self, node_type: str) -> list[Stream]:
-        return [stream for stream in self.graph.streams if stream.edge_type[2] == node_type]
+        return [stream for stream in self._bare.streams if stream.edge_type[2] == node_type]
+
+    @cached_property
+    def _bare(self) -> HeteroGraph:
+        """The graph without self-loops: nobody is a neighbor of itself."""
+        edges = {
+            edge_type: _without_loops(edge_type, csr) for edge_type, csr in self.graph.edges.items()
+        }
+        if all(edges[edge_type] is csr for edge_type, csr in self.graph.edges.items()):
+            return self.graph
+        return HeteroGraph(self.graph.num_nodes, edges)
 
     def _sources(self, node_type: str) -> list[str]:
         return list(dict.fromkeys(stream.edge_type[0] for stream in self._streams_into(node_type)))
 
     def _between(self, source: str, node_type: str) -> CSR:
-        """All relations from one type to another as one, without self-loops."""
+        """All relations from one type to another as one; repeated edges count repeatedly."""
         key = ("between", source, node_type)
         if key not in self._cache:
             found = [s.csr for s in self._streams_into(node_type) if s.edge_type[0] == source]
-            self._cache[key] = _union(found, loops=source != node_type)
+            self._cache[key] = found[0] if len(found) == 1 else _union(found)
         return self._cache[key]
 
     def _mean_of(self, source: str, node_type: str) -> Tensor:
@@ -272,11 +287,11 @@ class Views:
 
     @cached_property
     def _structural(self) -> dict[str, Tensor]:
-        return structural_features(self.graph)
+        return structural_features(self._bare)
 
     @cached_property
     def _structural_names(self) -> dict[str, list[str]]:
-        return structural_names(self.graph)
+        return structural_names(self._bare)
 
     @cached_property
     def _rsqrt_degree(self) -> Tensor:
@@ -320,6 +335,12 @@ class Views:
         return self._cache[key]
 
     def _folds(self, train: Tensor) -> tuple[Tensor, Tensor]:
+        key = checksum(train)
+        if self._cache.get("folds", (None,))[0] != key:
+            self._cache["folds"] = key, self._dealt(train)
+        return self._cache["folds"][1]
+
+    def _dealt(self, train: Tensor) -> tuple[Tensor, Tensor]:
         """Count what each fold may know: its own labels are hidden from it.
 
         Returns:
@@ -345,23 +366,32 @@ class Views:
             chosen = csr.select(rows)
             if source in self.types:
                 yield name, spmm(chosen, known[graph.span(source)].contiguous())
-            ends = spmm(csr.transpose(), known[graph.span(node_type)].contiguous())
-            yield f"{name} and back", spmm(chosen, ends)
+            yield f"{name} and back", spmm(chosen, self._known_to(node_type, name, csr, known))
 
     def _mean_rates(self, node_type: str, rows: Tensor, known: Tensor, prior: float):
         """Yield by path the mean over neighbors of the rate that each of them has around it."""
         for _, (_, name, _), csr in self._streams_into(node_type):
             if len(csr.degrees()) and csr.degrees().max() > 1:
-                ends = spmm(csr.transpose(), known[self.graph.span(node_type)].contiguous())
+                ends = self._known_to(node_type, name, csr, known)
                 anomalies, labels = ends.view(-1, 2, FOLDS + 1).unbind(1)
                 rate = (anomalies + PRIOR_WEIGHT * prior) / (labels + PRIOR_WEIGHT)
                 yield f"mean rate of {name}", _mean(csr.select(rows), rate)
 
-    def _walked(self, train: Tensor, known: Tensor) -> Tensor:
-        key = checksum(train)
-        if self._cache.get("walked", (None,))[0] != key:
-            self._cache["walked"] = key, self._walk(known, outward=False)
-        return self._cache["walked"][1]
+    def _known_to(self, node_type: str, name: str, csr: CSR, known: Tensor) -> Tensor:
+        """Count the anomalies and labels around the other ends of a relation."""
+        own = known[self.graph.span(node_type)].contiguous()
+        return self._of_labels(
+            ("known to", node_type, name), known, lambda: spmm(csr.transpose(), own)
+        )
+
+    def _walked(self, known: Tensor) -> Tensor:
+        return self._of_labels("walked", known, lambda: self._walk(known, outward=False))
+
+    def _of_labels(self, slot, known: Tensor, make: Callable[[], Tensor]) -> Tensor:
+        """Keep what was made of the last labels only."""
+        if self._cache.get(slot, (None,))[0] is not known:
+            self._cache[slot] = known, make()
+        return self._cache[slot][1]
 
     def _past(self, node_type: str, train: Tensor | None) -> Columns:
         """Summarize for every node what came strictly before it, by the entity it concerns."""
@@ -375,6 +405,9 @@ class Views:
         if self.time is None:
             raise ValueError("the nodes have no time, which a history needs")
         time = self.time[self.graph.span(node_type)].double()
+        if time.isnan().any():
+            node = int(time.isnan().nonzero()[0]) + self.graph.offset(node_type)
+            raise ValueError(f"{node_type} {node} has no time, which a history needs of all")
         entities, parts = self._entities(node_type), []
         if not entities:
             raise ValueError(f"no relation gives a {node_type} one entity, whose history it has")
@@ -403,8 +436,9 @@ class Views:
     def _found_entities(self, node_type: str) -> dict[str, CSR]:
         found = {
             name: csr.transpose()
-            for _, (_, name, _), csr in self._streams_into(node_type)
-            if csr.degrees().max() <= 1
+            for _, (source, name, _), csr in self._streams_into(node_type)
+            # A link between two events may be one that the later of them has made.
+            if source != node_type and csr.degrees().max() <= 1
         }
         num = self.graph.num_nodes[node_type]
         entity_of = {}
@@ -443,14 +477,18 @@ def _mean(csr: CSR, x: Tensor) -> Tensor:
     return spmm(csr, x, scale_dst=csr.degrees().clamp(min=1).to(x.dtype).reciprocal())
 
 
-def _union(relations: list[CSR], *, loops: bool) -> CSR:
+def _without_loops(edge_type: EdgeType, csr: CSR) -> CSR:
+    src, dst = csr.indices.long(), csr.dst()
+    others = src != dst
+    if edge_type[0] != edge_type[2] or others.all() or not others.any():
+        return csr
+    return CSR.from_edges(src[others], dst[others], num_src=csr.num_src, num_dst=csr.num_dst)
+
+
+def _union(relations: list[CSR]) -> CSR:
     src = torch.cat([csr.indices.long() for csr in relations])
     dst = torch.cat([csr.dst() for csr in relations])
-    keep = (src != dst) | loops
-    if len(relations) == 1 and keep.all():
-        return relations[0]
-    num_src, num_dst = relations[0].num_src, relations[0].num_dst
-    return CSR.from_edges(src[keep], dst[keep], num_src=num_src, num_dst=num_dst)
+    return CSR.from_edges(src, dst, num_src=relations[0].num_src, num_dst=relations[0].num_dst)
 
 
 def _prior(train: Tensor) -> float:

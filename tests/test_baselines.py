@@ -133,4 +133,5 @@ def test_verdict(interval, expected):
 
 def test_verdict_on_a_network_that_is_behind():
     text = baselines.verdict("network", "trees", Interval(-0.02, -0.03, -0.01), measure="AUROC")
+    assert text.endswith("ahead in AUROC by 0.020 [+0.010, +0.030].")
     assert text.startswith("The network does not earn its keep: trees is ahead in AUROC by 0.020 [")

@@ -168,7 +168,7 @@ def test_logits_that_are_sure_and_wrong_are_calibrated():
     assert torch.tensor(slope * 9.2).sigmoid() == pytest.approx(0.7, abs=0.02)
     assert bias == pytest.approx(0, abs=1e-6)
     slope, _ = detect._calibrated(1 - y.double(), y)  # wrong in every case
-    assert slope >= 0
+    assert slope > 0
 
 
 def test_calibrated_scores_are_of_the_size_of_the_truth(split, fitted):
@@ -267,6 +267,14 @@ def test_past_only_looks_at_nothing_else():
     other = detect.detector(views, past_only=True)(later, split)
     assert torch.equal(other[:now], found.scores[:now])
     assert not torch.equal(other[now:400], found.scores[now:400])
+
+
+def test_events_without_features_have_a_past():
+    graph, time = events()
+    bare = HeteroGraph(graph.num_nodes, graph.edges, None, graph.labels)
+    assert list(blocks_of(Views(bare, time=time), 400, past_only=True)) == [
+        "its past", "its past with labels",
+    ]  # fmt: skip
 
 
 def test_the_past_needs_times(graph, split):

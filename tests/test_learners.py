@@ -32,7 +32,7 @@ def test_every_learner_finds_a_rule_with_few_and_with_many_labels(name, size):
     assert (size < FEW) == (size == 100)
     test = rows(1000, 2)
     probability = LEARNERS[name](rows(size, 0), rows(300, 1), 0)(test.x)
-    assert probability.shape == (1000,)
+    assert probability.shape == (1000,) and probability.dtype == torch.float64
     assert probability.min() >= 0 and probability.max() <= 1
     assert roc_auc(test.y, probability) > 0.93
 

@@ -585,3 +585,44 @@ def test_a_folder_knows_names_and_times_and_which_columns_are_its_own(tmp_path):
     plain = Views(graph, time=time, names=own)
     blocks, ids = ["own", "hops", "structure", "bands", "history"], torch.arange(60)
     assert torch.equal(seen.table(blocks, ids), plain.table(blocks, ids))
+
+
+def test_nobody_is_a_neighbor_of_itself():
+    """A relation with self-loops, as data sets have them, is seen as without."""
+    graph = draw()
+    loops = torch.arange(40)
+
+    def with_loops(kind, csr):
+        if kind[0] != kind[2]:
+            return csr
+        src, dst = torch.cat([csr.indices.long(), loops]), torch.cat([csr.dst(), loops])
+        return CSR.from_edges(src, dst, num_src=40, num_dst=40)
+
+    bare = {
+        kind: (csr, csr.indices.long() != csr.dst()) if kind[0] == kind[2] else (csr, None)
+        for kind, csr in graph.edges.items()
+    }
+    bare = {
+        kind: csr
+        if kept is None
+        else CSR.from_edges(csr.indices.long()[kept], csr.dst()[kept], num_src=40, num_dst=40)
+        for kind, (csr, kept) in bare.items()
+    }
+    looped = {kind: with_loops(kind, csr) for kind, csr in bare.items()}
+    one, other = (HeteroGraph(graph.num_nodes, e, graph.x, graph.labels) for e in (bare, looped))
+    ids, train = graph.labels[:, 0], graph.labels[::2]
+    for block in ("hops", "spread", "relations", "bands", "labels"):
+        tables = [Views(each).table([block], ids, train) for each in (one, other)]
+        assert torch.equal(*tables), block
+
+
+def test_columns_of_the_same_name_are_refused():
+    with pytest.raises(ValueError, match="two columns are called 'own: size'"):
+        Views(shop(), names={"product": ["size", "size"]}, types=["product"]).names(["own"])
+
+
+def test_an_event_without_a_time_has_no_history():
+    graph, time = events()
+    time[3] = torch.nan
+    with pytest.raises(ValueError, match="event 3 has no time"):
+        Views(graph, time=time).table(["history"], torch.tensor([5]))
