@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gadkit.datasets.layout import structural_features
 from gadkit.graph import CSR, EdgeType, HeteroGraph
+from gadkit.structure import structural_features
 
 ROUNDS = 100  # of repairing repeated pairs; what is left then cannot easily be avoided
 

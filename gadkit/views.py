@@ -21,9 +21,9 @@ from numba import njit
 from torch import Tensor
 
 from gadkit import store
-from gadkit.datasets.layout import structural_features, structural_names
 from gadkit.graph import CSR, EdgeType, HeteroGraph, Stream, checksum
 from gadkit.ops import spmm
+from gadkit.structure import own_columns, structural_features, structural_names
 
 FOLDS = 10
 PRIOR_WEIGHT = 3.0  # labels; a rate over fewer is drawn to the rate of all
@@ -572,12 +572,10 @@ def of_folder(folder: Path | str, graph: HeteroGraph, *, z: Tensor | None = None
         graph: the graph loaded from it.
         z: (total, dim) float32 embeddings, for the block "embedding".
     """
-    from gadkit import datasets
-
     about = store.read_about(folder)
     return Views(
         graph,
-        own=None if graph.x is None else datasets.own_columns(graph, about),
+        own=None if graph.x is None else own_columns(graph, about),
         names=about.get("features"),
         time=store.load_time(folder),
         z=z,

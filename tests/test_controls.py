@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from gadkit import controls
-from gadkit.datasets.layout import structural_features
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.structure import structural_features
 
 PAIR, MATES, LEADS = ("a", "likes", "b"), ("a", "knows", "a"), ("a", "leads", "a")
 

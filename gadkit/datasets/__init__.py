@@ -10,10 +10,11 @@ from pathlib import Path
 
 from gadkit import marketplace, store
 from gadkit.datasets import library, readers
-from gadkit.datasets.layout import Converted, own_columns, structural_features
+from gadkit.datasets.layout import Converted
 from gadkit.datasets.library import DATA, FORMAT, add, get
 from gadkit.datasets.registry import PUBLISHED
 from gadkit.graph import HeteroGraph
+from gadkit.structure import own_columns, structural_features
 
 __all__ = [
     "DATA",

@@ -10,7 +10,7 @@ The layout (`<relation>_row_ptr`, `<relation>_col_idx`, `x`, `y`) is described i
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gadkit import store
 from gadkit.graph import CSR, EdgeType, HeteroGraph
+from gadkit.structure import statistics, structural_features, structural_names
 
 Arrays = dict[str, np.ndarray]
 
@@ -326,15 +327,6 @@ def _since_previous(csr: CSR, time: Tensor) -> list[Tensor]:
     return [since, first]
 
 
-def statistics(csr: CSR, value: Tensor) -> Tensor:
-    """Compute mean, sd, max and min of the values of each row's sources, (num_dst, 4) float32."""
-    value = value[csr.indices].double()
-    mean = _mean(value, csr)
-    sd = _mean((value - mean[csr.dst()]).square(), csr).sqrt()
-    top, bottom = (_segment(value, csr, reduce) for reduce in (np.maximum, np.minimum))
-    return torch.stack([mean, sd, top, bottom], dim=1).float()
-
-
 def _amazon(arrays: Arrays) -> tuple[HeteroGraph, str]:
     """Call the nodes users, and take no label of those that the published protocol leaves out."""
     y = arrays.get("y")
@@ -579,94 +571,3 @@ def feature_names(
         numbered = [f"x_{k}" for k in range(num_own)]
         names[node_type] = (own or {}).get(node_type, numbered) + structural
     return names
-
-
-def own_columns(graph: HeteroGraph, about: dict) -> dict[str, int]:
-    """Say how many leading columns of x are the authors' own; structural ones follow.
-
-    Args:
-        graph: with x.
-        about: as `store.read_about` gives it. Only its `features` tell whether the last columns of
-            a type are structural; all columns are own where it does not name them.
-
-    Returns:
-        The number of columns by node type.
-
-    Raises:
-        ValueError: `features` names more or fewer columns than a type has.
-    """
-    named, found = about.get("features", {}), {}
-    for node_type, structural in structural_names(graph).items():
-        width = graph.x[node_type].shape[1]
-        names = named.get(node_type, [])
-        if node_type in named and len(names) != width:
-            raise ValueError(
-                f"about.json names {len(names)} features of {node_type}, but x has {width} columns"
-            )
-        own = width - len(structural)
-        found[node_type] = own if names and names[own:] == structural else width
-    return found
-
-
-def structural_names(graph: HeteroGraph) -> dict[str, list[str]]:
-    """Name the columns of `structural_features`, by node type."""
-    names: dict[str, list[str]] = {node_type: [] for node_type in graph.node_types}
-    for _, (_, name, dst), _ in graph.streams:
-        names[dst] += [
-            f"{name}_log_degree",
-            f"{name}_mean_log_degree_of_neighbors",
-            f"{name}_max_log_degree_of_neighbors",
-            f"{name}_min_log_degree_of_neighbors",
-            f"{name}_mean_log_degree_two_hops_away",
-        ]
-    return names
-
-
-def structural_features(graph: HeteroGraph) -> dict[str, Tensor]:
-    """Describe every node by its degree and the degrees around it.
-
-    Five columns for each stream that reaches a node's type, in the order of `graph.streams`: log1p
-    of the degree; mean, max and min over the neighbors of log1p of theirs (in the same relation,
-    seen from their side); and the mean over the neighbors of that mean seen from their side, which
-    is what lies two hops away. All are 0 without neighbors.
-
-    The whole graph is looked at, so where edges have a date these features know the future of every
-    node: use them with a random split, not to report how well the future is predicted.
-
-    Returns:
-        (num_nodes[type], 5 * streams into the type) float32 for every node type.
-    """
-    columns: dict[str, list[Tensor]] = {node_type: [] for node_type in graph.node_types}
-    for _, (_, _, dst), csr in graph.streams:
-        columns[dst] += _around(csr)
-    return {node_type: torch.stack(parts, dim=1) for node_type, parts in columns.items()}
-
-
-def _around(csr: CSR) -> Iterator[Tensor]:
-    back = csr.transpose()
-    degree, degree_back = (one.degrees().double().log1p() for one in (csr, back))
-    seen = degree_back[csr.indices]  # (num_edges,)
-    mean_back = _mean(degree[back.indices], back)
-    yield degree.float()
-    yield _mean(seen, csr).float()
-    yield _segment(seen, csr, np.maximum).float()
-    yield _segment(seen, csr, np.minimum).float()
-    yield _mean(mean_back[csr.indices], csr).float()
-
-
-def _mean(value: Tensor, csr: CSR) -> Tensor:
-    return _segment(value, csr, np.add) / csr.degrees().clamp(min=1)
-
-
-def _segment(value: Tensor, csr: CSR, reduce: np.ufunc) -> Tensor:
-    """Reduce the values of each row's edges, (num_dst,) float64; 0 for empty rows.
-
-    `reduceat` lets a segment end where the next one starts: right once empty rows are left out.
-    """
-    out = value.new_zeros(csr.num_dst)
-    filled = csr.degrees() > 0
-    if filled.any():
-        out[filled] = torch.from_numpy(
-            reduce.reduceat(value.numpy(), csr.indptr[:-1][filled].numpy())
-        )
-    return out

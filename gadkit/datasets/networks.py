@@ -10,8 +10,9 @@ import torch
 
 from gadkit import store, tables
 from gadkit.datasets.columns import coded, find, find_table, places, seconds_range, step_range
-from gadkit.datasets.layout import Converted, assemble, described, one_class, row_counts, statistics
+from gadkit.datasets.layout import Converted, assemble, described, one_class, row_counts
 from gadkit.graph import CSR
+from gadkit.structure import statistics
 
 _ELLIPTIC_OWN = [f"local_{k}" for k in range(1, 94)] + [f"aggregate_{k}" for k in range(1, 73)]
 _ELLIPTIC_CLASSES = {"unknown": -1, "1": 1, "2": 0}
