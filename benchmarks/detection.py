@@ -45,10 +45,10 @@ REPEATS = 1000
 BUDGET = 100  # cases that are read
 PERMUTED_SPLITS = 3
 TRAININGS = 3  # of the one split that some protocols give
-# The files that decide what a model says, by model; others share those of the recipe.
+# The files that decide what a model says; those of the recipe decide for the baselines too.
 CODE = {
     NETWORK: ("nn.py", "train.py", "splits.py"),
-    RECIPE: ("views.py", "learners.py", "detect.py", "splits.py"),
+    RECIPE: ("views.py", "structure.py", "learners.py", "detect.py", "baselines.py", "splits.py"),
 }
 
 
@@ -111,17 +111,22 @@ def settings(sources: list[str], num_splits: int, only: list[str]) -> Iterator[S
 
 def _embeddings(folder: Path, graph: HeteroGraph) -> Tensor:
     """Train stage 1 once, without labels."""
-    path = KEPT / folder.name / f"stage1_{_code_of(NETWORK)}.npy"
+    path = KEPT / folder.name / f"stage1_{_stamp(NETWORK, graph)}.npy"
     if not path.is_file():
         _save(path, train.train_gae(graph).z)
     return torch.from_numpy(np.load(path))
 
 
+def _stamp(model: str, graph: HeteroGraph) -> str:
+    """Return a checksum of the code and the graph that decide what a model says."""
+    return f"{zlib.crc32(repr(graph.fingerprint).encode(), _code_of(model)):08x}"
+
+
 @cache  # the code that runs is the one that was there at the start
-def _code_of(model: str) -> str:
+def _code_of(model: str) -> int:
     here = Path(detect.__file__).parent
     files = CODE.get(model, CODE[RECIPE])
-    return f"{zlib.crc32(b''.join((here / name).read_bytes() for name in files)):08x}"
+    return zlib.crc32(b"".join((here / name).read_bytes() for name in files))
 
 
 def models(setting: Setting, seed: int) -> dict[str, Detector]:
@@ -160,7 +165,9 @@ def evaluate(setting: Setting, wanted: list[str]) -> None:
 
 def _path(setting: Setting, model: str, split_seed: int, seed: int) -> Path:
     folder, protocol = setting.name.split(", ")
-    return KEPT / folder / protocol / f"{model}_{split_seed}_{seed}_{_code_of(model)}.npy"
+    return (
+        KEPT / folder / protocol / f"{model}_{split_seed}_{seed}_{_stamp(model, setting.graph)}.npy"
+    )
 
 
 def _save(path: Path, values: Tensor) -> None:
