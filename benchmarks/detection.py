@@ -265,10 +265,27 @@ def _mean_auprc(cases: list) -> float:
 
 def page(found: dict) -> str:
     """Write the page of results."""
-    lines = [HEADER]
+    lines = [HEADER, "", *_summary(found)]
     for name, of in found.items():
         lines += ["", f"## {name}", "", *_section(of)]
     return "\n".join(lines) + "\n"
+
+
+def _summary(found: dict) -> Iterator[str]:
+    """One line a setting: AUPRC and AUROC of the best simpler model, the network and the recipe."""
+    yield "| AUPRC / AUROC | chance | best of the simpler models | graph network | default recipe |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name, of in found.items():
+        rows = of["models"]
+        simple = [model for model in rows if model not in (NETWORK, RECIPE)]
+        best = max(simple, key=lambda model: rows[model]["auprc"][0])
+        cells = [_pair(rows[model]) if model in rows else "" for model in (best, NETWORK, RECIPE)]
+        cells[0] += f" ({best})"
+        yield f"| {name} | {100 * of['base_rate']:.1f} | {' | '.join(cells)} |"
+
+
+def _pair(row: dict) -> str:
+    return f"{100 * row['auprc'][0]:.1f} / {100 * row['auroc'][0]:.1f}"
 
 
 def _section(of: dict) -> Iterator[str]:
@@ -324,12 +341,14 @@ def main() -> None:
     parser.add_argument("--protocol", action="append", default=[], help="under these only")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--train-only", action="store_true", help="keep scores, write no results")
+    parser.add_argument("--write-only", action="store_true", help="results of what is kept")
     parser.add_argument("--keep", action="store_true", help="keep what results has of other graphs")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     found = json.loads(RESULTS.read_text()) if args.keep and RESULTS.is_file() else {}
     for setting in settings(args.graphs, args.splits, args.protocol):
-        evaluate(setting, args.model)
+        if not args.write_only:
+            evaluate(setting, args.model)
         if not args.train_only:
             found[setting.name] = results(setting)
     if not args.train_only:
