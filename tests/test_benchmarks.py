@@ -526,6 +526,6 @@ def test_the_page_of_results_says_what_was_measured(detectors):
     first, *_, error = [cell.strip() for cell in row.strip("|").split("|")][1:]
     assert first.startswith(f"{100 * auprc['trees']:.1f} [")
     assert float(error) == pytest.approx(of["models"]["trees"]["calibration_error"], abs=1e-3)
-    assert sum(line.startswith("| ") for line in lines) == 3 + 2  # models, and the head
+    assert sum(line.startswith("| ") for line in lines) == 3 + (3 + 2)  # summary; models and head
     assert any(line.startswith("The graph network does not earn its keep") for line in lines)
     assert any("permuted labels" in line for line in lines)
