@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py GRAPH [--splits 2]   demo, a dataset folder, or a file to convert
 
-The same splits for all rows, 40/20/40. The numbers go to benchmarks/results/ablation.json, and the
+The same splits for all rows, 40/20/40. The numbers go to docs/ablation.json, and the
 page docs/ablation.md is made of them.
 """
 
@@ -19,7 +19,7 @@ from gadkit.bootstrap import Interval, nested_paired_interval
 from gadkit.detect import Detector
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "ablation.json"
+RESULTS = HERE.parent / "docs" / "ablation.json"
 PAGE = HERE.parent / "docs" / "ablation.md"
 
 NETWORK = {  # what differs from `train.RECIPE`, which is the first row

@@ -4,7 +4,7 @@
 
 Ten splits each, the same for all models. What a split has given is kept under build/results/ until
 the code that made it changes, so a run that was stopped goes on. At the end the numbers are written
-to benchmarks/results/detection.json, and the page docs/results.md is made of them.
+to docs/results.json, and the page docs/results.md is made of them.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from gadkit.graph import HeteroGraph
 from gadkit.splits import SEEDS, Split
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "detection.json"
+RESULTS = HERE.parent / "docs" / "results.json"
 PAGE = HERE.parent / "docs" / "results.md"
 KEPT = HERE.parent / "build" / "results"
 
@@ -54,7 +54,7 @@ CODE = {
 
 HEADER = """# Results
 
-Made by `make results`; every number is in [detection.json](../benchmarks/results/detection.json).
+Made by `make results`; every number is in [results.json](results.json).
 AUPRC, AUROC, recall and precision in percent, mean over the splits. In brackets the interval that
 holds 95 % of 1,000 resamples of splits and nodes, frauds and others separately. *Recall* is the
 expected share of the frauds among as many cases as there are frauds, *P@100* the share of frauds
@@ -352,7 +352,6 @@ def main() -> None:
         if not args.train_only:
             found[setting.name] = results(setting)
     if not args.train_only:
-        RESULTS.parent.mkdir(exist_ok=True)
         store.write_json(RESULTS, found)
         found = json.loads(RESULTS.read_text())
         with store.atomic_path(PAGE) as temporary:
