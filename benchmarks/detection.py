@@ -11,7 +11,7 @@ import argparse
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +51,14 @@ CODE = {
     RECIPE: ("views.py", "structure.py", "learners.py", "detect.py", "baselines.py", "splits.py"),
 }
 
+
+def _checksum(files: tuple[str, ...]) -> int:
+    here = Path(detect.__file__).parent
+    return zlib.crc32(b"".join((here / name).read_bytes() for name in files))
+
+
+# Taken at the start: the code that runs is not the one that is written meanwhile.
+CHECKSUMS = {model: _checksum(files) for model, files in CODE.items()}
 
 HEADER = """# Results
 
@@ -119,14 +127,8 @@ def _embeddings(folder: Path, graph: HeteroGraph) -> Tensor:
 
 def _stamp(model: str, graph: HeteroGraph) -> str:
     """Return a checksum of the code and the graph that decide what a model says."""
-    return f"{zlib.crc32(repr(graph.fingerprint).encode(), _code_of(model)):08x}"
-
-
-@cache  # the code that runs is the one that was there at the start
-def _code_of(model: str) -> int:
-    here = Path(detect.__file__).parent
-    files = CODE.get(model, CODE[RECIPE])
-    return zlib.crc32(b"".join((here / name).read_bytes() for name in files))
+    code = CHECKSUMS.get(model, CHECKSUMS[RECIPE])
+    return f"{zlib.crc32(repr(graph.fingerprint).encode(), code):08x}"
 
 
 def models(setting: Setting, seed: int) -> dict[str, Detector]:
