@@ -143,7 +143,7 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     assert expected.tolist() == sorted(expected.tolist(), reverse=True)
     page = (out / "report" / "index.html").read_text()
     assert "No label was used." in page
-    assert page.count("Skipped: it needs labels") == 2  # notebooks 4 and 6
+    assert page.count("Skipped: it needs labels") == 3  # notebooks 4, 6 and 7
 
 
 @pytest.fixture
