@@ -1,9 +1,9 @@
 """The default recipe: a few views of a graph, a few learners, and validation decides.
 
 No single table is best everywhere: on some graphs the neighbors are noise, on others they are all
-there is. So every view is learned from by every learner, and the committee of those that validate
-nearly as well as the best one speaks. Nothing is chosen per data set by hand, and the test part of
-a split is not looked at.
+there is. So boosted trees learn from every view, forests from the two where those validate best,
+and the committee of those that validate nearly as well as the best one speaks. Nothing is chosen
+per data set by hand, and the test part of a split is not looked at.
 
 A detector is a callable `(graph, split) -> (total,) float64`: the higher the more suspicious, NaN
 for nodes that it says nothing about. It must not read the labels of `split.test`.
