@@ -11,6 +11,7 @@ from gadkit import (
     __version__,
     audit,
     baselines,
+    checks,
     columns,
     datasets,
     detect,
@@ -27,14 +28,18 @@ from gadkit.graph import HeteroGraph
 
 AUDIT_OUT = "a page, and the same as .json beside it; default: build/audit.html"
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
+SCORES = {"scores": store.RECIPE_SCORES, "network": store.GAT_SCORES}
 EMBEDDINGS = {"embeddings": store.GAT_EMBEDDINGS, "stage1": store.GAE_EMBEDDINGS}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; return the exit status, 1 after an error that the user can mend."""
+    """Run the command line; return the exit status.
+
+    It is 1 after an error that the user can mend, and after an audit with a failed check.
+    """
     args = _parser().parse_args(argv)
     try:
-        args.command(args)
+        return args.command(args) or 0
     except (ValueError, TypeError, OSError, report.NotebookError) as error:
         print(f"gadkit: {error}", file=sys.stderr)
         return 1
@@ -50,7 +55,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gadkit: stopped; nothing is half written, run it again to go on", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write what the models say of every node")
     export.add_argument("dataset", help="a dataset folder, or its name")
     export.add_argument("--out", type=Path, required=True, help=".parquet or .csv")
-    what = "default: scores; stage1 are the embeddings made without labels"
-    export.add_argument("--what", choices=["scores", *EMBEDDINGS], default="scores", help=what)
+    what = "default: scores, of the recipe; network: its scores; stage1: made without labels"
+    export.add_argument("--what", choices=[*SCORES, *EMBEDDINGS], default="scores", help=what)
     export.add_argument("--type", action="append", help="of this node type only; may be repeated")
     export.set_defaults(command=_export)
 
@@ -288,7 +292,7 @@ def _export(args: argparse.Namespace) -> None:
     if args.what in EMBEDDINGS:
         values = {"z": store.load_array(folder, EMBEDDINGS[args.what], rows=graph.total)}
     elif graph.labels is not None:
-        values = {exports.SCORE: store.load_array(folder, store.GAT_SCORES, rows=graph.total)}
+        values = {exports.SCORE: store.load_array(folder, SCORES[args.what], rows=graph.total)}
     else:
         values = {exports.UNLABELLED_SCORE: baselines.stage1_scores(graph, folder)}
     names = node_ids.of_nodes(folder, graph)
@@ -296,7 +300,7 @@ def _export(args: argparse.Namespace) -> None:
     print(f"{args.what:<9} {args.out}")
 
 
-def _audit(args: argparse.Namespace) -> None:
+def _audit(args: argparse.Namespace) -> int:
     folder = datasets.prepare(args.dataset)
     findings = audit.of_folder(folder, protocol=args.protocol, progress=True)
     for one in findings:
@@ -305,3 +309,4 @@ def _audit(args: argparse.Namespace) -> None:
             print(f"          {one.detail} {one.remedy}")
     subject = f"{folder.name}, protocol {args.protocol}"
     print(f"audit     {audit.write(findings, args.out, subject=subject)}")
+    return int(any(one.verdict == checks.FAILED for one in findings))

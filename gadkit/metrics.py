@@ -343,6 +343,15 @@ def tie_at_k(y_true: Tensor, y_score: Tensor, k: int, *, weight: Tensor | None =
     return cut.until - cut.before
 
 
+def auprc_error(auprc: float, positives: int) -> float:
+    """Return roughly the standard error of an AUPRC: as if it were a share of the positives.
+
+    What lies within it of the best on a validation part cannot be told apart there (the rule of one
+    standard error: Breiman et al., Classification and Regression Trees, 1984).
+    """
+    return (auprc * (1 - auprc) / positives) ** 0.5
+
+
 def calibration_error(
     y_true: Tensor, probability: Tensor, *, bins: int = 15, weight: Tensor | None = None
 ) -> float:

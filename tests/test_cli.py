@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from gadkit import (
+    audit,
     baselines,
+    checks,
     cli,
     exports,
     marketplace,
@@ -159,7 +161,8 @@ def named(tmp_path, trained):
     z = torch.randn(graph.total, 8, generator=torch.Generator().manual_seed(0))
     store.save_array(tmp_path / "named", store.GAT_EMBEDDINGS, z)
     store.save_array(tmp_path / "named", store.GAE_EMBEDDINGS, -z)
-    store.save_array(tmp_path / "named", store.GAT_SCORES, scores)
+    store.save_array(tmp_path / "named", store.RECIPE_SCORES, scores)
+    store.save_array(tmp_path / "named", store.GAT_SCORES, 1 - scores)
     return tmp_path / "named", z, scores
 
 
@@ -186,10 +189,13 @@ def test_export_embeddings(named, tmp_path, suffix, what, sign, capsys):
     assert torch.equal(torch.from_numpy(np.stack([*found.values()], 1)), sign * z)
 
 
-def test_export_scores_of_one_type(named, tmp_path):
+@pytest.mark.parametrize("what", ["scores", "network"])
+def test_export_scores_of_one_type(named, tmp_path, what):
     folder, _, scores = named
+    scores = scores if what == "scores" else 1 - scores
     out = tmp_path / "scores.parquet"
-    assert cli.main(["export", str(folder), "--out", str(out), "--type", "product"]) == 0
+    arguments = ["export", str(folder), "--out", str(out), "--type", "product", "--what", what]
+    assert cli.main(arguments) == 0
     found = tables.load(
         out, {"node": "BIGINT", "type": "VARCHAR", "name": "VARCHAR", "score": "FLOAT"}
     )
@@ -219,9 +225,9 @@ def test_export_errors(named, tmp_path, capsys):
     arguments = ["export", str(folder), "--out", str(tmp_path / "s.csv"), "--type", "shop"]
     assert cli.main(arguments) == 1
     assert "['shop'] are not in ['user', 'product']" in capsys.readouterr().err
-    (folder / store.GAT_SCORES).unlink()
+    (folder / store.RECIPE_SCORES).unlink()
     assert cli.main(["export", str(folder), "--out", str(tmp_path / "s.csv")]) == 1
-    assert "run notebook 04_finetune_gat.ipynb" in capsys.readouterr().err
+    assert "run notebook 06_evaluate_auc.ipynb" in capsys.readouterr().err
     assert not (tmp_path / "s.csv").exists()
 
 
@@ -287,6 +293,16 @@ def test_audit_says_what_it_found(tmp_path, capsys):
     assert kept["subject"] == "new, protocol demo"
     assert sum(kept["verdicts"].values()) == len(kept["findings"]) == 17
     assert "<h1>Audit of new, protocol demo</h1>" in out.read_text()
+
+
+def test_audit_with_a_failed_check_ends_with_status_1(tmp_path, monkeypatch, capsys):
+    store.save_graph(tmp_path / "new", make_graph(45, seed=1))
+    leak = checks.Finding("overlap", checks.FAILED, detail="3 nodes.", remedy="Draw again.")
+    monkeypatch.setattr(audit, "of_folder", lambda *_, **__: [leak])
+    status = cli.main(["audit", str(tmp_path / "new"), "--out", str(tmp_path / "audit.html")])
+    assert status == 1
+    assert "failed    overlap" in capsys.readouterr().out
+    assert (tmp_path / "audit.html").is_file()
 
 
 def test_audit_of_a_protocol_that_does_not_fit(tmp_path, capsys):
