@@ -527,3 +527,30 @@ def precision_recall_band(
         ValueError, TypeError: as `bootstrap_interval`, or points below 2.
     """
     return _band(precision_at_recall, y_true, y_score, points, repeats, level, seed)
+
+
+def mean_interval(
+    values: Tensor, *, repeats: int = 1000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Return a mean with its bootstrap interval: the middle of the means of resampled values.
+
+    For a paired difference, give the differences of the same nodes.
+
+    Args:
+        values: (n,) float; NaN are left out.
+        repeats: resamples.
+        level: share of the resampled means that the interval holds.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    values = values[~values.isnan()].double()
+    if len(values) == 0:
+        raise ValueError("there is no value to take the mean of")
+    generator = torch.Generator().manual_seed(seed)
+    picks = torch.randint(len(values), (repeats, len(values)), generator=generator)
+    low, high = values[picks].mean(1).quantile(
+        torch.tensor([0.5 - level / 2, 0.5 + level / 2], dtype=torch.float64)
+    ).tolist()  # fmt: skip
+    return Interval(values.mean().item(), low, high)

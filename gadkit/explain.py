@@ -1,111 +1,22 @@
-"""Explanations: how attention is spread, which edges of a suspect count, and whether that is true.
+"""Explanations: which edges of a suspect count.
 
 An explainer gives every edge into a suspect a number, the higher the more the edge has to do with
-the suspicion. Two measures tell a good one from a tale: how many of the edges that it puts first
-were planted by the generator (`hit_rate`), and how far the score falls when those edges are deleted
-and the node is scored again, against as many at random (`faithfulness`).
-
-Sources: S. Rao et al., xFraud: Explainable Fraud Transaction Detection, VLDB 2022 (an explainer's
-top k edges against those that people name); S. Jain and B. Wallace, Attention is not Explanation,
-NAACL 2019 (attention must be tested before it is believed).
+the suspicion. Whether it is true is asked in `faithfulness`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
-from gadkit.bootstrap import Interval
+from gadkit.detect import Fitted
 from gadkit.graph import CSR, HeteroGraph, Stream
-from gadkit.marketplace import Planted
 from gadkit.nn import NEGATIVE_SLOPE, HeteroGAT
 from gadkit.ops import attention
-from gadkit.store import RELATIONS
-
-if TYPE_CHECKING:
-    from gadkit.detect import Fitted
 
 BATCH = 1 << 20  # edges that occlusion scores nodes over at a time
-
-
-# How attention is spread
-
-
-def effective_neighbors(csr: CSR, alpha: Tensor) -> Tensor:
-    """Return how many neighbors share a node's attention: 1 / sum of alpha squared, mean of heads.
-
-    It is the degree where attention is uniform and 1 where a single neighbor has it all (Hill,
-    Diversity and Evenness, Ecology 1973, number of order 2).
-
-    Args:
-        csr: num_dst x num_src.
-        alpha: (num_edges,) or (num_edges, heads); sums to one per row, as `HeteroGAT.attention`.
-
-    Returns:
-        (num_dst,); 0 for nodes without edges.
-    """
-    squares = alpha.square().view(csr.num_edges, -1)
-    concentration = squares.new_zeros(csr.num_dst, squares.shape[1])
-    concentration.index_add_(0, csr.dst(), squares)
-    return torch.where(concentration > 0, 1 / concentration, 0.0).mean(1)
-
-
-def attention_spread(csr: CSR, alpha: Tensor) -> Tensor:
-    """Return effective neighbors over degree of every node with at least two neighbors."""
-    degrees = csr.degrees()
-    return (effective_neighbors(csr, alpha) / degrees)[degrees >= 2]
-
-
-def attention_entropy(csr: CSR, alpha: Tensor) -> Tensor:
-    """Return the entropy of a node's attention over that of uniform attention, mean of heads.
-
-    Args:
-        csr: num_dst x num_src.
-        alpha: (num_edges,) or (num_edges, heads); sums to one per row.
-
-    Returns:
-        (num_chosen,) in [0, 1] of every node with at least two neighbors, in the order of the rows;
-        1 is a plain mean, 0 a single neighbor.
-    """
-    alpha = alpha.view(csr.num_edges, -1)
-    entropy = alpha.new_zeros(csr.num_dst, alpha.shape[1])
-    entropy.index_add_(0, csr.dst(), torch.special.entr(alpha))
-    degrees = csr.degrees()
-    return (entropy.mean(1) / degrees.log())[degrees >= 2]
-
-
-def mass_on(csr: CSR, alpha: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the attention that falls on some of the sources, and what a plain mean would give.
-
-    Args:
-        csr: num_dst x num_src.
-        alpha: (num_edges,) or (num_edges, heads); sums to one per row.
-        chosen: (num_src,) bool, such as the frauds among the training labels.
-
-    Returns:
-        mass, uniform: (num_found,) in [0, 1], mean of heads, of every row with a chosen source and
-        one that is not, in the order of the rows.
-    """
-    on = chosen[csr.indices.long()].to(alpha.dtype)
-    weight = torch.stack([alpha.view(csr.num_edges, -1).mean(1) * on, on], 1)
-    mass, count = weight.new_zeros(csr.num_dst, 2).index_add(0, csr.dst(), weight).unbind(1)
-    uniform = count / csr.degrees().clamp(min=1)
-    mixed = (uniform > 0) & (uniform < 1)
-    return mass[mixed], uniform[mixed]
-
-
-def principal_components(z: Tensor, count: int = 2) -> Tensor:
-    """Project on the directions of largest variance, (num_nodes, count), largest first."""
-    centered = (z - z.mean(0)).double()
-    _, directions = torch.linalg.eigh(centered.T @ centered)  # ascending
-    return (centered @ directions[:, -count:].flip(1)).to(z.dtype)
-
-
-# Edges, and what gives each of them a number
 
 
 class Edges(NamedTuple):
@@ -236,49 +147,43 @@ def _entering(model: HeteroGAT, graph: HeteroGraph, inputs: dict) -> list[dict[s
     return entering
 
 
-class _Stars(NamedTuple):
-    """Nodes of one type and their in-edges as a graph, for the layers of a network to run on.
+class _Neighborhoods(NamedTuple):
+    """All nodes of one type whose edges are explained, and what flows over these edges.
 
-    A node comes in variants that hear different sets of its edges, and every edge has a copy of its
-    source, so that what flows over it can be told from what flows over the others. What the sources
-    hear themselves is not part of it.
-    """
+    Every edge has a copy of its source, so that what flows over it can be told from what flows over
+    the others. What the sources hear themselves is not part of it.
 
-    node_types: list[str]
-    streams: list[Stream]
-
-
-def _stars(graph: HeteroGraph, heard: Edges, copies: dict, of: Tensor, without: Tensor) -> _Stars:
-    """Build it: the variants first among the nodes of their type, then the copies.
-
-    Args:
-        graph: the graph.
-        heard: all in-edges of the nodes, which are of one type.
+    Attributes:
+        node_type: of the nodes.
+        heard: the edges into the nodes, self-loops among them.
+        at: (num_heard,) int64; position of each edge among those explained, -1 for self-loops.
         copies: by node type (num_copies,) int64 positions of the edges whose sources are copied.
-        of: (num_variants,) int64 position in `heard.nodes`.
-        without: (num_variants,) int64 position in `heard` of the edge not heard; -1 for none.
+        own: (num_nodes, width) of the nodes; what enters the first layer.
+        sent: by layer and node type (num_copies, width) of the copies; what enters the layer.
     """
-    degrees = heard.ptr.diff()[of]
-    variant = torch.arange(len(of)).repeat_interleave(degrees)
-    edge = torch.arange(len(variant))
-    edge += (heard.ptr[of] - degrees.cumsum(0) + degrees).repeat_interleave(degrees)
-    heeded = edge != without[variant]
-    variant, edge = variant[heeded], edge[heeded]
-    own_type = graph.node_types[int(graph.node_type_of(heard.nodes[:1]))]
-    loops = heard.neighbor == heard.nodes[heard.owner]  # over which a variant hears itself
-    streams = []
-    for number, stream in enumerate(graph.streams):
-        src, _, dst = stream.edge_type
-        before = {name: len(of) if name == own_type else 0 for name in (src, dst)}
-        place = torch.zeros(len(heard.neighbor), dtype=torch.int64)
-        place[copies[src]] = before[src] + torch.arange(len(copies[src]))
-        mine = heard.stream[edge] == number
-        counts = variant[mine].bincount(minlength=before[dst] + len(copies[dst]))
-        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        source = torch.where(loops[edge[mine]], variant[mine], place[edge[mine]])
-        csr = CSR(indptr, source, before[src] + len(copies[src]))
-        streams.append(stream._replace(csr=csr))
-    return _Stars(graph.node_types, streams)
+
+    node_type: str
+    heard: Edges
+    at: Tensor
+    copies: dict[str, Tensor]
+    own: Tensor
+    sent: list[dict[str, Tensor]]
+
+
+def _neighborhoods(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edges):
+    """Yield what is around the nodes of `edges`, a node type at a time."""
+    entering = _entering(model, graph, inputs)
+    for node_type in graph.node_types:
+        chosen = _of_type(graph, edges.nodes, node_type)
+        heard = _edges(graph, edges.nodes[chosen], loops=True)
+        if len(heard.neighbor):
+            at = torch.full((len(heard.neighbor),), -1)
+            explained = heard.neighbor != heard.nodes[heard.owner]
+            at[explained] = torch.isin(edges.owner, chosen).nonzero().flatten()
+            copies = _copies(graph, heard)
+            own = entering[0][node_type][heard.nodes - graph.offset(node_type)]
+            sent = _sent(graph, heard, copies, entering)
+            yield _Neighborhoods(node_type, heard, at, copies, own, sent)
 
 
 def _copies(graph: HeteroGraph, heard: Edges) -> dict[str, Tensor]:
@@ -296,27 +201,59 @@ def _sent(graph: HeteroGraph, heard: Edges, copies: dict, entering: list) -> lis
     return [{name: h[name][of_type] for name, of_type in rows.items()} for h in entering]
 
 
-def _logits(model: HeteroGAT, stars: _Stars, own_type: str, own: Tensor, sent: list) -> Tensor:
-    """Return the logit of every variant; `own` is what enters the first layer of the variants."""
-    for layer, copies in zip(model.layers, sent, strict=True):
-        h = {name: torch.cat([own, x]) if name == own_type else x for name, x in copies.items()}
-        own = layer(stars, h)[own_type][: len(own)]
-    return model.classify(own)
+class _Stars(NamedTuple):
+    """Nodes in variants that hear different sets of their edges, as a graph for a network's layers.
 
-
-def _by_type(graph: HeteroGraph, edges: Edges):
-    """Yield a node type, all in-edges of the nodes of that type, and where they stand in `edges`.
-
-    Self-loops, which are heard but not explained, stand at -1.
+    Of each type there are the variants first, where it is theirs, then the copies.
     """
-    for node_type in graph.node_types:
-        chosen = _of_type(graph, edges.nodes, node_type)
-        heard = _edges(graph, edges.nodes[chosen], loops=True)
-        if len(heard.neighbor):
-            at = torch.full((len(heard.neighbor),), -1)
-            explained = heard.neighbor != heard.nodes[heard.owner]
-            at[explained] = torch.isin(edges.owner, chosen).nonzero().flatten()
-            yield node_type, heard, at
+
+    node_types: list[str]
+    streams: list[Stream]
+
+
+def _stars(graph: HeteroGraph, around: _Neighborhoods, of: Tensor, without: Tensor) -> _Stars:
+    """Build it; arguments as of `_logits`."""
+    heard, copies = around.heard, around.copies
+    degrees = heard.ptr.diff()[of]
+    variant = torch.arange(len(of)).repeat_interleave(degrees)
+    edge = torch.arange(len(variant))
+    edge += (heard.ptr[of] - degrees.cumsum(0) + degrees).repeat_interleave(degrees)
+    heeded = edge != without[variant]
+    variant, edge = variant[heeded], edge[heeded]
+    loops = heard.neighbor == heard.nodes[heard.owner]  # over which a variant hears itself
+    streams = []
+    for number, stream in enumerate(graph.streams):
+        src, _, dst = stream.edge_type
+        before = {name: len(of) if name == around.node_type else 0 for name in (src, dst)}
+        place = torch.zeros(len(heard.neighbor), dtype=torch.int64)
+        place[copies[src]] = before[src] + torch.arange(len(copies[src]))
+        mine = heard.stream[edge] == number
+        counts = variant[mine].bincount(minlength=before[dst] + len(copies[dst]))
+        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        source = torch.where(loops[edge[mine]], variant[mine], place[edge[mine]])
+        csr = CSR(indptr, source, before[src] + len(copies[src]))
+        streams.append(stream._replace(csr=csr))
+    return _Stars(graph.node_types, streams)
+
+
+def _logits(
+    model: HeteroGAT, graph: HeteroGraph, around: _Neighborhoods, of: Tensor, without: Tensor
+) -> Tensor:
+    """Return the logit of every variant of a node, (num_variants,).
+
+    Args:
+        model: the network.
+        graph: the graph.
+        around: the nodes and what flows to them.
+        of: (num_variants,) int64 position in `around.heard.nodes`.
+        without: (num_variants,) int64 position in `around.heard` of the edge not heard; -1 for
+            none.
+    """
+    stars, own = _stars(graph, around, of, without), around.own[of]
+    for layer, sent in zip(model.layers, around.sent, strict=True):
+        h = sent | {around.node_type: torch.cat([own, sent[around.node_type]])}
+        own = layer(stars, h)[around.node_type][: len(own)]
+    return model.classify(own)
 
 
 @torch.no_grad()
@@ -336,22 +273,17 @@ def by_occlusion(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edge
     Returns:
         (num_edges,) float64, positive where the edge adds to the suspicion.
     """
-    entering = _entering(model, graph, inputs)
     falls = torch.zeros(len(edges.neighbor), dtype=torch.float64)
-    for own_type, heard, at in _by_type(graph, edges):
-        copies = _copies(graph, heard)
-        sent = _sent(graph, heard, copies, entering)
-        rows = heard.nodes - graph.offset(own_type)
-        nodes, others = torch.arange(len(rows)), (at >= 0).nonzero().flatten()
-        of = torch.cat([nodes, heard.owner[others]])
-        without = torch.cat([torch.full_like(nodes, -1), others])
+    for around in _neighborhoods(model, graph, inputs, edges):
+        heard, explained = around.heard, (around.at >= 0).nonzero().flatten()
+        nodes = torch.arange(len(heard.nodes))
+        of = torch.cat([nodes, heard.owner[explained]])
+        without = torch.cat([torch.full_like(nodes, -1), explained])
         batch = heard.ptr.diff()[of].cumsum(0) // BATCH
         logits = torch.empty(len(of), dtype=torch.float64)
         for part in (batch == number for number in batch.unique()):
-            stars = _stars(graph, heard, copies, of[part], without[part])
-            own = entering[0][own_type][rows[of[part]]]
-            logits[part] = _logits(model, stars, own_type, own, sent).double()
-        falls[at[others]] = logits[heard.owner[others]] - logits[len(nodes) :]
+            logits[part] = _logits(model, graph, around, of[part], without[part]).double()
+        falls[around.at[explained]] = logits[heard.owner[explained]] - logits[len(nodes) :]
     return falls
 
 
@@ -371,21 +303,19 @@ def by_gradient(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edges
     Returns:
         (num_edges,) float64, positive where the edge adds to the suspicion.
     """
-    entering = _entering(model, graph, inputs)
     products = torch.zeros(len(edges.neighbor), dtype=torch.float64)
-    for own_type, heard, at in _by_type(graph, edges):
-        copies, nodes = _copies(graph, heard), torch.arange(len(heard.nodes))
-        sent = _sent(graph, heard, copies, entering)
-        leaves = [(name, x.requires_grad_()) for of_layer in sent for name, x in of_layer.items()]
-        stars = _stars(graph, heard, copies, nodes, torch.full_like(nodes, -1))
-        own = entering[0][own_type][heard.nodes - graph.offset(own_type)]
-        logit = _logits(model, stars, own_type, own, sent).sum()  # no two nodes share a copy
-        gradients = torch.autograd.grad(logit, [x for _, x in leaves], allow_unused=True)
-        product = torch.zeros(len(at), dtype=torch.float64)
+    for around in _neighborhoods(model, graph, inputs, edges):
+        leaves = [(name, x.requires_grad_()) for sent in around.sent for name, x in sent.items()]
+        nodes = torch.arange(len(around.heard.nodes))
+        logits = _logits(model, graph, around, nodes, torch.full_like(nodes, -1))
+        total = logits.sum()  # no two nodes share a copy
+        gradients = torch.autograd.grad(total, [x for _, x in leaves], allow_unused=True)
+        product = torch.zeros(len(around.at), dtype=torch.float64)
         for (name, x), gradient in zip(leaves, gradients, strict=True):
             if gradient is not None:
-                product[copies[name]] += (gradient * x).detach().double().sum(1)
-        products[at[at >= 0]] = product[at >= 0]
+                product[around.copies[name]] += (gradient * x).detach().double().sum(1)
+        explained = around.at >= 0
+        products[around.at[explained]] = product[explained]
     return products
 
 
@@ -599,7 +529,7 @@ def every_explainer(
     *,
     model: HeteroGAT,
     inputs: dict,
-    fitted: "Fitted",
+    fitted: Fitted,
     x_names: dict[str, list[str]],
 ) -> dict[str, Tensor]:
     """Return by name what each explainer here says of some edges, (num_edges,) each.
@@ -629,185 +559,3 @@ def every_explainer(
         "ties": by_company(graph, edges),
         "company": by_company(graph, edges, scores),
     }
-
-
-def rescored_by(fitted: "Fitted", nodes: Tensor) -> Callable[[HeteroGraph], Tensor]:
-    """Return what scores some nodes of another graph by a detector on tables, for `faithfulness`.
-
-    The tables are made again from that graph; the learners stay as they are.
-    """
-
-    def rescore(graph: HeteroGraph) -> Tensor:
-        seen = replace(fitted, views=fitted.views.with_graph(graph))
-        scores = torch.full((graph.total,), torch.nan, dtype=torch.float64)
-        scores[nodes] = seen.score(nodes)
-        return scores
-
-    return rescore
-
-
-# Is it true?
-
-
-def planted_edges(graph: HeteroGraph, edges: Edges, planted: Planted) -> Tensor:
-    """Say which edges the generator planted to make their node a fraud, (num_edges,) bool.
-
-    Of those that a fraud owns, the ones that it touches: what shills buy of a colluding seller is
-    an edge between them and the product, not into the seller.
-    """
-    names = [edge_type[1] for edge_type, *_ in RELATIONS.values()]
-    first = planted.edge_ptr[:-1]
-    owner = np.repeat(planted.node, np.diff(np.append(first, planted.edge_ptr[-1])))
-    other = np.where(planted.edge_src == owner, planted.edge_dst, planted.edge_src)
-    touches = (planted.edge_src == owner) | (planted.edge_dst == owner)
-    number = {name: i for i, name in enumerate(names)}
-    relation = [number[stream.relation] for stream in graph.streams]
-    key = (planted.edge_relation.astype(np.int64) * graph.total + owner) * graph.total + other
-    mine = torch.tensor(relation)[edges.stream] * graph.total + edges.nodes[edges.owner]
-    mine = mine * graph.total + edges.neighbor
-    return torch.from_numpy(np.isin(mine.numpy(), key[touches]))
-
-
-def hit_rate(edges: Edges, scores: Tensor, planted: Tensor, k: int) -> Tensor:
-    """Return how many of the edges that an explainer puts first were planted.
-
-    For each node: the number of planted edges among its k highest, over the most there could be,
-    min(k, number of its planted edges). Edges of equal score stand in random order, and the
-    expectation over it is returned; so an explainer that scores all alike is chance. The measure
-    is the overlap of xFraud (section 5), with planted edges in place of those people named, where
-    the number of planted edges is left as it is.
-
-    Args:
-        edges: of `edges_into`.
-        scores: (num_edges,) of an explainer, finite.
-        planted: (num_edges,) bool.
-        k: edges read per node; at least 1.
-
-    Returns:
-        (num_nodes,) float64 in [0, 1]; NaN for nodes without planted edges.
-
-    Raises:
-        ValueError: k is below 1, or a score is not finite.
-    """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    if not torch.isfinite(scores).all():
-        raise ValueError("scores of edges must be finite; give edges without one the lowest")
-    rates = torch.full((len(edges.nodes),), torch.nan, dtype=torch.float64)
-    for position in range(len(edges.nodes)):
-        own, found = scores[edges.of(position)], planted[edges.of(position)]
-        if found.any():
-            least = own.topk(min(k, len(own))).values[-1]
-            above, level = own > least, own == least
-            share = (min(k, len(own)) - int(above.sum())) / int(level.sum())
-            hits = int((found & above).sum()) + share * int((found & level).sum())
-            rates[position] = hits / min(k, int(found.sum()))
-    return rates
-
-
-def top_edges(edges: Edges, scores: Tensor, k: int) -> Tensor:
-    """Return the positions of the k highest edges of each node, ties in the order of the edges."""
-    order = scores.argsort(descending=True, stable=True)
-    order = order[edges.owner[order].argsort(stable=True)]
-    rank = torch.arange(len(order)) - edges.ptr[edges.owner[order]]
-    return order[rank < k]
-
-
-def without_edges(graph: HeteroGraph, edges: Edges, chosen: Tensor) -> HeteroGraph:
-    """Return the graph without some edges, in both directions; features and labels stay.
-
-    Args:
-        graph: the graph.
-        edges: of `edges_into`.
-        chosen: (num_chosen,) int64 positions in `edges`.
-
-    Raises:
-        ValueError: a relation would have no edge left.
-    """
-    node, neighbor = edges.nodes[edges.owner[chosen]], edges.neighbor[chosen]
-    forward = {stream.edge_type: number for number, stream in enumerate(graph.streams)}
-    relations = [stream.relation for stream in graph.streams]
-    kept = {}
-    for (src, name, dst), csr in graph.edges.items():
-        gone = []
-        for number, relation in enumerate(relations):
-            if relation == name:
-                one, other = (part[edges.stream[chosen] == number] for part in (neighbor, node))
-                is_forward = number == forward[src, name, dst]
-                gone.append((one, other) if is_forward else (other, one))
-                if relations.count(name) == 1:  # its own reverse
-                    gone.append((other, one))
-        keys = [(d - graph.offset(dst)) * csr.num_src + s - graph.offset(src) for s, d in gone]
-        rows, sources = csr.dst(), csr.indices.long()
-        left = ~torch.isin(rows * csr.num_src + sources, torch.cat(keys))
-        counts = torch.zeros(csr.num_dst, dtype=torch.int64).index_add_(0, rows, left.long())
-        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        kept[src, name, dst] = CSR(indptr, csr.indices[left], csr.num_src)
-    return HeteroGraph(graph.num_nodes, kept, graph.x, graph.labels)
-
-
-def faithfulness(
-    graph: HeteroGraph,
-    edges: Edges,
-    explainers: Mapping[str, Tensor],
-    rescore: Callable[[HeteroGraph], Tensor],
-    *,
-    k: int = 5,
-    draws: int = 3,
-    seed: int = 0,
-) -> dict[str, Tensor]:
-    """Measure how far scores fall when the edges that an explainer puts first are deleted.
-
-    The k first edges of every node are deleted together, in both directions; all that the model
-    makes of the graph is made again, and the nodes are scored by the model as it was trained. The
-    same is done with k edges of each node at random.
-
-    Args:
-        graph: the graph.
-        edges: of `edges_into`.
-        explainers: by name (num_edges,) scores of edges.
-        rescore: returns (total,) scores of the nodes of a graph, by the trained model.
-        k: edges deleted per node; all where it has no more.
-        draws: random deletions, whose mean is taken.
-        seed: of the random deletions.
-
-    Returns:
-        By explainer, and for "random", (num_nodes,) float64: score before minus score after.
-    """
-    before = rescore(graph)[edges.nodes].double()
-
-    def fall(scores: Tensor) -> Tensor:
-        pruned = without_edges(graph, edges, top_edges(edges, scores, k))
-        return before - rescore(pruned)[edges.nodes].double()
-
-    generator = torch.Generator().manual_seed(seed)
-    chance = [torch.rand(len(edges.neighbor), generator=generator) for _ in range(draws)]
-    falls = {name: fall(scores) for name, scores in explainers.items()}
-    return falls | {"random": torch.stack([fall(scores) for scores in chance]).mean(0)}
-
-
-def mean_interval(
-    values: Tensor, *, repeats: int = 1000, level: float = 0.95, seed: int = 0
-) -> Interval:
-    """Return a mean with its bootstrap interval: the middle of the means of resampled values.
-
-    For a paired difference, give the differences of the same nodes.
-
-    Args:
-        values: (n,) float; NaN are left out.
-        repeats: resamples.
-        level: share of the resampled means that the interval holds.
-        seed: of the resamples.
-
-    Raises:
-        ValueError: there is no value.
-    """
-    values = values[~values.isnan()].double()
-    if len(values) == 0:
-        raise ValueError("there is no value to take the mean of")
-    generator = torch.Generator().manual_seed(seed)
-    picks = torch.randint(len(values), (repeats, len(values)), generator=generator)
-    low, high = values[picks].mean(1).quantile(
-        torch.tensor([0.5 - level / 2, 0.5 + level / 2], dtype=torch.float64)
-    ).tolist()  # fmt: skip
-    return Interval(values.mean().item(), low, high)

@@ -635,7 +635,7 @@ def attention_shares(
 
     Args:
         ax: axes to draw on.
-        mass: relation to (attention, share), (n,) each, as `explain.mass_on` returns them.
+        mass: relation to (attention, share), (n,) each, as `inspection.mass_on` returns them.
         what: the neighbors meant.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Graphs and helpers shared by the tests of the sparse operations."""
+"""Graphs and helpers shared by tests."""
 
 import ctypes
 import mmap
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit.graph import CHUNK, CSR
+from gadkit.graph import CHUNK, CSR, HeteroGraph
 
 NUM_SRC = 128
 HUB = 1  # a source with edges to many destinations: a long row of the transpose
@@ -43,6 +43,19 @@ def empties() -> list[CSR]:
     none = torch.empty(0, dtype=torch.int64)
     sizes = [(5, 3), (5, 0), (0, 3), (0, 0)]
     return [CSR.from_edges(none, none, num_src=s, num_dst=d) for s, d in sizes]
+
+
+@pytest.fixture(scope="session")
+def small_shop() -> HeteroGraph:
+    """Users 0 to 3, products 4 to 6. User 3 also stands in a relation with itself."""
+    bought = torch.tensor([[0, 4], [0, 5], [1, 4], [1, 5], [2, 4], [2, 6], [3, 6]])
+    buys = CSR.from_edges(bought[:, 0], bought[:, 1] - 4, num_src=4, num_dst=3)
+    pairs = torch.tensor([[0, 1], [1, 0], [2, 3], [3, 2], [3, 3]])
+    alike = CSR.from_edges(pairs[:, 0], pairs[:, 1], num_src=4, num_dst=4)
+    generator = torch.Generator().manual_seed(0)
+    x = {"user": torch.randn(4, 3, generator=generator), "product": torch.arange(3.0)[:, None]}
+    edges = {("user", "buys", "product"): buys, ("user", "alike", "user"): alike}
+    return HeteroGraph({"user": 4, "product": 3}, edges, x, torch.tensor([[1, 1], [2, 0]]))
 
 
 @pytest.fixture(scope="session")

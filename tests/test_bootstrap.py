@@ -399,3 +399,13 @@ def test_bad_options_are_named():
             bootstrap_interval(roc_auc, Y, S, repeats=2, level=level)
     with pytest.raises(ValueError, match="points must be at least 2"):
         roc_band(Y, S, points=1)
+
+
+def test_mean_interval_holds_the_mean_and_leaves_out_nan():
+    values = torch.tensor([0.0, 1.0, torch.nan, 2.0, 3.0])
+    interval = bootstrap.mean_interval(values, repeats=500)
+    assert interval.value == 1.5
+    assert 0 < interval.low < 1.5 < interval.high < 3
+    assert bootstrap.mean_interval(values, repeats=500) == interval
+    with pytest.raises(ValueError, match="no value"):
+        bootstrap.mean_interval(values[2:3])

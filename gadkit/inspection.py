@@ -1,0 +1,76 @@
+"""Inspection of a trained network: how attention is spread, and the map of an embedding."""
+
+import torch
+from torch import Tensor
+
+from gadkit.graph import CSR
+
+
+def effective_neighbors(csr: CSR, alpha: Tensor) -> Tensor:
+    """Return how many neighbors share a node's attention: 1 / sum of alpha squared, mean of heads.
+
+    It is the degree where attention is uniform and 1 where a single neighbor has it all (Hill,
+    Diversity and Evenness, Ecology 1973, number of order 2).
+
+    Args:
+        csr: num_dst x num_src.
+        alpha: (num_edges,) or (num_edges, heads); sums to one per row, as `HeteroGAT.attention`.
+
+    Returns:
+        (num_dst,); 0 for nodes without edges.
+    """
+    squares = alpha.square().view(csr.num_edges, -1)
+    concentration = squares.new_zeros(csr.num_dst, squares.shape[1])
+    concentration.index_add_(0, csr.dst(), squares)
+    return torch.where(concentration > 0, 1 / concentration, 0.0).mean(1)
+
+
+def attention_spread(csr: CSR, alpha: Tensor) -> Tensor:
+    """Return effective neighbors over degree of every node with at least two neighbors."""
+    degrees = csr.degrees()
+    return (effective_neighbors(csr, alpha) / degrees)[degrees >= 2]
+
+
+def attention_entropy(csr: CSR, alpha: Tensor) -> Tensor:
+    """Return the entropy of a node's attention over that of uniform attention, mean of heads.
+
+    Args:
+        csr: num_dst x num_src.
+        alpha: (num_edges,) or (num_edges, heads); sums to one per row.
+
+    Returns:
+        (num_chosen,) in [0, 1] of every node with at least two neighbors, in the order of the rows;
+        1 is a plain mean, 0 a single neighbor.
+    """
+    alpha = alpha.view(csr.num_edges, -1)
+    entropy = alpha.new_zeros(csr.num_dst, alpha.shape[1])
+    entropy.index_add_(0, csr.dst(), torch.special.entr(alpha))
+    degrees = csr.degrees()
+    return (entropy.mean(1) / degrees.log())[degrees >= 2]
+
+
+def mass_on(csr: CSR, alpha: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the attention that falls on some of the sources, and what a plain mean would give.
+
+    Args:
+        csr: num_dst x num_src.
+        alpha: (num_edges,) or (num_edges, heads); sums to one per row.
+        chosen: (num_src,) bool, such as the frauds among the training labels.
+
+    Returns:
+        mass, uniform: (num_found,) in [0, 1], mean of heads, of every row with a chosen source and
+        one that is not, in the order of the rows.
+    """
+    on = chosen[csr.indices.long()].to(alpha.dtype)
+    weight = torch.stack([alpha.view(csr.num_edges, -1).mean(1) * on, on], 1)
+    mass, count = weight.new_zeros(csr.num_dst, 2).index_add(0, csr.dst(), weight).unbind(1)
+    uniform = count / csr.degrees().clamp(min=1)
+    mixed = (uniform > 0) & (uniform < 1)
+    return mass[mixed], uniform[mixed]
+
+
+def principal_components(z: Tensor, count: int = 2) -> Tensor:
+    """Project on the directions of largest variance, (num_nodes, count), largest first."""
+    centered = (z - z.mean(0)).double()
+    _, directions = torch.linalg.eigh(centered.T @ centered)  # ascending
+    return (centered @ directions[:, -count:].flip(1)).to(z.dtype)
