@@ -11,7 +11,7 @@ for nodes that it says nothing about. It must not read the labels of `split.test
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,25 +23,26 @@ from gadkit import splits, store
 from gadkit import views as views_of
 from gadkit.graph import HeteroGraph
 from gadkit.learners import FEW, LEARNERS, Boosted, Learner, Predict, Rows
-from gadkit.metrics import average_precision
+from gadkit.metrics import auprc_error, average_precision
 from gadkit.splits import Split
 from gadkit.views import Views
 
 Detector = Callable[[HeteroGraph, Split], Tensor]
 
 SECOND_LOOK = 2  # views that more learners than boosted trees are tried on
+GIVEN = "(given)"  # in place of a view
 BLOCK = 1 << 16  # rows of a table made at a time
 _EDGE = 1e-4  # probabilities are kept this far from 0 and 1
 
 
 @dataclass
 class Member:
-    """One learner's say about one view.
+    """One learner's say about one view, or what another detector has said.
 
     Attributes:
-        view: what it saw.
+        view: what it saw; `GIVEN` if it is another detector.
         learner: what it is.
-        predict: rows to probabilities.
+        predict: rows to probabilities; ids to probabilities if it is another detector.
         val_auprc: on the validation part.
         slope, bias: logits times slope plus bias are calibrated on the validation part.
     """
@@ -56,7 +57,7 @@ class Member:
     @property
     def name(self) -> str:
         """Learner and view."""
-        return f"{self.learner} on {self.view}"
+        return self.learner if self.view == GIVEN else f"{self.learner} on {self.view}"
 
 
 @dataclass
@@ -96,16 +97,25 @@ class Fitted:
         """Return the probabilities of some nodes, (n,) float64."""
         total = torch.zeros(len(ids), dtype=torch.float64)
         for view in dict.fromkeys(member.view for member in self.members):
-            table = self.views.table(self.blocks[view], ids, self.split.train)
+            table = ids if view == GIVEN else self._table(view, ids)
             for member in self.members:
                 if member.view == view:
                     total += member.slope * _logit(member.predict(table)) + member.bias
         return (total / len(self.members)).sigmoid()
 
-    @property
-    def best(self) -> Member:
-        """The member that validated best."""
-        return max(self.members, key=lambda member: member.val_auprc)
+    def on(self, graph: HeteroGraph) -> "Fitted":
+        """Return the same learners looking at another graph, without the other detectors.
+
+        Raises:
+            ValueError: the committee has no others.
+        """
+        members = [member for member in self.members if member.view != GIVEN]
+        if not members:
+            raise ValueError(
+                "only other detectors are on the committee, and they cannot be asked again; fit "
+                "the recipe without `beside`"
+            )
+        return replace(self, views=self.views.with_graph(graph), members=members)
 
     @property
     def explained(self) -> Member:
@@ -126,7 +136,10 @@ class Fitted:
 
     def table(self, ids: Tensor) -> Tensor:
         """Return what the explained trees see of some nodes, (n, dim) float32."""
-        return self.views.table(self.blocks[self.view], ids, self.split.train)
+        return self._table(self.view, ids)
+
+    def _table(self, view: str, ids: Tensor) -> Tensor:
+        return self.views.table(self.blocks[view], ids, self.split.train)
 
     def contributions(self, ids: Tensor) -> Tensor:
         """Return how each column moves the explained trees' logit, (n, dim + 1); last = bias."""
@@ -161,7 +174,13 @@ def blocks_of(
 
 
 def recipe(
-    views: Views, split: Split, *, past_only: bool = False, seed: int = 0, progress: bool = False
+    views: Views,
+    split: Split,
+    *,
+    beside: dict[str, Tensor] | None = None,
+    past_only: bool = False,
+    seed: int = 0,
+    progress: bool = False,
 ) -> Fitted:
     """Fit the default recipe.
 
@@ -174,13 +193,16 @@ def recipe(
     Args:
         views: of the graph.
         split: labels to learn from and to choose by; `split.test` is not looked at.
+        beside: (total,) scores in [0, 1] of other detectors that have learned from the same split,
+            by name; candidates for the committee like the trees.
         past_only: whether a node may be described only by what came before it.
         seed: of the learners.
         progress: whether to show a bar.
 
     Raises:
-        ValueError: the past is asked for where nodes have no time.
+        ValueError: the past is asked for where nodes have no time, or scores are not in [0, 1].
     """
+    given = [_given(name, scores, views.graph, split) for name, scores in (beside or {}).items()]
     blocks = blocks_of(views, len(split.train), past_only=past_only)
     more = ["random forest", "extra trees"]
     more += ["logistic regression"] if len(split.train) < FEW else []
@@ -189,7 +211,7 @@ def recipe(
         best = sorted(found, key=lambda member: -member.val_auprc)[:SECOND_LOOK]
         best = {member.view: blocks[member.view] for member in best}
         found += _members(views, split, best, more, seed, bar)
-    return _committee(views, blocks, split, found)
+    return _committee(views, blocks, split, found + given)
 
 
 def boosted(views: Views, split: Split, blocks: tuple[str, ...], seed: int = 0) -> Fitted:
@@ -239,17 +261,30 @@ def _members(views: Views, split: Split, blocks: dict, learners: list[str], seed
 
 def _committee(views: Views, blocks: dict, split: Split, found: list[Member]) -> Fitted:
     best = max(member.val_auprc for member in found)
-    # As if AUPRC were a share of the frauds: a small validation part tells none apart.
-    error = (best * (1 - best) / int(split.val[:, 1].sum())) ** 0.5
+    error = auprc_error(best, int(split.val[:, 1].sum()))
     members = [member for member in found if member.val_auprc >= best - error]
     return Fitted(views, blocks, split, found, members)
 
 
+def _given(name: str, scores: Tensor, graph: HeteroGraph, split: Split) -> Member:
+    scores = scores.double()
+    labelled = scores[split.val[:, 0]] if scores.shape == (graph.total,) else scores.new_empty(0)
+    if len(labelled) == 0 or not ((labelled >= 0) & (labelled <= 1)).all():
+        raise ValueError(
+            f"the scores of {name!r} must be ({graph.total},) and in [0, 1], got "
+            f"{tuple(scores.shape)}; the sigmoid of logits is"
+        )
+    return _judged(GIVEN, name, scores.__getitem__, scores[split.val[:, 0]], split.val[:, 1])
+
+
 def _member(view: str, name: str, learner: Learner, train: Rows, val: Rows, seed: int) -> Member:
     predict = learner(train, val, seed)
-    probability = predict(val.x)
-    value = average_precision(val.y, probability)
-    return Member(view, name, predict, value, *_calibrated(probability, val.y))
+    return _judged(view, name, predict, predict(val.x), val.y)
+
+
+def _judged(view: str, name: str, predict: Predict, on_val: Tensor, y_true: Tensor) -> Member:
+    value = average_precision(y_true, on_val)
+    return Member(view, name, predict, value, *_calibrated(on_val, y_true))
 
 
 def _logit(probability: Tensor) -> Tensor:

@@ -469,9 +469,10 @@ def detectors(tmp_path, monkeypatch):
 
         return detect
 
-    monkeypatch.setattr(
-        detection, "models", lambda setting, seed: {name: known(name, seed) for name in noise}
-    )
+    def models(setting, split_seed, seed):
+        return {name: known(name, seed) for name in noise}
+
+    monkeypatch.setattr(detection, "models", models)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["detection.py", str(tmp_path / "ring"), *arguments])

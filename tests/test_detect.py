@@ -114,7 +114,6 @@ def test_the_committee_is_those_within_a_standard_error_of_the_best(split, fitte
     assert {m.view for m in forests} == {member.view for member in ranked[:2]}
     assert len(fitted.candidates) == len(fitted.blocks) + 2 * 2
     best = max(member.val_auprc for member in fitted.candidates)
-    assert fitted.best.val_auprc == best and fitted.best in fitted.members
     positives = int(split.val[:, 1].sum())
     limit = best - (best * (1 - best) / positives) ** 0.5
     assert 1 <= len(fitted.members) < len(fitted.candidates)
@@ -122,7 +121,45 @@ def test_the_committee_is_those_within_a_standard_error_of_the_best(split, fitte
         assert (member in fitted.members) == (member.val_auprc >= limit)
         table = fitted.views.table(fitted.blocks[member.view], split.val[:, 0], split.train)
         assert member.val_auprc == average_precision(split.val[:, 1], member.predict(table))
-    assert fitted.best.name == f"{fitted.best.learner} on {fitted.best.view}"
+    assert trees[0].name == "boosted trees on own features"
+
+
+def test_other_detectors_join_the_committee_if_they_validate_well(graph, split, fitted):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(graph.total, generator=generator)
+    labels = torch.zeros(graph.total)
+    labels[graph.labels[:, 0]] = graph.labels[:, 1].float()
+    beside = {"oracle": 0.9 * labels + 0.1 * noise, "dice": noise}
+    found = recipe(Views(graph), split, beside=beside)
+    assert [m.name for m in found.candidates[-2:]] == ["oracle", "dice"]
+    assert [m.name for m in found.members] == ["oracle"]
+    ids, y = split.test.T
+    assert average_precision(y, found.scores[ids]) == 1
+    assert found.names == fitted.names  # it is the trees that are explained
+    with pytest.raises(ValueError, match="only other detectors are on the committee"):
+        found.on(graph)
+    alone = recipe(Views(graph), split, beside={"dice": noise})
+    assert torch.equal(alone.scores[:500], fitted.scores[:500])
+    assert torch.equal(alone.on(graph).scores[:500], fitted.scores[:500])
+
+
+@pytest.mark.parametrize(
+    "scores", [torch.zeros(3), torch.full((625,), 1.5), torch.full((625,), torch.nan)]
+)
+def test_scores_of_other_detectors_must_be_probabilities(graph, split, scores):
+    with pytest.raises(ValueError, match=r"scores of 'mine' must be \(\d+,\) and in \[0, 1\]"):
+        recipe(Views(graph), split, beside={"mine": scores})
+
+
+def test_a_committee_with_other_detectors_weighs_all_alike(graph, split, fitted):
+    given = fitted.scores.nan_to_num(0.0)
+    found = recipe(Views(graph), split, beside={"mine": given})
+    assert len(found.members) == len(fitted.members) + 1
+    member, ids = found.members[-1], split.test[:, 0]
+    logit = member.slope * given[ids].logit() + member.bias
+    count = len(fitted.members)
+    expected = (fitted.scores[ids].logit() * count + logit) / (count + 1)
+    torch.testing.assert_close(found.scores[ids].logit(), expected)
 
 
 def test_the_score_is_the_mean_of_the_members_calibrated_logits():
