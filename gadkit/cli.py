@@ -79,9 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     score.set_defaults(command=_score)
 
     known = "how labels are split: demo, full, few, official, temporal, new_TYPE; default: demo"
-    recommend = commands.add_parser("recommend", help="rank by trees alone, in one step")
+    recommend = commands.add_parser("recommend", help="rank by the recipe alone, in one step")
     recommend.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
     recommend.add_argument("--protocol", default="demo", help=known)
+    slow = "train the graph network too; takes several times as long as the trees"
+    recommend.add_argument("--network", action="store_true", help=slow)
     recommend.add_argument("--out", type=Path, default=Path("suspects.csv"), help=where)
     recommend.add_argument("--top", type=int, help="list this many only")
     recommend.set_defaults(command=_recommend)
@@ -214,7 +216,7 @@ def _run(args: argparse.Namespace) -> None:
 
 def _recommend(args: argparse.Namespace) -> None:
     folder = datasets.prepare(args.dataset)
-    found = detect.recommend(folder, protocol=args.protocol)
+    found = detect.recommend(folder, protocol=args.protocol, network=args.network)
     for member in found.candidates:
         seat = "on the committee" if member in found.members else ""
         print(f"validation AUPRC {member.val_auprc:.3f}  {member.name:45} {seat}".rstrip())

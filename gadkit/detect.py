@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from gadkit import splits, store
+from gadkit import splits, store, train
 from gadkit import views as views_of
 from gadkit.graph import HeteroGraph
 from gadkit.learners import FEW, LEARNERS, Boosted, Learner, Predict, Rows
@@ -336,7 +336,12 @@ def table_detector(
 
 
 def recommend(
-    source: Path | str, *, protocol: str = "demo", seed: int = 0, progress: bool = True
+    source: Path | str,
+    *,
+    protocol: str = "demo",
+    network: bool = False,
+    seed: int = 0,
+    progress: bool = True,
 ) -> Fitted:
     """Rank the nodes of a dataset folder by the default recipe.
 
@@ -344,11 +349,14 @@ def recommend(
         source: a dataset folder with labels.
         protocol: how to split the labels, see `splits.protocols`; "temporal" describes a node only
             by what came before it.
-        seed: of the split and the learners.
-        progress: whether to show a bar.
+        network: whether to train the graph network too, as `train.network`, and let it join the
+            committee; it takes several times as long as the trees.
+        seed: of the split and all that learns.
+        progress: whether to show bars.
 
     Raises:
-        ValueError: the graph has no labels, or the protocol does not fit it.
+        ValueError: the graph has no labels, the protocol does not fit it, or the network is asked
+            for under "temporal", where it would see the future.
     """
     graph = store.load_graph(source)
     known = views_of.of_folder(source, graph)
@@ -356,6 +364,13 @@ def recommend(
     if protocol not in draw:
         raise ValueError(f"no protocol {protocol!r} for this graph; there are {', '.join(draw)}")
     past_only = protocol == "temporal"
+    if past_only and network:
+        raise ValueError("the network sees the whole graph, later nodes too; leave it out")
     of_split = splits.SEEDS[seed % len(splits.SEEDS)] if protocol == "official" else seed
     split = draw[protocol](of_split)
-    return recipe(known, split, past_only=past_only, seed=seed, progress=progress)
+    beside = {}
+    if network:
+        trained = train.network(graph, split, seed=seed, progress=progress).members
+        beside = {f"graph network {number}": one.scores for number, one in enumerate(trained, 1)}
+    options = {"past_only": past_only, "seed": seed, "progress": progress}
+    return recipe(known, split, beside=beside, **options)

@@ -1,10 +1,13 @@
 """The default recipe: it finds what is planted, by validation, without a look at the test part."""
 
+import shutil
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from gadkit import controls, detect, learners, marketplace, splits, store
+from gadkit import controls, detect, learners, marketplace, splits, store, train
 from gadkit.detect import Fitted, Member, alone, blocks_of, boosted, recipe
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.learners import Boosted
@@ -353,6 +356,30 @@ def test_a_folder_is_ranked(folder):
     assert average_precision(y, found.scores[ids]) > 2 * float(y.double().mean())
     assert found.scores[graph.span("product")].isnan().all()
     assert len(found.ranked()) == 660
+
+
+def test_a_folder_is_ranked_with_the_network(folder, monkeypatch):
+    short = {"epochs": 2, "eval_every": 1, "patience": 2, "hidden_dim": 8}
+    monkeypatch.setattr(train, "RECIPE", train.RECIPE | short)
+    monkeypatch.setattr(train, "VARIANTS", ({}, {"lr": 1e-3}))
+    monkeypatch.setattr(train, "train_gae", partial(train.train_gae, epochs=2))
+    found = detect.recommend(folder, network=True, progress=False)
+    joined = [member for member in found.candidates if member.view == detect.GIVEN]
+    network = train.network(store.load_graph(folder), found.split, progress=False)
+    assert [member.name for member in joined] == [
+        f"graph network {number}" for number in range(1, len(network.members) + 1)
+    ]
+    ids, y = found.split.val.T
+    for member, one in zip(joined, network.members, strict=True):
+        assert member.val_auprc == average_precision(y, one.scores[ids])
+
+
+def test_the_network_does_not_look_at_the_past_alone(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "timed")
+    graph = store.load_graph(folder)
+    np.save(tmp_path / "timed" / store.TIME, np.arange(graph.total, dtype=np.float64))
+    with pytest.raises(ValueError, match="the network sees the whole graph, later nodes too"):
+        detect.recommend(tmp_path / "timed", protocol="temporal", network=True, progress=False)
 
 
 def test_a_folder_is_ranked_under_its_protocols_only(folder, capsys):
