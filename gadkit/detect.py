@@ -193,8 +193,8 @@ def recipe(
     Args:
         views: of the graph.
         split: labels to learn from and to choose by; `split.test` is not looked at.
-        beside: (total,) scores in [0, 1] of other detectors that have learned from the same split,
-            by name; candidates for the committee like the trees.
+        beside: (total,) scores of other detectors that have learned from the same split, by name;
+            in [0, 1] for nodes of types with labels. Candidates for the committee like the trees.
         past_only: whether a node may be described only by what came before it.
         seed: of the learners.
         progress: whether to show a bar.
@@ -202,7 +202,7 @@ def recipe(
     Raises:
         ValueError: the past is asked for where nodes have no time, or scores are not in [0, 1].
     """
-    given = [_given(name, scores, views.graph, split) for name, scores in (beside or {}).items()]
+    given = [_given(name, scores, views, split) for name, scores in (beside or {}).items()]
     blocks = blocks_of(views, len(split.train), past_only=past_only)
     more = ["random forest", "extra trees"]
     more += ["logistic regression"] if len(split.train) < FEW else []
@@ -266,14 +266,23 @@ def _committee(views: Views, blocks: dict, split: Split, found: list[Member]) ->
     return Fitted(views, blocks, split, found, members)
 
 
-def _given(name: str, scores: Tensor, graph: HeteroGraph, split: Split) -> Member:
-    scores = scores.double()
-    labelled = scores[split.val[:, 0]] if scores.shape == (graph.total,) else scores.new_empty(0)
-    if len(labelled) == 0 or not ((labelled >= 0) & (labelled <= 1)).all():
+def _given(name: str, scores: Tensor, views: Views, split: Split) -> Member:
+    if scores.shape != (views.graph.total,):
         raise ValueError(
-            f"the scores of {name!r} must be ({graph.total},) and in [0, 1], got "
-            f"{tuple(scores.shape)}; the sigmoid of logits is"
+            f"the scores of {name!r} must be ({views.graph.total},), one a node, by global id; got "
+            f"{tuple(scores.shape)}"
         )
+    scores = scores.double()
+    for node_type in views.types:
+        span = views.graph.span(node_type)
+        bad = ~((scores[span] >= 0) & (scores[span] <= 1))
+        if bad.any():
+            node = span.start + int(bad.nonzero()[0])
+            raise ValueError(
+                f"the scores of {name!r} must be in [0, 1], but {int(bad.sum()):,} of a "
+                f"{node_type} are not; node {node} has {float(scores[node])}. Of logits take the "
+                "sigmoid"
+            )
     return _judged(GIVEN, name, scores.__getitem__, scores[split.val[:, 0]], split.val[:, 1])
 
 
@@ -365,7 +374,10 @@ def recommend(
         raise ValueError(f"no protocol {protocol!r} for this graph; there are {', '.join(draw)}")
     past_only = protocol == "temporal"
     if past_only and network:
-        raise ValueError("the network sees the whole graph, later nodes too; leave it out")
+        raise ValueError(
+            "the network sees the whole graph, later nodes too; leave it out, or choose another "
+            "protocol"
+        )
     of_split = splits.SEEDS[seed % len(splits.SEEDS)] if protocol == "official" else seed
     split = draw[protocol](of_split)
     beside = {}

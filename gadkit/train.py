@@ -625,10 +625,10 @@ def network(
     """Train both stages with options that need no choice by hand.
 
     No single training is best everywhere. Where nodes have many neighbors, the embeddings of the
-    first stage help; where they have one or two, they invite learning by heart. And a few hundred
-    frauds among noisy features ask for a tighter hold on the weights than thousands do. So the
-    second stage is trained in the three `VARIANTS` of `RECIPE`, and those that validate within a
-    standard error of the best, see `metrics.auprc_error`, are averaged.
+    first stage help; where they have one or two, they invite learning by heart. And some graphs ask
+    for a tighter hold on the weights than others. So the second stage is trained in the three
+    `VARIANTS` of `RECIPE`, and those that validate within a standard error of the best, see
+    `metrics.auprc_error`, are averaged.
 
     Args:
         graph: with features; on the device to train on.

@@ -146,12 +146,14 @@ def test_other_detectors_join_the_committee_if_they_validate_well(graph, split, 
     assert torch.equal(alone.on(graph).scores[:500], fitted.scores[:500])
 
 
-@pytest.mark.parametrize(
-    "scores", [torch.zeros(3), torch.full((625,), 1.5), torch.full((625,), torch.nan)]
-)
-def test_scores_of_other_detectors_must_be_probabilities(graph, split, scores):
-    with pytest.raises(ValueError, match=r"scores of 'mine' must be \(\d+,\) and in \[0, 1\]"):
+@pytest.mark.parametrize("value", [1.5, -0.1, torch.nan])
+def test_scores_of_other_detectors_must_be_probabilities(graph, split, value):
+    scores = torch.full((graph.total,), 0.5)
+    scores[3] = value  # not a validation node alone: every node gets a score
+    with pytest.raises(ValueError, match=r"'mine' must be in \[0, 1\], but 1 of a user .* node 3"):
         recipe(Views(graph), split, beside={"mine": scores})
+    with pytest.raises(ValueError, match=r"'mine' must be \(625,\), one a node"):
+        recipe(Views(graph), split, beside={"mine": scores[:500]})
 
 
 def test_a_committee_with_other_detectors_weighs_all_alike(graph, split, fitted):
