@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gadkit import __version__, canaries, checks, datasets, detect, splits, store, views
+from gadkit import __version__, canaries, checks, detect, splits, store, views
 from gadkit.bootstrap import Interval, bootstrap_interval
 from gadkit.canaries import Detector, Features
 from gadkit.checks import FAILED, LEVEL, PASSED, QUESTIONS, SKIPPED, WARNING, Finding, skipped
 from gadkit.graph import HeteroGraph
 from gadkit.metrics import roc_auc
 from gadkit.splits import Split
+from gadkit.structure import own_columns
 from gadkit.views import Views
 
 _OF_FEATURES = list(QUESTIONS)[5:12]
@@ -202,10 +203,8 @@ def of_folder(
     """
     graph = store.load_graph(folder)
     seen = views.of_folder(folder, graph)
-    draw = splits.protocols(graph, time=seen.time, masks=store.load_masks(folder))
-    if protocol not in draw:
-        raise ValueError(f"no protocol {protocol!r} for this graph; there are {', '.join(draw)}")
-    split = draw[protocol](split_seed)
+    masks = store.load_masks(folder)
+    split = splits.draw(graph, protocol, split_seed, time=seen.time, masks=masks)
     found = detect.blocks_of(seen, len(split.train), past_only=protocol == "temporal")
     blocks = found[list(found)[-1]]
     return audit(
@@ -214,7 +213,7 @@ def of_folder(
         features=of_views(seen, blocks),
         detector=detect.table_detector(seen, blocks, "boosted trees", seed=seed),
         time=seen.time,
-        own=datasets.own_columns(graph, store.read_about(folder)),
+        own=own_columns(graph, store.read_about(folder)),
         permutations=permutations,
         seed=seed,
         progress=progress,

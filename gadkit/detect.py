@@ -369,17 +369,15 @@ def recommend(
     """
     graph = store.load_graph(source)
     known = views_of.of_folder(source, graph)
-    draw = splits.protocols(graph, time=known.time, masks=store.load_masks(source))
-    if protocol not in draw:
-        raise ValueError(f"no protocol {protocol!r} for this graph; there are {', '.join(draw)}")
     past_only = protocol == "temporal"
     if past_only and network:
         raise ValueError(
             "the network sees the whole graph, later nodes too; leave it out, or choose another "
             "protocol"
         )
-    of_split = splits.SEEDS[seed % len(splits.SEEDS)] if protocol == "official" else seed
-    split = draw[protocol](of_split)
+    number = splits.SEEDS[seed % len(splits.SEEDS)] if protocol == "official" else seed
+    masks = store.load_masks(source)
+    split = splits.draw(graph, protocol, number, time=known.time, masks=masks)
     beside = {}
     if network:
         trained = train.network(graph, split, seed=seed, progress=progress).members

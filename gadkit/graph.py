@@ -6,16 +6,12 @@ equal work) is computed once and kept on the graph object.
 """
 
 import zlib
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from torch_geometric.data import Data, HeteroData
 
 EdgeType = tuple[str, str, str]
 
@@ -114,7 +110,8 @@ class CSR:
                 )
         by_src = torch.argsort(src, stable=True)
         order = by_src[torch.argsort(dst[by_src], stable=True)]
-        return cls(_indptr_of(dst, num_dst), src[order].int(), num_src)
+        counts = torch.bincount(dst, minlength=num_dst)
+        return cls(indptr_of(counts), src[order].int(), num_src)
 
     @property
     def num_dst(self) -> int:
@@ -143,11 +140,27 @@ class CSR:
         rows = torch.arange(self.num_dst, device=self.device)
         return rows.repeat_interleave(self.degrees(), output_size=self.num_edges)
 
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Return source and destination of every edge, each (num_edges,) int64."""
+        return self.indices.long(), self.dst()
+
+    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw edges with replacement; return their sources and destinations, (count,) int64.
+
+        Args:
+            count: number of edges to draw.
+            generator: of the draw, on the CPU, so that every device gets the same edges.
+        """
+        edges = torch.randint(self.num_edges, (count,), generator=generator).to(self.device)
+        dst = torch.searchsorted(self.indptr, edges, right=True) - 1
+        return self.indices[edges].long(), dst
+
     @cached_property
     def _transpose(self) -> "CSR":
         order = torch.argsort(self.indices, stable=True)
         dst = self.dst().to(self.indices.dtype)[order]
-        transposed = CSR(_indptr_of(self.indices, self.num_src), dst, self.num_dst)
+        counts = torch.bincount(self.indices, minlength=self.num_src)
+        transposed = CSR(indptr_of(counts), dst, self.num_dst)
         if self.is_sorted:  # only then does transposing twice give back the same order of edges
             transposed.__dict__["_transpose"] = self
         transposed.__dict__["is_sorted"] = True  # the stable sort keeps destinations ascending
@@ -215,14 +228,14 @@ class CSR:
         degrees = self.degrees()
         short = torch.where(degrees > CHUNK, 0, degrees)
         # A row counts one more than its edges, so that a million empty rows are shared out as well.
-        work = torch.cat([short.new_zeros(1), (short + 1).cumsum(0)])
+        work = indptr_of(short + 1)
         num_tasks = max(1, -(-int(work[-1]) // TASK))
         targets = torch.arange(1, num_tasks, device=self.device) * TASK
         inner = torch.searchsorted(work, targets)
         task_ptr = torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), self.num_dst)])
         long_row = (degrees > CHUNK).nonzero().flatten()
         chunks = (degrees[long_row] + CHUNK - 1) // CHUNK
-        chunk_ptr = torch.cat([chunks.new_zeros(1), chunks.cumsum(0)])
+        chunk_ptr = indptr_of(chunks)
         chunk_row = long_row.repeat_interleave(chunks)
         within = torch.arange(len(chunk_row), device=self.device) - chunk_ptr[
             :-1
@@ -256,7 +269,7 @@ class CSR:
             at = int(outside.nonzero()[0])
             raise ValueError(f"rows[{at}] is {int(rows[at])}, outside [0, {self.num_dst})")
         degrees = self.degrees()[rows]
-        indptr = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
+        indptr = indptr_of(degrees)
         edges = torch.arange(int(indptr[-1]), device=self.device)
         edges += (self.indptr[rows] - indptr[:-1]).repeat_interleave(degrees)
         return CSR(indptr, self.indices[edges], self.num_src)
@@ -274,8 +287,8 @@ class CSR:
         return moved
 
 
-def _indptr_of(rows: Tensor, num_rows: int) -> Tensor:
-    counts = torch.bincount(rows, minlength=num_rows)
+def indptr_of(counts: Tensor) -> Tensor:
+    """Return the row pointers of rows that hold so many entries each: (rows + 1,), from 0."""
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
@@ -361,8 +374,7 @@ def sanitize(
             f"first at entry {edge}: {int(indices[edge])}"
         )
     keep = (indices >= valid_min) & (indices <= valid_max)
-    kept_before = torch.cat([indptr.new_zeros(1), keep.cumsum(0)])
-    new_indptr = kept_before[indptr]
+    new_indptr = indptr_of(keep)[indptr]
     dropped = (~keep).nonzero().flatten()
     rows = torch.searchsorted(indptr, dropped, right=True) - 1
     self_loops = int((indices[dropped] == rows + row_offset).sum())
@@ -493,19 +505,6 @@ class HeteroGraph:
         labels = None if self.labels is None else self.labels.to(device)
         return HeteroGraph(self.num_nodes, edges, x, labels)
 
-    def to_pyg(self) -> "HeteroData":
-        """Return the graph for PyTorch Geometric; see `interop.to_pyg`."""
-        from gadkit import interop
-
-        return interop.to_pyg(self)
-
-    @staticmethod
-    def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> "HeteroGraph":
-        """Take over a graph of PyTorch Geometric; see `interop.from_pyg`."""
-        from gadkit import interop
-
-        return interop.from_pyg(data, ignore=ignore)
-
     def offset(self, node_type: str) -> int:
         """Return the global id of the first node of a type."""
         before = self.node_types[: self.node_types.index(node_type)]
@@ -522,6 +521,19 @@ class HeteroGraph:
         if self.labels is None:
             return []
         return [self.node_types[i] for i in self.node_type_of(self.labels[:, 0]).unique()]
+
+    def label_of_nodes(self, labels: Tensor | None = None, *, unknown: float = -1) -> Tensor:
+        """Lay labels out over all nodes, (total,) int64; a float `unknown` makes it float32.
+
+        Args:
+            labels: (n, 2) int64 rows [global id, label]; those of the graph if None.
+            unknown: what nodes without a label get.
+        """
+        labels = self.labels if labels is None else labels
+        out = torch.full((self.total,), unknown, device=self.device)
+        if labels is not None:
+            out[labels[:, 0]] = labels[:, 1].to(out.dtype)
+        return out
 
     def node_type_of(self, ids: Tensor) -> Tensor:
         """Return the position in `node_types` of each global id, int64 of the same shape."""
@@ -544,11 +556,12 @@ class HeteroGraph:
         loops = torch.arange(self.total, device=self.device)
         keys = [loops * self.total + loops]
         for (src_type, _, dst_type), csr in self.edges.items():
-            src = csr.indices.long() + self.offset(src_type)
-            dst = csr.dst() + self.offset(dst_type)
+            src, dst = csr.pairs()
+            src, dst = src + self.offset(src_type), dst + self.offset(dst_type)
             keys += [dst * self.total + src, src * self.total + dst]
         keys = torch.unique(torch.cat(keys))  # sorted, so rows come out sorted too
-        csr = CSR(_indptr_of(keys // self.total, self.total), (keys % self.total).int(), self.total)
+        counts = torch.bincount(keys // self.total, minlength=self.total)
+        csr = CSR(indptr_of(counts), (keys % self.total).int(), self.total)
         csr.__dict__.update(is_sorted=True, is_symmetric=True, _transpose=csr)
         return csr
 

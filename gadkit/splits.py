@@ -285,6 +285,25 @@ def protocols(
     return found | _by_source(graph)
 
 
+def draw(
+    graph: HeteroGraph,
+    protocol: str,
+    seed: int,
+    *,
+    time: Tensor | None = None,
+    masks: Tensor | None = None,
+) -> Split:
+    """Split the labels of a graph under one of the `protocols` that it allows.
+
+    Raises:
+        ValueError: the graph has no labels, or does not allow the protocol.
+    """
+    known = protocols(graph, time=time, masks=masks)
+    if protocol not in known:
+        raise ValueError(f"no protocol {protocol!r} for this graph; there are {', '.join(known)}")
+    return known[protocol](seed)
+
+
 def _number(seed: int, num_splits: int) -> int:
     if seed not in SEEDS:
         raise ValueError(f"the seed of an official split must be one of {SEEDS}, got {seed}")

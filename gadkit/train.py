@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gadkit import store
-from gadkit.graph import CSR, HeteroGraph, check_finite, checksum
+from gadkit.graph import HeteroGraph, check_finite, checksum
 from gadkit.metrics import auprc_error, average_precision, roc_auc
 from gadkit.nn import GAE, NORMAL, UNKNOWN, HeteroGAT
 from gadkit.ops._cuda import KERNELS
@@ -76,12 +76,6 @@ def _generator(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
 
 
-def _sample_edges(csr: CSR, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    edges = torch.randint(csr.num_edges, (count,), generator=generator).to(csr.device)
-    dst = torch.searchsorted(csr.indptr, edges, right=True) - 1
-    return csr.indices[edges].long(), dst
-
-
 def sample_pairs(
     graph: HeteroGraph, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,7 +94,7 @@ def sample_pairs(
         ValueError: only self-loops were drawn, or no partner was found for any source.
     """
     csr = graph.homogeneous
-    src, dst = _sample_edges(csr, count, generator)
+    src, dst = csr.sample(count, generator)
     src, dst = src[src != dst], dst[src != dst]
     node_type = graph.node_type_of(dst)
     first = src.new_tensor([graph.offset(name) for name in graph.node_types])[node_type]
@@ -278,7 +272,7 @@ def _feature_dims(graph: HeteroGraph) -> dict[str, int]:
     if graph.x is None:
         raise ValueError(
             "the graph has no features x; give it some: docs/interop.md shows how to add those of "
-            "datasets.structural_features(graph), made of degrees, and to save it again"
+            "structure.structural_features(graph), made of degrees, and to save it again"
         )
     return {name: graph.x[name].shape[1] for name in graph.node_types}
 
@@ -528,7 +522,7 @@ def _smoothness(graph: HeteroGraph, scores: Tensor, weights: dict, generator: to
     total = 0.0
     for (src_type, name, dst_type), csr in graph.edges.items():
         if weights[name] > 0:
-            src, dst = _sample_edges(csr, SMOOTHNESS_EDGES, generator)
+            src, dst = csr.sample(SMOOTHNESS_EDGES, generator)
             src, dst = src + graph.offset(src_type), dst + graph.offset(dst_type)
             others = src != dst  # a self-loop is smooth by itself
             difference = scores[src[others]] - scores[dst[others]]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import datasets, marketplace, node_ids, store
+from gadkit import datasets, marketplace, node_ids, store, structure
 from gadkit.datasets import layout, library, matlab
 from gadkit.graph import CSR, HeteroGraph
 
@@ -289,13 +289,13 @@ def test_own_columns():
         {"user": 2, "product": 1}, edges, {"user": torch.ones(2, 3)}, None, "user"
     )
     about = {"features": layout.feature_names(graph)}
-    assert datasets.own_columns(graph, about) == {"user": 3, "product": 0}
-    assert datasets.own_columns(graph, {}) == {"user": 8, "product": 5}
+    assert structure.own_columns(graph, about) == {"user": 3, "product": 0}
+    assert structure.own_columns(graph, {}) == {"user": 8, "product": 5}
     about["features"]["product"] = ["price", "stars", "age", "sales", "weight"]
-    assert datasets.own_columns(graph, about) == {"user": 3, "product": 5}
+    assert structure.own_columns(graph, about) == {"user": 3, "product": 5}
     about["features"]["product"] = ["price"]
     with pytest.raises(ValueError, match="names 1 features of product, but x has 5 columns"):
-        datasets.own_columns(graph, about)
+        structure.own_columns(graph, about)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -405,7 +405,7 @@ def test_bad_plain(tmp_path, arrays, message):
 def test_structural_features_by_hand():
     """0 -> 1, 0 -> 2, 1 -> 2, one way."""
     csr = CSR.from_edges(torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]), num_src=3, num_dst=3)
-    x = datasets.structural_features(HeteroGraph({"n": 3}, {("n", "to", "n"): csr}))["n"]
+    x = structure.structural_features(HeteroGraph({"n": 3}, {("n", "to", "n"): csr}))["n"]
     a, b = np.log1p(1), np.log1p(2)  # node 0 sends 2, node 1 sends 1; node 1 receives 1, node 2 two
     mean0, mean1 = (a + b) / 2, b  # in-degrees that nodes 0 and 1 look at
     expected = [
@@ -424,7 +424,7 @@ def test_structural_features_against_dense(seed):
     csr = CSR.from_edges(src, dst, num_src=9, num_dst=7)
     graph = HeteroGraph({"a": 9, "b": 7}, {("a", "r", "b"): csr})
     adjacency = torch.zeros(7, 9).index_put((dst, src), torch.ones(()), accumulate=True)
-    features = datasets.structural_features(graph)
+    features = structure.structural_features(graph)
     for node_type, dense in {"b": adjacency, "a": adjacency.T}.items():
         degree, back = dense.sum(1), dense.sum(0)
         seen = [back.log1p().repeat_interleave(row.long()) for row in dense]

@@ -11,7 +11,7 @@ import torch_geometric.transforms as T
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.nn import HeteroConv, SAGEConv
 
-from gadkit import datasets, interop, train
+from gadkit import interop, structure, train
 from gadkit.graph import CSR, HeteroGraph
 
 BUYS = ("user", "buys", "product")
@@ -51,11 +51,11 @@ def assert_same(one: HeteroGraph, other: HeteroGraph):
 )
 def test_pyg_round_trip(changes):
     graph = make_graph(**changes)
-    data = graph.to_pyg()
+    data = interop.to_pyg(graph)
     assert data.validate()
-    back = HeteroGraph.from_pyg(data)
+    back = interop.from_pyg(data)
     assert_same(back, graph)
-    again = back.to_pyg()
+    again = interop.to_pyg(back)
     assert again.node_types == data.node_types and again.edge_types == data.edge_types
     for one, other in zip(data.stores, again.stores, strict=True):
         assert [*one.keys()] == [*other.keys()]
@@ -65,7 +65,7 @@ def test_pyg_round_trip(changes):
 
 
 def test_pyg_by_hand():
-    data = make_graph().to_pyg()
+    data = interop.to_pyg(make_graph())
     assert data[BUYS].edge_index.tolist() == [[1, 0, 1, 0], [0, 0, 0, 1]]  # sources, destinations
     assert data[FOLLOWS].edge_index.tolist() == [[0], [1]]
     assert data["user"].y.tolist() == [0, -1, 1]
@@ -79,7 +79,7 @@ def test_pyg_convolution_gives_the_sums_of_the_rows():
         edge_type: SAGEConv((4, 1), 5, aggr="sum", root_weight=False, bias=False)
         for edge_type in (BUYS, FOLLOWS)
     }
-    data = graph.to_pyg()
+    data = interop.to_pyg(graph)
     out = HeteroConv(convs)(data.x_dict, data.edge_index_dict)["product"]
     csr = graph.edges[BUYS]
     rows = [csr.indices[csr.indptr[i] : csr.indptr[i + 1]].long() for i in range(csr.num_dst)]
@@ -88,18 +88,18 @@ def test_pyg_convolution_gives_the_sums_of_the_rows():
 
 
 def test_pyg_edges_in_any_order_come_out_sorted():
-    data = make_graph().to_pyg()
+    data = interop.to_pyg(make_graph())
     data[BUYS].edge_index = torch.tensor([[0, 1, 1, 0], [1, 0, 0, 0]])
-    csr = HeteroGraph.from_pyg(data).edges[BUYS]
+    csr = interop.from_pyg(data).edges[BUYS]
     assert (csr.indptr.tolist(), csr.indices.tolist()) == ([0, 3, 4], [0, 1, 1, 0])
 
 
 @pytest.mark.parametrize("merge", [True, False])
 def test_pyg_reverses_are_left_out(merge):
     graph = make_graph()
-    data = T.ToUndirected(merge=merge)(graph.to_pyg())
+    data = T.ToUndirected(merge=merge)(interop.to_pyg(graph))
     assert ("product", "rev_buys", "user") in data.edge_types
-    back = HeteroGraph.from_pyg(data)
+    back = interop.from_pyg(data)
     assert back.edge_types == graph.edge_types
     assert torch.equal(back.edges[BUYS].indices, graph.edges[BUYS].indices)
     if not merge:
@@ -107,13 +107,13 @@ def test_pyg_reverses_are_left_out(merge):
 
 
 def test_pyg_reverse_must_be_exact():
-    data = T.ToUndirected(merge=False)(make_graph().to_pyg())
+    data = T.ToUndirected(merge=False)(interop.to_pyg(make_graph()))
     reverse = ("product", "rev_buys", "user")
     data[reverse].edge_index = data[reverse].edge_index[:, 1:]
     with pytest.raises(ValueError, match="'rev_buys'.* is not the exact reverse of .*delete it"):
-        HeteroGraph.from_pyg(data)
+        interop.from_pyg(data)
     del data[BUYS]
-    assert reverse in HeteroGraph.from_pyg(data).edge_types  # with nothing to be the reverse of
+    assert reverse in interop.from_pyg(data).edge_types  # with nothing to be the reverse of
 
 
 def several_to(*relations) -> HeteroData:
@@ -129,22 +129,22 @@ def test_pyg_relations_of_one_name_get_their_types():
     data = several_to(
         ("user", "item", [(0, 1)]), ("user", "shop", [(1, 0)]), ("user", "user", [(0, 1)])
     )
-    graph = HeteroGraph.from_pyg(data)
+    graph = interop.from_pyg(data)
     names = ["user_to_item", "user_to_shop", "user_to_user"]
     assert [name for _, name, _ in graph.edge_types] == names
     assert graph.edges["user", "user_to_shop", "shop"].indptr.tolist() == [0, 1, 1]
-    assert graph.to_pyg().edge_types == graph.edge_types
-    assert_same(HeteroGraph.from_pyg(graph.to_pyg()), graph)
+    assert interop.to_pyg(graph).edge_types == graph.edge_types
+    assert_same(interop.from_pyg(interop.to_pyg(graph)), graph)
     for merge in (True, False):
-        undirected = HeteroGraph.from_pyg(T.ToUndirected(merge=merge)(data.clone()))
+        undirected = interop.from_pyg(T.ToUndirected(merge=merge)(data.clone()))
         assert [name for _, name, _ in undirected.edge_types] == names
 
 
 def test_pyg_reverse_of_one_name_is_left_out():
     there, back = [(0, 0), (0, 1), (1, 1)], [(1, 1), (1, 0), (0, 0)]
     data = several_to(("paper", "term", there), ("term", "paper", back))
-    assert HeteroGraph.from_pyg(data).edge_types == [("paper", "to", "term")]
-    graph = HeteroGraph.from_pyg(several_to(("paper", "term", there), ("term", "paper", back[1:])))
+    assert interop.from_pyg(data).edge_types == [("paper", "to", "term")]
+    graph = interop.from_pyg(several_to(("paper", "term", there), ("term", "paper", back[1:])))
     assert [name for _, name, _ in graph.edge_types] == ["paper_to_term", "term_to_paper"]
 
 
@@ -152,18 +152,18 @@ def test_pyg_name_that_is_taken():
     data = several_to(("user", "item", [(0, 1)]), ("user", "shop", [(1, 0)]))
     data["user", "user_to_shop", "item"].edge_index = torch.tensor([[0], [0]])
     with pytest.raises(ValueError, match="rename or leave out one of 2 'user_to_shop'"):
-        HeteroGraph.from_pyg(data)
+        interop.from_pyg(data)
 
 
 def test_pyg_is_named_where_it_is_missing(monkeypatch):
-    data = make_graph().to_pyg()
+    data = interop.to_pyg(make_graph())
     for name in [name for name in sys.modules if name.split(".")[0] == "torch_geometric"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch_geometric", None)
     with pytest.raises(ImportError, match=r"torch_geometric.*pip install -e \.\[pyg\]"):
-        make_graph().to_pyg()
+        interop.to_pyg(make_graph())
     with pytest.raises(ImportError, match=r"torch_geometric.*pip install -e \.\[pyg\]"):
-        HeteroGraph.from_pyg(data)
+        interop.from_pyg(data)
 
 
 def test_pyg_homogeneous():
@@ -172,28 +172,28 @@ def test_pyg_homogeneous():
         edge_index=torch.tensor([[0, 2], [1, 0]]),
         y=torch.tensor([1, 0, -1]),
     )
-    graph = HeteroGraph.from_pyg(data)
+    graph = interop.from_pyg(data)
     assert graph.edge_types == [("node", "to", "node")]
     assert graph.labels.tolist() == [[0, 1], [1, 0]]
     assert graph.edges["node", "to", "node"].indices.tolist() == [2, 0]
-    assert_same(HeteroGraph.from_pyg(graph.to_pyg()), graph)
+    assert_same(interop.from_pyg(interop.to_pyg(graph)), graph)
 
 
 def test_pyg_says_what_it_cannot_keep():
-    data = make_graph().to_pyg()
+    data = interop.to_pyg(make_graph())
     data[BUYS].edge_attr = torch.ones(4, 1)
     data["user"].train_mask = torch.ones(3, dtype=torch.bool)
     data.name = "mine"
     with pytest.raises(ValueError) as error:
-        HeteroGraph.from_pyg(data)
+        interop.from_pyg(data)
     for part in ("data.name", "data['user'].train_mask", "data[('user', 'buys', 'product')].edge"):
         assert part in str(error.value)
     assert "ignore=['edge_attr', 'name', 'train_mask'])" in str(error.value)
-    ignored = HeteroGraph.from_pyg(data, ignore=["edge_attr", "name", "train_mask"])
+    ignored = interop.from_pyg(data, ignore=["edge_attr", "name", "train_mask"])
     assert ignored.edge_types == [BUYS, FOLLOWS]
     flat = Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2, edge_weight=torch.ones(1))
     with pytest.raises(ValueError, match=r"cannot keep data.edge_weight; .*ignore=\['edge_weight"):
-        HeteroGraph.from_pyg(flat)
+        interop.from_pyg(flat)
 
 
 def _y_of_three_classes(data):
@@ -278,15 +278,15 @@ def _reverse_of_another_name(data):
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_pyg_errors(damage, message):
-    data = make_graph().to_pyg()
+    data = interop.to_pyg(make_graph())
     damage(data)
     with pytest.raises((ValueError, TypeError), match=message):
-        HeteroGraph.from_pyg(data)
+        interop.from_pyg(data)
 
 
 def test_pyg_refuses_another_class():
     with pytest.raises(TypeError, match="expected a HeteroData or Data, got dict"):
-        HeteroGraph.from_pyg({})
+        interop.from_pyg({})
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_pyg_refuses_another_class():
 )
 def test_pyg_labels_of_any_dtype(y):
     data = Data(y=y, edge_index=torch.tensor([[0, 2], [1, 0]]))
-    assert HeteroGraph.from_pyg(data).labels.tolist() == [[0, 1], [1, 0], [2, 1]]
+    assert interop.from_pyg(data).labels.tolist() == [[0, 1], [1, 0], [2, 1]]
 
 
 MATRIX = np.array([[0, 1], [1, 1], [0, 1]])  # three users, two products
@@ -388,7 +388,7 @@ def test_features_of_structure_make_a_bare_graph_trainable():
     bare = interop.from_scipy({BUYS: sp.csr_array(MATRIX)})
     with pytest.raises(ValueError, match="no features x; .*docs/interop.md"):
         train.check_trainable(bare)
-    x = datasets.structural_features(bare)
+    x = structure.structural_features(bare)
     train.check_trainable(HeteroGraph(bare.num_nodes, bare.edges, x, bare.labels))
 
 

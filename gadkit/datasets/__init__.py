@@ -14,7 +14,6 @@ from gadkit.datasets.layout import Converted
 from gadkit.datasets.library import DATA, FORMAT, add, get
 from gadkit.datasets.registry import PUBLISHED
 from gadkit.graph import HeteroGraph
-from gadkit.structure import own_columns, structural_features
 
 __all__ = [
     "DATA",
@@ -23,10 +22,8 @@ __all__ = [
     "convert",
     "get",
     "open_dataset",
-    "own_columns",
     "planted_names",
     "prepare",
-    "structural_features",
 ]
 
 _SUFFIXES = {".mat": "care_gnn_mat", ".csv": "s_ffsd", ".npz": "npz"}  # whose reader takes a file
