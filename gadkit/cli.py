@@ -12,7 +12,6 @@ from gadkit import (
     audit,
     baselines,
     checks,
-    columns,
     datasets,
     detect,
     exports,
@@ -23,8 +22,9 @@ from gadkit import (
     tables,
     train,
 )
-from gadkit.datasets import library
 from gadkit.graph import HeteroGraph
+from gadkit.ingest import columns
+from gadkit.published import library
 
 AUDIT_OUT = "a page, and the same as .json beside it; default: build/audit.html"
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"

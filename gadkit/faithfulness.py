@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gadkit.datasets.marketplace import Planted
 from gadkit.detect import Fitted
 from gadkit.explain import Edges
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.marketplace import Planted
 from gadkit.store import RELATIONS
 
 

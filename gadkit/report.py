@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gadkit import __version__, cases, exports, store
-from gadkit.marketplace import PLANTED
+from gadkit.datasets.marketplace import PLANTED
 from gadkit.timing import RESULTS
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,6 @@ from gadkit import (
     checks,
     cli,
     exports,
-    marketplace,
     node_ids,
     report,
     splits,
@@ -21,6 +20,7 @@ from gadkit import (
     tables,
     train,
 )
+from gadkit.datasets import marketplace
 from gadkit.graph import CSR, HeteroGraph
 
 

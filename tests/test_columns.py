@@ -2,7 +2,8 @@ import datetime as dt
 
 import pytest
 
-from gadkit import columns, tables
+from gadkit import tables
+from gadkit.ingest import columns
 
 AMAZON_2018 = (
     "overall", "verified", "reviewTime", "reviewerID", "asin", "style", "reviewerName",

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import datasets, marketplace, node_ids, store, structure
-from gadkit.datasets import layout, library, matlab
+from gadkit import datasets, node_ids, store, structure
+from gadkit.datasets import marketplace
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.published import layout, library, matlab
 
 
 def csr_arrays(name: str, rows: list[list[int]], num_columns: int | None = None) -> dict:

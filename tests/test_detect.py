@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import controls, detect, learners, marketplace, splits, store, train
+from gadkit import controls, detect, learners, splits, store, train
+from gadkit.datasets import marketplace
 from gadkit.detect import Fitted, Member, alone, blocks_of, boosted, recipe
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.learners import Boosted

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gadkit import explore
+from gadkit.datasets import describe
 from gadkit.graph import CSR, HeteroGraph
 
 ABOUT = {
@@ -34,21 +34,21 @@ def make_graph(*, x=True, labels=True) -> HeteroGraph:
 
 
 def test_provenance():
-    rows = explore.provenance(ABOUT)
+    rows = describe.provenance(ABOUT)
     assert rows["name"] == "Reviews"
     assert rows["license"] == "CC BY 4.0"
     assert rows["citation"] == "not stated"
     assert rows["time range"] == "2012-03-01T00:00:00Z to 2014-07-01T00:00:00Z (at)"
     assert rows["columns used"] == "account: from, to"
-    assert explore.provenance({"name": "reviews"})["name"] == "reviews"
+    assert describe.provenance({"name": "reviews"})["name"] == "reviews"
 
 
 def test_rows_read():
     rows = {"read": ("10", "100.00%"), "used": ("8", "80.00%")}
-    assert explore.rows_read(ABOUT) == rows | {"not used: account is missing": ("2", "20.00%")}
-    assert explore.rows_read({"rows": {"used": 1200}}) == {"used": ("1,200", "")}
+    assert describe.rows_read(ABOUT) == rows | {"not used: account is missing": ("2", "20.00%")}
+    assert describe.rows_read({"rows": {"used": 1200}}) == {"used": ("1,200", "")}
     tables = {"labels.csv": {"read": 4, "used": 3, "unused": {"no such user": 1}}}
-    assert explore.rows_read({"tables": tables}) == {
+    assert describe.rows_read({"tables": tables}) == {
         "labels.csv: read": ("4", "100.00%"),
         "labels.csv: used": ("3", "75.00%"),
         "labels.csv: not used: no such user": ("1", "25.00%"),
@@ -56,65 +56,65 @@ def test_rows_read():
 
 
 def test_missing_values_come_with_their_whole_and_the_worst_first():
-    missing = explore.missing_values(ABOUT, make_graph())
+    missing = describe.missing_values(ABOUT, make_graph())
     assert [*missing.items()] == [("account: age", (3, 4)), ("amount", (2, 8)), ("at", (0, 8))]
 
 
 def test_label_meaning():
     graph = make_graph()
-    assert explore.label_meaning(ABOUT, graph).startswith(
+    assert describe.label_meaning(ABOUT, graph).startswith(
         "Label 1, called fraud here, means: banned by a moderator. Somebody decided"
     )
-    assert "not a verdict" in explore.label_meaning({"labels": {"kind": "proxy"}}, graph)
-    assert "does not say" in explore.label_meaning({}, graph)
-    assert "has no labels" in explore.label_meaning(ABOUT, make_graph(labels=False))
+    assert "not a verdict" in describe.label_meaning({"labels": {"kind": "proxy"}}, graph)
+    assert "does not say" in describe.label_meaning({}, graph)
+    assert "has no labels" in describe.label_meaning(ABOUT, make_graph(labels=False))
 
 
 def test_feature_names():
     graph = make_graph()
-    assert explore.feature_names(ABOUT, graph, "account") == ["age", "payments"]
-    assert explore.feature_names(ABOUT, graph, "payment") == ["feature 0"]
+    assert describe.feature_names(ABOUT, graph, "account") == ["age", "payments"]
+    assert describe.feature_names(ABOUT, graph, "payment") == ["feature 0"]
     with pytest.raises(ValueError, match="names 1 features of a account, but there are 2"):
-        explore.feature_names({"features": {"account": ["age"]}}, graph, "account")
+        describe.feature_names({"features": {"account": ["age"]}}, graph, "account")
 
 
 def test_tables_by_hand():
     graph = make_graph()
-    assert explore.relation_table(graph) == {
+    assert describe.relation_table(graph) == {
         "knows": ["account", "account", "2", "1", "2", "2"],
         "pays": ["account", "payment", "2", "0", "3", "0"],
     }
-    assert explore.node_table(graph) == {
+    assert describe.node_table(graph) == {
         "account": ["4", "2", "4", "2", "50.00%"],
         "payment": ["2", "1", "0", "0", ""],
     }
 
 
 def test_single_feature_areas():
-    node_type, areas = explore.single_feature_areas(make_graph())
+    node_type, areas = describe.single_feature_areas(make_graph())
     assert node_type == "account"
     assert areas.tolist() == [1, 0.5]  # the first is low for frauds, the second a constant
 
 
 def test_neighbors_of_frauds():
     graph = make_graph()
-    assert explore.fraud_beside(graph) == {"account → account (knows)": ["100.0%", "0.0%"]}
+    assert describe.fraud_beside(graph) == {"account → account (knows)": ["100.0%", "0.0%"]}
     del graph.edges["account", "knows", "account"]
     del graph.__dict__["streams"]
-    assert explore.fraud_beside(graph) == {}
+    assert describe.fraud_beside(graph) == {}
 
 
 def test_nothing_is_known():
     graph = make_graph(x=False, labels=False)
-    assert set(explore.provenance({}).values()) == {"not stated"}
-    assert explore.rows_read({}) == explore.missing_values({}, graph) == {}
-    assert explore.node_table(graph)["account"] == ["4", "0", "0", "0", ""]
-    assert explore.single_feature_areas(graph)[0] is None
-    assert explore.single_feature_areas(make_graph(x=False))[0] is None
-    assert explore.fraud_beside(graph) == {}
+    assert set(describe.provenance({}).values()) == {"not stated"}
+    assert describe.rows_read({}) == describe.missing_values({}, graph) == {}
+    assert describe.node_table(graph)["account"] == ["4", "0", "0", "0", ""]
+    assert describe.single_feature_areas(graph)[0] is None
+    assert describe.single_feature_areas(make_graph(x=False))[0] is None
+    assert describe.fraud_beside(graph) == {}
 
 
 def test_labels_of_one_kind_on_a_type_are_no_contrast():
     graph = make_graph()
     graph.labels = torch.tensor([[0, 1], [4, 0]])
-    assert explore.single_feature_areas(graph)[0] is None
+    assert describe.single_feature_areas(graph)[0] is None

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gadkit import explain, faithfulness, marketplace, store
+from gadkit import explain, faithfulness, store
+from gadkit.datasets import marketplace
 from gadkit.graph import CSR, HeteroGraph
 
 

@@ -7,8 +7,8 @@ import statistics
 import numpy as np
 import pytest
 
-from gadkit import features
-from gadkit.features import DAY, Events
+from gadkit.ingest import features
+from gadkit.ingest.features import DAY, Events
 
 VALUES = ("rating", "verified", "votes", "amount", "text_length")
 TYPES = ("user", "product", "seller")

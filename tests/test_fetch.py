@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from gadkit.datasets import fetch
+from gadkit.published import fetch
 
 CONTENT = bytes(range(256)) * 400  # 102,400 bytes
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gadkit import ingest, node_ids, store, tables, train
-from gadkit.features import Events
+from gadkit.ingest.features import Events
 
 CAPTURED = {"capture_output": True, "text": True, "check": True}
 HEADER = "user_id,product_id,seller_id,rating,timestamp\n"

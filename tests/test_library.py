@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from gadkit import cli, datasets, node_ids, store
-from gadkit.datasets import fetch, library, readers
-from gadkit.datasets.registry import PUBLISHED, File, Published
+from gadkit.published import fetch, library, readers
+from gadkit.published.registry import PUBLISHED, File, Published
 
 CSV = "Time,Source,Target,Amount,Location,Type,Labels\n" + "".join(
     f"{t},S{t % 3},T{t % 2},{t}.5,L{t % 2},TP0,{t % 3}\n" for t in range(12)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from gadkit.datasets import foreign, readers
-from gadkit.datasets.columns import find
-from gadkit.datasets.layout import AMAZON_USERS, Converted
+from gadkit.published import pickles, readers
+from gadkit.published.fields import find
+from gadkit.published.layout import AMAZON_USERS, Converted
 
 
 def read(reader: str, path, **options) -> Converted:
@@ -411,7 +411,7 @@ def test_any_damage_to_a_dgl_file_is_a_value_error(tmp_path, seed):
             damaged[at] = generator.integers(256)
         path.write_bytes(damaged)
         try:
-            foreign.read_dgl(path)
+            pickles.read_dgl(path)
         except ValueError as error:
             assert str(error).startswith(str(path))
 

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gadkit.datasets import fetch, library, readers
-from gadkit.datasets.registry import KINDS, PUBLISHED, published
+from gadkit.published import fetch, library, readers
+from gadkit.published.registry import KINDS, PUBLISHED, published
 
 ENTRIES = pytest.mark.parametrize("entry", PUBLISHED.values(), ids=PUBLISHED)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gadkit import marketplace, store, train
+from gadkit import store, train
+from gadkit.datasets import marketplace
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.metrics import auprc_error, average_precision, roc_auc
 from gadkit.splits import Split, stratified

@@ -8,12 +8,13 @@ import hashlib
 import os
 from pathlib import Path
 
-from gadkit import marketplace, store
-from gadkit.datasets import library, readers
-from gadkit.datasets.layout import Converted
-from gadkit.datasets.library import DATA, FORMAT, add, get
-from gadkit.datasets.registry import PUBLISHED
+from gadkit import store
+from gadkit.datasets import marketplace
 from gadkit.graph import HeteroGraph
+from gadkit.published import library, readers
+from gadkit.published.layout import Converted
+from gadkit.published.library import DATA, FORMAT, add, get
+from gadkit.published.registry import PUBLISHED
 
 __all__ = [
     "DATA",

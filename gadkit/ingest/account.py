@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gadkit import tables
-from gadkit.columns import PLACE
+from gadkit.ingest.columns import PLACE
 from gadkit.tables import sql_name
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gadkit import columns, features, node_ids, store, tables
-from gadkit.account import UNUSED, Account
-from gadkit.columns import NODE_TYPES
-from gadkit.datasets import layout
-from gadkit.features import Events
-from gadkit.source import Source
+from gadkit import node_ids, store, tables
+from gadkit.ingest import columns, features
+from gadkit.ingest.account import UNUSED, Account
+from gadkit.ingest.columns import NODE_TYPES
+from gadkit.ingest.features import Events
+from gadkit.ingest.source import Source
+from gadkit.published import layout
 
 EVENT = "event"
 CO_PURCHASE_CAP = 2

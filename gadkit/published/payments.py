@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gadkit import store, tables
-from gadkit.datasets.columns import (
+from gadkit.published.fields import (
     coded,
     find_table,
     joined,
@@ -19,7 +19,7 @@ from gadkit.datasets.columns import (
     step_range,
     texts,
 )
-from gadkit.datasets.layout import (
+from gadkit.published.layout import (
     ENTITIES,
     Converted,
     described,

@@ -186,7 +186,7 @@ def _about(label_noise: float) -> dict:
         "title": "Generated marketplace",
         "description": "Users buy products, sellers list them, and users who buy alike are linked. "
         "Fraud of six kinds is planted among users and sellers.",
-        "source": "gadkit.marketplace.generate",
+        "source": "gadkit.datasets.marketplace.generate",
         "license": "none is needed: made by gadkit",
         "labels": {"meaning": f"a fraud that was planted{flipped}", "kind": "injected"},
         "features": dict.fromkeys(store.NODE_TYPES.values(), list(FEATURE_NAMES)),

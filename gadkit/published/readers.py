@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from gadkit import store
-from gadkit.datasets import events, foreign, networks
-from gadkit.datasets.columns import find
-from gadkit.datasets.layout import (
+from gadkit.graph import CSR, HeteroGraph
+from gadkit.published import networks, payments, pickles
+from gadkit.published.fields import find
+from gadkit.published.layout import (
     AMAZON_UNLABELLED,
     AMAZON_USERS,
     Arrays,
@@ -34,8 +35,7 @@ from gadkit.datasets.layout import (
     published_masks,
     row_counts,
 )
-from gadkit.datasets.matlab import Sparse, read_mat
-from gadkit.graph import CSR, HeteroGraph
+from gadkit.published.matlab import Sparse, read_mat
 
 _HELPFUL = {
     "meaning": "fewer than 20 % of the votes call the user's reviews helpful",
@@ -177,7 +177,7 @@ def pygod_pt(path: Path) -> Converted:
     structural), and any of them counts as 1. Edges keep their direction, and loops are kept.
     """
     path = find(path, "*.pt")
-    arrays = foreign.read_pyg(path)
+    arrays = pickles.read_pyg(path)
     with store.errors_about(path):
         x, y = _needed(arrays, "x", 2), _needed(arrays, "y", 1)
         edge_index = _needed(arrays, "edge_index", 2)
@@ -213,7 +213,7 @@ def fdcompcn(path: Path) -> Converted:
     direction.
     """
     path = find(path, "*.dgl")
-    edges, nodes = foreign.read_dgl(path)
+    edges, nodes = pickles.read_dgl(path)
     with store.errors_about(path):
         if len(nodes) != 1:
             raise ValueError(f"expected one node type, found {', '.join(nodes)}")
@@ -283,7 +283,7 @@ def planetoid(path: Path, *, positive: int | str | None = None) -> Converted:
     """
     index = find(path, "ind.*.test.index")
     stem = index.name.removesuffix("test.index")
-    content = {part: foreign.read_pickle(find(index.parent, stem + part)) for part in _PLANETOID}
+    content = {part: pickles.read_pickle(find(index.parent, stem + part)) for part in _PLANETOID}
     with store.errors_about(index):
         order = np.loadtxt(index, dtype=np.int64, ndmin=1)
     with store.errors_about(index.parent / stem.rstrip(".")):
@@ -311,10 +311,10 @@ def planetoid(path: Path, *, positive: int | str | None = None) -> Converted:
 def _dense(content: dict, part: str) -> np.ndarray:
     """Make a sparse matrix, held as its parts, dense."""
     held = content[part]
-    state = vars(held) if isinstance(held, foreign.Held) else {}
+    state = vars(held) if isinstance(held, pickles.Held) else {}
     arrays = [state.get(name) for name in ("indptr", "indices", "data")]
     shape = state.get("_shape")
-    if not all(isinstance(array, foreign.HeldArray) for array in arrays) or not _is_shape(shape):
+    if not all(isinstance(array, pickles.HeldArray) for array in arrays) or not _is_shape(shape):
         raise ValueError(f"{part} must be a sparse matrix, got {type(held).__name__}")
     with store.errors_about(part):
         indptr, indices, data = (array.array() for array in arrays)
@@ -337,7 +337,7 @@ def _is_shape(shape: object) -> bool:
 def _classes(content: dict, part: str) -> np.ndarray:
     """Read one-hot rows; a row of zeros has no class."""
     held = content[part]
-    if not isinstance(held, foreign.HeldArray):
+    if not isinstance(held, pickles.HeldArray):
         raise ValueError(f"{part} must be a matrix of numbers, got {type(held).__name__}")
     with store.errors_about(part):
         one_hot = held.array()
@@ -368,12 +368,12 @@ READERS: dict[str, Callable[..., Converted]] = {
     "planetoid": planetoid,
     "reddit": reddit,
     "npz": npz,
-    "s_ffsd": events.s_ffsd,
+    "s_ffsd": payments.s_ffsd,
     "elliptic": networks.elliptic,
     "amlsim": networks.amlsim,
-    "amlworld": events.amlworld,
+    "amlworld": payments.amlworld,
     "bitcoin": networks.bitcoin,
-    "tabformer": events.tabformer,
+    "tabformer": payments.tabformer,
     "ogbn_mag": networks.ogbn_mag,
     "rcdd": networks.rcdd,
 }

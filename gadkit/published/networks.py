@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from gadkit import store, tables
-from gadkit.datasets.columns import coded, find, find_table, places, seconds_range, step_range
-from gadkit.datasets.layout import Converted, assemble, described, one_class, row_counts
 from gadkit.graph import CSR
+from gadkit.published.fields import coded, find, find_table, places, seconds_range, step_range
+from gadkit.published.layout import Converted, assemble, described, one_class, row_counts
 from gadkit.structure import statistics
 
 _ELLIPTIC_OWN = [f"local_{k}" for k in range(1, 94)] + [f"aggregate_{k}" for k in range(1, 73)]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gadkit import columns, store, tables
-from gadkit.account import Account, listed
-from gadkit.columns import NODE_TYPES, PLACE, Roles
-from gadkit.features import Events
+from gadkit import store, tables
+from gadkit.ingest import columns
+from gadkit.ingest.account import Account, listed
+from gadkit.ingest.columns import NODE_TYPES, PLACE, Roles
+from gadkit.ingest.features import Events
 from gadkit.tables import sql_name
 
 Ids = dict[str, np.ndarray]  # (num_nodes,) str objects by node type

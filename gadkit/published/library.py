@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gadkit import node_ids, store
-from gadkit.datasets import fetch, readers
-from gadkit.datasets.layout import Converted
-from gadkit.datasets.registry import KINDS, OWN, PUBLISHED, File, Published, published
+from gadkit.published import fetch, readers
+from gadkit.published.layout import Converted
+from gadkit.published.registry import KINDS, OWN, PUBLISHED, File, Published, published
 
 DATA = Path(__file__).resolve().parents[2] / "data"  # of the repository, wherever a notebook runs
 DOWNLOADS = "downloads"  # folder beside the dataset folders; what the authors' servers sent

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from gadkit import store
-from gadkit.datasets.layout import Arrays
 from gadkit.graph import check_indptr
+from gadkit.published.layout import Arrays
 
 _PICKLE_DAMAGE = (
     pickle.UnpicklingError,
