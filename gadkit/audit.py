@@ -17,9 +17,9 @@ from gadkit.bootstrap import Interval, bootstrap_interval
 from gadkit.canaries import Detector, Features
 from gadkit.checks import FAILED, LEVEL, PASSED, QUESTIONS, SKIPPED, WARNING, Finding, skipped
 from gadkit.graph import HeteroGraph
+from gadkit.graph.structure import own_columns
 from gadkit.metrics import roc_auc
 from gadkit.splits import Split
-from gadkit.structure import own_columns
 from gadkit.views import Views
 
 _OF_FEATURES = list(QUESTIONS)[5:12]

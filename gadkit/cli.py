@@ -16,15 +16,14 @@ from gadkit import (
     detect,
     exports,
     ingest,
-    node_ids,
     report,
     store,
-    tables,
     train,
 )
 from gadkit.graph import HeteroGraph
 from gadkit.ingest import columns
 from gadkit.published import library
+from gadkit.store import node_ids, tables
 
 AUDIT_OUT = "a page, and the same as .json beside it; default: build/audit.html"
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph
-from gadkit.structure import structural_features
+from gadkit.graph.structure import structural_features
 
 ROUNDS = 100  # of repairing repeated pairs; what is left then cannot easily be avoided
 

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit import tables
 from gadkit.graph import HeteroGraph
-from gadkit.store import atomic_path
+from gadkit.store import atomic_path, tables
 
 LEARNED = "learned_from"  # columns of the list of suspects
 SCORE, UNLABELLED_SCORE = "score", "score_without_labels"

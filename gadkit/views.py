@@ -22,8 +22,8 @@ from torch import Tensor
 
 from gadkit import store
 from gadkit.graph import CSR, EdgeType, HeteroGraph, Stream, checksum
+from gadkit.graph.structure import own_columns, structural_features, structural_names
 from gadkit.ops import spmm
-from gadkit.structure import own_columns, structural_features, structural_names
 
 FOLDS = 10
 PRIOR_WEIGHT = 3.0  # labels; a rate over fewer is drawn to the rate of all

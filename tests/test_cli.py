@@ -7,21 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import (
-    audit,
-    baselines,
-    checks,
-    cli,
-    exports,
-    node_ids,
-    report,
-    splits,
-    store,
-    tables,
-    train,
-)
+from gadkit import audit, baselines, checks, cli, exports, report, splits, store, train
 from gadkit.datasets import marketplace
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.store import node_ids, tables
 
 
 def make_graph(num_users: int, seed: int) -> HeteroGraph:

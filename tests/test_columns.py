@@ -2,8 +2,8 @@ import datetime as dt
 
 import pytest
 
-from gadkit import tables
 from gadkit.ingest import columns
+from gadkit.store import tables
 
 AMAZON_2018 = (
     "overall", "verified", "reviewTime", "reviewerID", "asin", "style", "reviewerName",

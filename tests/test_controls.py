@@ -5,7 +5,7 @@ import torch
 
 from gadkit import controls
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.structure import structural_features
+from gadkit.graph.structure import structural_features
 
 PAIR, MATES, LEADS = ("a", "likes", "b"), ("a", "knows", "a"), ("a", "leads", "a")
 

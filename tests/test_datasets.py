@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import datasets, node_ids, store, structure
+from gadkit import datasets, store
 from gadkit.datasets import marketplace
-from gadkit.graph import CSR, HeteroGraph
+from gadkit.graph import CSR, HeteroGraph, structure
 from gadkit.published import layout, library, matlab
+from gadkit.store import node_ids
 
 
 def csr_arrays(name: str, rows: list[list[int]], num_columns: int | None = None) -> dict:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import exports, store, tables
+from gadkit import exports, store
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.store import tables
 
 
 def small_graph() -> HeteroGraph:

@@ -4,8 +4,8 @@ import zlib
 import pytest
 import torch
 
-from gadkit import graph as graph_module
 from gadkit.graph import CSR, HeteroGraph, check_finite, check_labels, checksum, sanitize
+from gadkit.graph import hetero as graph_module
 
 DEGREES = (0, 1, 31, 32, 33, 200, 2_000, 0)  # warp edges; 2,000 is a long row; first and last empty
 

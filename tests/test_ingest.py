@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from gadkit import ingest, node_ids, store, tables, train
+from gadkit import ingest, store, train
 from gadkit.ingest.features import Events
+from gadkit.store import node_ids, tables
 
 CAPTURED = {"capture_output": True, "text": True, "check": True}
 HEADER = "user_id,product_id,seller_id,rating,timestamp\n"

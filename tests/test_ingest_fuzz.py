@@ -10,7 +10,8 @@ import warnings
 import numpy as np
 import pytest
 
-from gadkit import ingest, node_ids, store, tables
+from gadkit import ingest, store
+from gadkit.store import node_ids, tables
 
 NUM_ROWS = 60
 FACTOR = 1  # more for a longer hunt

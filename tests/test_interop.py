@@ -11,8 +11,8 @@ import torch_geometric.transforms as T
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.nn import HeteroConv, SAGEConv
 
-from gadkit import interop, structure, train
-from gadkit.graph import CSR, HeteroGraph
+from gadkit import train
+from gadkit.graph import CSR, HeteroGraph, interop, structure
 
 BUYS = ("user", "buys", "product")
 FOLLOWS = ("user", "follows", "user")

@@ -12,9 +12,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from gadkit import cli, datasets, node_ids, store
+from gadkit import cli, datasets, store
 from gadkit.published import fetch, library, readers
 from gadkit.published.registry import PUBLISHED, File, Published
+from gadkit.store import node_ids
 
 CSV = "Time,Source,Target,Amount,Location,Type,Labels\n" + "".join(
     f"{t},S{t % 3},T{t % 2},{t}.5,L{t % 2},TP0,{t % 3}\n" for t in range(12)

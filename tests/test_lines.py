@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from gadkit import lines
-from gadkit.lines import BadLine
+from gadkit.store import lines
+from gadkit.store.lines import BadLine
 
 # A record, as a regular expression; what `lines` reads in one pass.
 QUOTED = r' ?"(?:[^"]|"")*" *'

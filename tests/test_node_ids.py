@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import node_ids
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.store import node_ids
 
 
 def files(folder):

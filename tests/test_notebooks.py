@@ -14,8 +14,9 @@ import torch
 from matplotlib import pyplot as plt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gadkit import cli, datasets, node_ids, report, store
+from gadkit import cli, datasets, report, store
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.store import node_ids
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 NAMES = [

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from gadkit import tables
+from gadkit.store import tables
 
 ODD = [
     'say "hi"', "a,b", "a\nb", "a\rb", "a\r\nb", "naïve", "日本", "😀", "'", " x ", "NULL", "\\N",

@@ -6,7 +6,7 @@ import torch
 
 from gadkit import store, views
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.structure import structural_features, structural_names
+from gadkit.graph.structure import structural_features, structural_names
 from gadkit.views import BACK, BLOCKS, FOLDS, PRIOR_WEIGHT, RESTART, Views
 
 NAMES = {"user": ["age"], "product": ["price", "size"]}

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gadkit import node_ids, store, tables
+from gadkit import store
 from gadkit.ingest import columns, features
 from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES
 from gadkit.ingest.features import Events
 from gadkit.ingest.source import Source
 from gadkit.published import layout
+from gadkit.store import node_ids, tables
 
 EVENT = "event"
 CO_PURCHASE_CAP = 2

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gadkit import tables
 from gadkit.ingest.columns import PLACE
-from gadkit.tables import sql_name
+from gadkit.store import tables
+from gadkit.store.tables import sql_name
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -6,7 +6,7 @@ Everything here is SQL or makes SQL: a value is cleaned where it lies, whatever 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from gadkit.tables import NUMBER, check_time_format, sql_name, sql_text
+from gadkit.store.tables import NUMBER, check_time_format, sql_name, sql_text
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gadkit import store, tables
+from gadkit import store
 from gadkit.ingest import columns
 from gadkit.ingest.account import Account, listed
 from gadkit.ingest.columns import NODE_TYPES, PLACE, Roles
 from gadkit.ingest.features import Events
-from gadkit.tables import sql_name
+from gadkit.store import tables
+from gadkit.store.tables import sql_name
 
 Ids = dict[str, np.ndarray]  # (num_nodes,) str objects by node type
 Nodes = dict[str, np.ndarray]  # (num_rows,) int64 by node type, -1 = none

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gadkit import tables
+from gadkit.store import tables
 
 
 def find(path: Path | str, *patterns: str) -> Path:

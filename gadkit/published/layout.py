@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gadkit import store
 from gadkit.graph import CSR, EdgeType, HeteroGraph
-from gadkit.structure import statistics, structural_features, structural_names
+from gadkit.graph.structure import statistics, structural_features, structural_names
 
 Arrays = dict[str, np.ndarray]
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gadkit import node_ids, store
+from gadkit import store
 from gadkit.published import fetch, readers
 from gadkit.published.layout import Converted
 from gadkit.published.registry import KINDS, OWN, PUBLISHED, File, Published, published
+from gadkit.store import node_ids
 
 DATA = Path(__file__).resolve().parents[2] / "data"  # of the repository, wherever a notebook runs
 DOWNLOADS = "downloads"  # folder beside the dataset folders; what the authors' servers sent

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gadkit import store, tables
+from gadkit import store
 from gadkit.graph import CSR
+from gadkit.graph.structure import statistics
 from gadkit.published.fields import coded, find, find_table, places, seconds_range, step_range
 from gadkit.published.layout import Converted, assemble, described, one_class, row_counts
-from gadkit.structure import statistics
+from gadkit.store import tables
 
 _ELLIPTIC_OWN = [f"local_{k}" for k in range(1, 94)] + [f"aggregate_{k}" for k in range(1, 73)]
 _ELLIPTIC_CLASSES = {"unknown": -1, "1": 1, "2": 0}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gadkit import store, tables
+from gadkit import store
 from gadkit.published.fields import (
     coded,
     find_table,
@@ -27,6 +27,7 @@ from gadkit.published.layout import (
     event_graph,
     from_arrays,
 )
+from gadkit.store import tables
 
 _FRAUD = {"meaning": "the transaction is fraud", "kind": "injected"}
 

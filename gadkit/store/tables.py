@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gadkit import lines, store
-from gadkit.lines import BadLine
+from gadkit import store
+from gadkit.store import lines
+from gadkit.store.lines import BadLine
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gadkit import tables
 from gadkit.graph import HeteroGraph
-from gadkit.store import IDS
+from gadkit.store import IDS, tables
 
 
 def save(folder: Path | str, ids: dict[str, np.ndarray]) -> None:

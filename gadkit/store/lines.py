@@ -112,8 +112,8 @@ def copy(
 
 def _blocks(path: Path, encoding: str) -> Iterator[tuple[bytes, bool]]:
     r"""Yield the file in UTF-8, without byte order mark, and whether a block is the last one."""
-    codecs.register_error("gadkit.lines", lambda error: ("\udcff", error.end))
-    decode = codecs.getincrementaldecoder(encoding)(errors="gadkit.lines").decode
+    codecs.register_error("gadkit.store.lines", lambda error: ("\udcff", error.end))
+    decode = codecs.getincrementaldecoder(encoding)(errors="gadkit.store.lines").decode
     try:
         with open_text(path) as file:
             block = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
