@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from gadkit import datasets, detect, metrics, splits, store, train, views
-from gadkit.bootstrap import Interval, nested_paired_interval
+from gadkit import datasets, detect, store, train, views
 from gadkit.detect import Detector
+from gadkit.evaluation import metrics, splits
+from gadkit.evaluation.bootstrap import Interval, nested_paired_interval
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "ablation.json"

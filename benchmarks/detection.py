@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gadkit import baselines, datasets, detect, metrics, splits, store, train, views
-from gadkit.bootstrap import Interval, nested_interval, nested_paired_interval
+from gadkit import baselines, datasets, detect, store, train, views
 from gadkit.detect import Detector
+from gadkit.evaluation import metrics, splits
+from gadkit.evaluation.bootstrap import Interval, nested_interval, nested_paired_interval
+from gadkit.evaluation.splits import SEEDS, Split
 from gadkit.graph import HeteroGraph
-from gadkit.splits import SEEDS, Split
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "results.json"

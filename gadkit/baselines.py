@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gadkit import store
-from gadkit.bootstrap import Interval
 from gadkit.detect import Detector, table_detector
+from gadkit.evaluation.bootstrap import Interval
 from gadkit.graph import HeteroGraph
 from gadkit.nn import GAE
 from gadkit.train import load_gae

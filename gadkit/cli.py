@@ -11,7 +11,6 @@ from gadkit import (
     __version__,
     audit,
     baselines,
-    checks,
     datasets,
     detect,
     exports,
@@ -20,6 +19,7 @@ from gadkit import (
     store,
     train,
 )
+from gadkit.audit import data
 from gadkit.graph import HeteroGraph
 from gadkit.ingest import columns
 from gadkit.published import library
@@ -310,4 +310,4 @@ def _audit(args: argparse.Namespace) -> int:
             print(f"          {one.detail} {one.remedy}")
     subject = f"{folder.name}, protocol {args.protocol}"
     print(f"audit     {audit.write(findings, args.out, subject=subject)}")
-    return int(any(one.verdict == checks.FAILED for one in findings))
+    return int(any(one.verdict == data.FAILED for one in findings))

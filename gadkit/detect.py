@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from gadkit import splits, store, train
+from gadkit import store, train
 from gadkit import views as views_of
+from gadkit.evaluation import splits
+from gadkit.evaluation.metrics import auprc_error, average_precision
+from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
 from gadkit.learners import FEW, LEARNERS, Boosted, Learner, Predict, Rows
-from gadkit.metrics import auprc_error, average_precision
-from gadkit.splits import Split
 from gadkit.views import Views
 
 Detector = Callable[[HeteroGraph, Split], Tensor]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit.metrics import average_precision
+from gadkit.evaluation.metrics import average_precision
 
 FEW = 200  # training labels; with fewer, trees are kept small and nothing is stopped early
 TREES = 200

@@ -1,8 +1,8 @@
 """Figures: functions that take numbers and an ax, draw, and return the ax.
 
-Nothing is measured here: metrics, intervals and bands come in ready (`gadkit.metrics`), so that a
-figure and a table cannot disagree. Axes say their unit, and whether they are logarithmic; titles
-are left to the text around the figure. Numbers may be torch tensors or anything numpy can read.
+Nothing is measured here: metrics, intervals and bands come in ready from `gadkit.evaluation`, so
+that a figure and a table cannot disagree. Axes say their unit, and whether they are logarithmic;
+titles are left to the text around the figure. Numbers may be torch tensors or anything numpy reads.
 This is the only module that imports matplotlib, and it chooses no backend.
 
 Colors after M. Okabe and K. Ito, Color Universal Design, 2008: color-blind readers can tell them
@@ -21,7 +21,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gadkit.bootstrap import Interval
+from gadkit.evaluation.bootstrap import Interval
 
 FRAUD = "#D55E00"  # vermilion, for fraud alone: no model or relation is drawn in it
 NORMAL = "#8C96A3"

@@ -24,8 +24,9 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gadkit import __version__, cases, exports, store
+from gadkit import __version__, exports, store
 from gadkit.datasets.marketplace import PLANTED
+from gadkit.explain import cases
 from gadkit.timing import RESULTS
 
 ROOT = Path(__file__).parents[1]

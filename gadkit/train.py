@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gadkit import store
+from gadkit.evaluation.metrics import auprc_error, average_precision, roc_auc
+from gadkit.evaluation.splits import Split, stratified
 from gadkit.graph import HeteroGraph, check_finite, checksum
-from gadkit.metrics import auprc_error, average_precision, roc_auc
 from gadkit.nn import GAE, NORMAL, UNKNOWN, HeteroGAT
 from gadkit.ops._cuda import KERNELS
-from gadkit.splits import Split, stratified
 
 LEARNING_RATE = 1e-3
 SMOOTHNESS = 0.5  # weight of the smoothness term

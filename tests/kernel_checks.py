@@ -22,7 +22,8 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))  # a bare checkout will do
 
-from gadkit import ops, splits, train
+from gadkit import ops, train
+from gadkit.evaluation import splits
 from gadkit.graph import CHUNK, CSR, HeteroGraph
 from gadkit.ops import _cuda
 from gadkit.ops.gat import (

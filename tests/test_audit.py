@@ -8,12 +8,14 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gadkit import audit, canaries, checks, plot, splits
-from gadkit.bootstrap import Interval, bootstrap_interval
-from gadkit.checks import FAILED, PASSED, SKIPPED, WARNING
+from gadkit import audit, plot
+from gadkit.audit import canaries, data
+from gadkit.audit.data import FAILED, PASSED, SKIPPED, WARNING
+from gadkit.evaluation import splits
+from gadkit.evaluation.bootstrap import Interval, bootstrap_interval
+from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.splits import Split
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.metrics import roc_auc
-from gadkit.splits import Split
 
 FRACTIONS = (0.4, 0.2, 0.4)
 
@@ -167,8 +169,8 @@ def test_a_clean_run_raises_no_alarm(seed, labels):
     found = audit.audit(
         graph, split, features=features, detector=make_detector(features), permutations=4, seed=seed
     )
-    assert list(verdicts(found)) == list(checks.QUESTIONS)
-    expected = dict.fromkeys(checks.QUESTIONS, PASSED)
+    assert list(verdicts(found)) == list(data.QUESTIONS)
+    expected = dict.fromkeys(data.QUESTIONS, PASSED)
     expected |= dict.fromkeys(["same entity", "future in features"], SKIPPED)
     assert verdicts(found) == expected, [one for one in found if one.verdict != expected[one.check]]
 
@@ -292,17 +294,17 @@ def test_a_column_that_is_nearly_the_label_is_found(paid):
     assert one.verdict == WARNING
     assert next(iter(one.evidence)) == "planted: 0"
     assert one.value.low < one.value.value < one.value.high
-    assert one.value.value > checks.DECIDES
+    assert one.value.value > data.DECIDES
 
 
 def test_a_column_as_good_as_the_detector_is_found():
     y = torch.tensor([0, 1] * 50)
     both = torch.stack([y + torch.linspace(0, 2, 100), torch.linspace(-1, 1, 100)], 1), y
     weak, strong = Interval(0.7, 0.66, 0.74), Interval(0.99, 0.98, 1.0)
-    found = checks.single_column(["a", "b"], both, both, weak)
+    found = data.single_column(["a", "b"], both, both, weak)
     assert found.verdict == WARNING and "one column does the work" in found.remedy
-    assert checks.single_column(["a", "b"], both, both, strong).verdict == PASSED
-    found = checks.single_column(["a", "b"], both, both)
+    assert data.single_column(["a", "b"], both, both, strong).verdict == PASSED
+    found = data.single_column(["a", "b"], both, both)
     assert (found.verdict, list(found.evidence)) == (PASSED, ["a", "b"])
 
 
@@ -310,7 +312,7 @@ def test_a_column_as_good_as_the_detector_is_found():
 def test_a_column_that_does_not_carry_over_is_found(sign):
     y = torch.tensor([0, 1] * 50)
     column = sign * (y + torch.linspace(0, 2, 100))[:, None]
-    found = checks.single_column(["a"], (column, y), (column * 0, y))
+    found = data.single_column(["a"], (column, y), (column * 0, y))
     assert found.verdict == WARNING and "does not carry over" in found.remedy
     assert found.evidence["a"].endswith("on test 0.500")
 
@@ -318,7 +320,7 @@ def test_a_column_that_does_not_carry_over_is_found(sign):
 def test_missing_values_can_be_the_label():
     y = torch.tensor([0, 1] * 50)
     table = torch.where(y == 1, torch.nan, torch.linspace(0, 1, 100))[:, None]
-    assert checks.single_column(["a"], (table, y), (table, y)).value.value == 1
+    assert data.single_column(["a"], (table, y), (table, y)).value.value == 1
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -330,13 +332,13 @@ def test_a_value_artefact_is_found(sign):
     small = (y == 1) & (torch.rand(3000, generator=draw) < 0.25)
     amount[small] = 100 * torch.rand(int(small.sum()), generator=draw)
     other = torch.randn(3000, generator=draw) + y
-    found = checks.value_artefact(["amount", "other"], torch.stack([sign * amount, other], 1), y)
+    found = data.value_artefact(["amount", "other"], torch.stack([sign * amount, other], 1), y)
     assert (found.verdict, found.value) == (WARNING, 1)
     assert list(found.evidence) == ["amount"]
     where = "below 100.04" if sign == 1 else "above -100.04"
     assert found.evidence["amount"].startswith(f"all {int(small.sum())} {where}")
     table = amount[:, None], y
-    area = checks.single_column(["amount"], table, table).value
+    area = data.single_column(["amount"], table, table).value
     assert area.high < 0.7  # one number does not show it
 
 
@@ -347,7 +349,7 @@ def test_a_real_signal_is_no_artefact(shift):
         y = (torch.rand(1000, generator=draw) < 0.15).long()
         normal = torch.randn(1000, generator=draw) + shift * y
         table = torch.stack([normal, normal.exp(), (2 * normal).round(), -normal], 1)
-        assert checks.value_artefact(list("abcd"), table, y).verdict == PASSED
+        assert data.value_artefact(list("abcd"), table, y).verdict == PASSED
 
 
 def reviews(seed=0, *, each=4, users=400, habit=2.5):
@@ -366,28 +368,28 @@ def reviews(seed=0, *, each=4, users=400, habit=2.5):
 def test_the_same_author_in_two_parts_is_found():
     graph = reviews()
     split = splits.stratified(graph.labels, fractions=FRACTIONS)
-    found = checks.same_entity(graph, split)
+    found = data.same_entity(graph, split)
     assert found.verdict == WARNING
     assert found.value.low > 2
     assert "protocol new_user" in found.remedy
     apart = splits.by_group(graph.labels, splits.groups(graph, "writes"), seed=0)
-    assert checks.same_entity(graph, apart).verdict == PASSED
+    assert data.same_entity(graph, apart).verdict == PASSED
     fickle = reviews(habit=0)  # the same authors, but their reviews have nothing in common
     split = splits.stratified(fickle.labels, fractions=FRACTIONS)
-    assert checks.same_entity(fickle, split).verdict == PASSED
+    assert data.same_entity(fickle, split).verdict == PASSED
 
 
 def test_a_category_is_no_entity():
     graph = reviews(users=10, each=100)
     split = splits.stratified(graph.labels, fractions=FRACTIONS)
-    assert checks.same_entity(graph, split).verdict == SKIPPED
+    assert data.same_entity(graph, split).verdict == SKIPPED
 
 
 def test_a_type_that_is_never_fraud_is_found():
     graph = market()
     products = torch.stack([torch.arange(1500, 1650), torch.zeros(150, dtype=torch.int64)], 1)
     graph = HeteroGraph(graph.num_nodes, graph.edges, graph.x, torch.cat([graph.labels, products]))
-    found = checks.node_types(graph, splits.stratified(graph.labels))
+    found = data.node_types(graph, splits.stratified(graph.labels))
     assert found.verdict == WARNING
     assert "product is of one class throughout" in found.detail
     assert found.evidence["product"] == "0.00% of 150"
@@ -413,7 +415,7 @@ def test_rows_in_two_parts_are_found(bought):
     for count, verdict in ((8, WARNING), (60, FAILED)):
         test, train = copies(split, count)
         x[test] = x[train]
-        found = checks.duplicates(with_x(graph, {"user": x}), split)
+        found = data.duplicates(with_x(graph, {"user": x}), split)
         assert found.verdict == verdict
         assert found.value == pytest.approx(count / len(split.test))
         assert found.evidence["labels of twins agree"] == "100.0%"
@@ -430,7 +432,7 @@ def test_rows_that_say_nothing_are_no_copies(bought):
     chance = graph.x["user"].clone()
     chance[test] = chance[train.flip(0)]  # copies, but a fraud is paired with a normal node
     for x in (choice, equal, coarse, chance):
-        assert checks.duplicates(with_x(graph, {"user": x}), split).verdict == PASSED
+        assert data.duplicates(with_x(graph, {"user": x}), split).verdict == PASSED
 
 
 def test_only_own_columns_make_a_copy(bought):
@@ -439,30 +441,30 @@ def test_only_own_columns_make_a_copy(bought):
     x = graph.x["user"].clone()
     x[test, 1:] = x[train, 1:]
     own = {"user": 3, "product": 4}  # the first column differs
-    assert checks.duplicates(with_x(graph, {"user": x}), split, own=own).verdict == PASSED
+    assert data.duplicates(with_x(graph, {"user": x}), split, own=own).verdict == PASSED
     turned = with_x(graph, {"user": x.flip(1)})
-    assert checks.duplicates(turned, split, own=own).verdict == FAILED
+    assert data.duplicates(turned, split, own=own).verdict == FAILED
 
 
 def test_overlap_of_parts_is_found(bought):
     graph, split = bought
-    assert checks.overlap(graph, split).verdict == PASSED
+    assert data.overlap(graph, split).verdict == PASSED
     twice = split._replace(test=torch.cat([split.test, split.train[:3]]))
-    found = checks.overlap(graph, twice)
+    found = data.overlap(graph, twice)
     assert (found.verdict, found.value) == (FAILED, 3)
     turned = split._replace(val=split.val * torch.tensor([1, 0]))
-    found = checks.overlap(graph, turned)
+    found = data.overlap(graph, turned)
     assert (found.verdict, found.value) == (FAILED, int(split.val[:, 1].sum()))
     fewer = HeteroGraph(graph.num_nodes, graph.edges, graph.x, split.train)
-    found = checks.overlap(fewer, split)
+    found = data.overlap(fewer, split)
     assert (found.verdict, found.value) == (FAILED, len(split.val) + len(split.test))
 
 
 def test_another_base_rate_is_found(bought):
     _, split = bought
-    assert checks.base_rates(split).verdict == PASSED
+    assert data.base_rates(split).verdict == PASSED
     frauds = split.test[split.test[:, 1] == 1]
-    found = checks.base_rates(split._replace(test=torch.cat([frauds, split.test[:150]])))
+    found = data.base_rates(split._replace(test=torch.cat([frauds, split.test[:150]])))
     assert found.verdict == WARNING and found.value.low > 1
 
 
@@ -564,8 +566,8 @@ def test_noisy_edges_are_found(bought):
 
 def test_audit_without_features_or_detector(bought):
     found = verdicts(audit.audit(*bought))
-    assert list(found) == list(checks.QUESTIONS)
-    assert [name for name in found if found[name] == SKIPPED] == list(checks.QUESTIONS)[4:]
+    assert list(found) == list(data.QUESTIONS)
+    assert [name for name in found if found[name] == SKIPPED] == list(data.QUESTIONS)[4:]
 
 
 def test_audit_is_repeatable():
@@ -612,10 +614,10 @@ def test_write(bought, tmp_path):
 
 def test_plot():
     findings = [
-        checks.Finding("overlap", PASSED, "nodes wrong", 0, 0),
-        checks.Finding("base rates", FAILED, "ratio", Interval(3.0, 2.0, 5.0), 1),
-        checks.Finding("permuted labels", WARNING, "AUROC", Interval(0.4, 0.3, 0.5), 0.5),
-        checks.skipped("future in features", "no times"),
+        data.Finding("overlap", PASSED, "nodes wrong", 0, 0),
+        data.Finding("base rates", FAILED, "ratio", Interval(3.0, 2.0, 5.0), 1),
+        data.Finding("permuted labels", WARNING, "AUROC", Interval(0.4, 0.3, 0.5), 0.5),
+        data.skipped("future in features", "no times"),
     ]
     ax = Figure(layout="constrained").add_subplot()
     assert plot.audit(ax, findings) is ax

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from gadkit import baselines, store, train
-from gadkit.bootstrap import Interval
+from gadkit.evaluation.bootstrap import Interval
+from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.splits import stratified
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.metrics import roc_auc
 from gadkit.nn import GAE
-from gadkit.splits import stratified
 from gadkit.views import Views
 
 

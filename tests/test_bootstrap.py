@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import bootstrap
-from gadkit.bootstrap import (
+from gadkit.evaluation import bootstrap
+from gadkit.evaluation.bootstrap import (
     Interval,
     bootstrap_interval,
     nested_interval,
@@ -16,7 +16,7 @@ from gadkit.bootstrap import (
     precision_recall_band,
     roc_band,
 )
-from gadkit.metrics import (
+from gadkit.evaluation.metrics import (
     average_precision,
     calibration_error,
     precision_at_k,

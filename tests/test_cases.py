@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import cases, detect, explain, splits
+from gadkit import detect, explain
+from gadkit.evaluation import splits
+from gadkit.explain import cases
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.learners import Rows
 from gadkit.views import Views

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import audit, baselines, checks, cli, exports, report, splits, store, train
+from gadkit import audit, baselines, cli, exports, report, store, train
+from gadkit.audit import data
 from gadkit.datasets import marketplace
+from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.store import node_ids, tables
 
@@ -286,7 +288,7 @@ def test_audit_says_what_it_found(tmp_path, capsys):
 
 def test_audit_with_a_failed_check_ends_with_status_1(tmp_path, monkeypatch, capsys):
     store.save_graph(tmp_path / "new", make_graph(45, seed=1))
-    leak = checks.Finding("overlap", checks.FAILED, detail="3 nodes.", remedy="Draw again.")
+    leak = data.Finding("overlap", data.FAILED, detail="3 nodes.", remedy="Draw again.")
     monkeypatch.setattr(audit, "of_folder", lambda *_, **__: [leak])
     status = cli.main(["audit", str(tmp_path / "new"), "--out", str(tmp_path / "audit.html")])
     assert status == 1

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gadkit import controls
+from gadkit.audit import controls
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.graph.structure import structural_features
 

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import controls, detect, learners, splits, store, train
+from gadkit import detect, learners, store, train
+from gadkit.audit import controls
 from gadkit.datasets import marketplace
 from gadkit.detect import Fitted, Member, alone, blocks_of, boosted, recipe
+from gadkit.evaluation import splits
+from gadkit.evaluation.metrics import average_precision, roc_auc
+from gadkit.evaluation.splits import Split
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.learners import Boosted
-from gadkit.metrics import average_precision, roc_auc
-from gadkit.splits import Split
 from gadkit.views import Views
 
 FUTURE = {"hops", "spread", "relations", "structure", "bands", "labels", "embedding"}

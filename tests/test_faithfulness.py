@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from gadkit import explain, faithfulness, store
+from gadkit import explain, store
 from gadkit.datasets import marketplace
+from gadkit.explain import faithfulness
 from gadkit.graph import CSR, HeteroGraph
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from gadkit import inspection
+from gadkit.explain import inspection
 from gadkit.graph import CSR
 
 # Row 0 has no edge, row 1 one, row 2 four.

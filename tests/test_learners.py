@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from gadkit import learners
+from gadkit.evaluation.metrics import average_precision, roc_auc
 from gadkit.learners import FEW, LEARNERS, Boosted, Rows
-from gadkit.metrics import average_precision, roc_auc
 
 FORESTS = ("random forest", "extra trees")
 STOPPED = ("boosted trees", "perceptron")  # early, by validation

@@ -8,7 +8,7 @@ import pytest
 import sklearn.metrics
 import torch
 
-from gadkit.metrics import (
+from gadkit.evaluation.metrics import (
     average_precision,
     calibration_error,
     precision_at_k,

@@ -8,9 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gadkit import plot
-from gadkit.bootstrap import Interval
+from gadkit.evaluation.bootstrap import Interval
+from gadkit.evaluation.metrics import precision_recall_curve, roc_curve
 from gadkit.graph import SanitizeReport
-from gadkit.metrics import precision_recall_curve, roc_curve
 from gadkit.plot import Curve
 
 

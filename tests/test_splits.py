@@ -3,9 +3,17 @@
 import pytest
 import torch
 
-from gadkit import splits
+from gadkit.evaluation import splits
+from gadkit.evaluation.splits import (
+    Split,
+    by_group,
+    few_label,
+    groups,
+    official,
+    stratified,
+    temporal,
+)
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.splits import Split, by_group, few_label, groups, official, stratified, temporal
 
 
 def labels_of(num_normal: int, num_anomalies: int) -> torch.Tensor:

@@ -12,9 +12,9 @@ import torch
 
 from gadkit import store, train
 from gadkit.datasets import marketplace
+from gadkit.evaluation.metrics import auprc_error, average_precision, roc_auc
+from gadkit.evaluation.splits import Split, stratified
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.metrics import auprc_error, average_precision, roc_auc
-from gadkit.splits import Split, stratified
 from gadkit.train import finetune_gat, sample_pairs, train_gae
 
 BUYS, FOLLOWS = ("user", "buys", "product"), ("user", "follows", "user")

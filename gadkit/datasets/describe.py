@@ -7,8 +7,8 @@ or without a history, labels, features and names, and what is not known is said 
 import torch
 from torch import Tensor
 
+from gadkit.evaluation.metrics import roc_auc
 from gadkit.graph import HeteroGraph
-from gadkit.metrics import roc_auc
 
 KINDS = {  # of labels, and what that is worth
     "adjudicated": "Somebody decided each labelled case, so a label is a verdict, with the errors "

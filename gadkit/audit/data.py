@@ -2,8 +2,8 @@
 
 A check returns a `Finding`. *Failed* means that the result is not what it claims to be; *warning*,
 that somebody has to look, and say so beside the number; *passed*, that this check found nothing,
-which does not prove that there is nothing. `gadkit.canaries` has the checks that change something
-and run again; `gadkit.audit` runs them all.
+which does not prove that there is nothing. `canaries` has the checks that change something and run
+again; `gadkit.audit` runs them all.
 
 Sources: S. Kaufman et al., Leakage in data mining, TKDD 6, 2012; S. Kapoor and A. Narayanan,
 Leakage and the reproducibility crisis in machine-learning-based science, Patterns 4, 2023; D. Katz
@@ -18,10 +18,10 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from gadkit.bootstrap import Interval, bootstrap_interval
+from gadkit.evaluation.bootstrap import Interval, bootstrap_interval
+from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.splits import Split, protocols
 from gadkit.graph import HeteroGraph
-from gadkit.metrics import roc_auc
-from gadkit.splits import Split, protocols
 
 PASSED, WARNING, FAILED, SKIPPED = "passed", "warning", "failed", "not run"
 LEVEL = 0.99  # of every interval: a score of checks at 95 % would raise an alarm in most audits
@@ -135,7 +135,9 @@ def overlap(graph: HeteroGraph, split: Split) -> Finding:
         wrong,
         0,
         f"Of {len(ids):,} nodes in the split: {found or 'none wrong'}.",
-        "Make the split again with gadkit.splits, of the graph's own labels." if wrong else "",
+        "Make the split again with evaluation.splits, of the graph's own labels."
+        if wrong
+        else "",
         evidence,
     )
 

@@ -1,8 +1,8 @@
 """What a result stands on: every check of the data, the split, the features and the detector.
 
-Most ways to fool oneself leave a trace that a program can find. `audit` runs the checks of
-`gadkit.checks` and `gadkit.canaries`; `of_folder` does so for a dataset and the boosted trees of
-`gadkit.detect`; `write` makes a page of what they found.
+Most ways to fool oneself leave a trace that a program can find. `audit` runs the checks of `data`
+and `canaries`; `of_folder` does so for a dataset and the boosted trees of `gadkit.detect`; `write`
+makes a page of what they found.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,14 +12,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gadkit import __version__, canaries, checks, detect, splits, store, views
-from gadkit.bootstrap import Interval, bootstrap_interval
-from gadkit.canaries import Detector, Features
-from gadkit.checks import FAILED, LEVEL, PASSED, QUESTIONS, SKIPPED, WARNING, Finding, skipped
+from gadkit import __version__, detect, store, views
+from gadkit.audit import canaries, data
+from gadkit.audit.canaries import Detector, Features
+from gadkit.audit.data import FAILED, LEVEL, PASSED, QUESTIONS, SKIPPED, WARNING, Finding, skipped
+from gadkit.evaluation import splits
+from gadkit.evaluation.bootstrap import Interval, bootstrap_interval
+from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
 from gadkit.graph.structure import own_columns
-from gadkit.metrics import roc_auc
-from gadkit.splits import Split
 from gadkit.views import Views
 
 _OF_FEATURES = list(QUESTIONS)[5:12]
@@ -75,16 +77,16 @@ def audit(
         )
     made = _Made(graph, split, features, detector, permutations, seed)
     planned = {
-        "overlap": partial(checks.overlap, graph, split),
-        "base rates": partial(checks.base_rates, split),
-        "node types": partial(checks.node_types, graph, split),
-        "duplicates": partial(checks.duplicates, graph, split, own=own, seed=seed),
-        "same entity": partial(checks.same_entity, graph, split),
-        "single column": lambda: checks.single_column(
+        "overlap": partial(data.overlap, graph, split),
+        "base rates": partial(data.base_rates, split),
+        "node types": partial(data.node_types, graph, split),
+        "duplicates": partial(data.duplicates, graph, split, own=own, seed=seed),
+        "same entity": partial(data.same_entity, graph, split),
+        "single column": lambda: data.single_column(
             made.names, (made.train, made.y), (made.test, split.test[:, 1]), made.interval
         ),
-        "value artefact": lambda: checks.value_artefact(made.names, made.train, made.y),
-        "time column": lambda: checks.time_column(
+        "value artefact": lambda: data.value_artefact(made.names, made.train, made.y),
+        "time column": lambda: data.time_column(
             made.names, made.train, made.test, made.times(time)
         ),
         "test labels in features": partial(canaries.feature_canary, graph, split, features),
@@ -236,7 +238,7 @@ def write(findings: Sequence[Finding], path: Path | str, *, subject: str = "") -
     """
     import jinja2
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    loader = jinja2.FileSystemLoader(Path(__file__).parents[1])
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gadkit.metrics import (
+from gadkit.evaluation.metrics import (
     average_precision,
     checked,
     precision_at_k,

@@ -18,9 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gadkit import controls
-from gadkit.bootstrap import Interval, paired_interval
-from gadkit.checks import (
+from gadkit.audit import controls
+from gadkit.audit.data import (
     CHANCE,
     CONCORDANCE_MARGIN,
     DECODED_MAY_REACH,
@@ -35,9 +34,10 @@ from gadkit.checks import (
     ranks,
     skipped,
 )
+from gadkit.evaluation.bootstrap import Interval, paired_interval
+from gadkit.evaluation.metrics import average_precision, roc_auc
+from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
-from gadkit.metrics import average_precision, roc_auc
-from gadkit.splits import Split
 
 # (graph, split, ids) -> (len(ids), dim) table, and the name of each column. A name may start with
 # the block that the column belongs to, as "hops: mean of price". NaN is a missing value.

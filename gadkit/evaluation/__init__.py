@@ -1,0 +1,1 @@
+"""Who teaches and who judges; how good, and how sure."""
