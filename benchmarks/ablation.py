@@ -14,17 +14,19 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from gadkit import datasets, detect, store, train, views
-from gadkit.detect import Detector
+from gadkit import datasets, store
 from gadkit.evaluation import metrics, splits
 from gadkit.evaluation.bootstrap import Interval, nested_paired_interval
+from gadkit.network import finetune
+from gadkit.trees import recipe, views
+from gadkit.trees.recipe import Detector
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "ablation.json"
 PAGE = HERE.parent / "docs" / "ablation.md"
 
-NETWORK = {  # what differs from `train.RECIPE`, which is the first row
-    "the recipe of train.network, with embeddings": {},
+NETWORK = {  # what differs from `finetune.RECIPE`, which is the first row
+    "the network's recipe, with embeddings": {},
     "without embeddings of stage 1": {"embeddings": False},
     "without features": {"features": False, "transform": "standard", "degrees": False},
     "without self/neighbor separation": {"residual": False},
@@ -38,7 +40,7 @@ NETWORK = {  # what differs from `train.RECIPE`, which is the first row
     "with focal loss, gamma 2": {"focal_gamma": 2.0},
     "85 % of the edges dropped, none kept": {"drop_edge": 0.85, "keep_edges": 0.0},
 }
-PUBLISHED = "the published recipe: the defaults of train.finetune_gat"
+PUBLISHED = "the published recipe: the defaults of finetune_gat"
 ENSEMBLE = "three seeds of the recipe"
 WIDEST = ("own", "hops", "structure", "labels", "bands")
 TREES = {
@@ -55,19 +57,21 @@ TREES = {
 
 def detectors(graph, z, seen) -> dict[str, Detector]:
     """Return every row of the table."""
-    found = {name: _network(z, train.RECIPE | options) for name, options in NETWORK.items()}
+    found = {name: _network(z, finetune.RECIPE | options) for name, options in NETWORK.items()}
     found[PUBLISHED] = _network(z, {})
     found[ENSEMBLE] = lambda graph, split: (
-        train.ensemble(graph, z, split, seeds=(0, 1, 2), progress=False, **train.RECIPE).scores
+        finetune.ensemble(
+            graph, z, split, seeds=(0, 1, 2), progress=False, **finetune.RECIPE
+        ).scores
     )
     for name, blocks in TREES.items():
-        found[name] = detect.table_detector(seen, blocks, "boosted trees")
+        found[name] = recipe.table_detector(seen, blocks, "boosted trees")
     return found
 
 
 def _network(z, options: dict) -> Detector:
     return lambda graph, split: (
-        train.finetune_gat(graph, z, split, progress=False, **options).scores
+        finetune.finetune_gat(graph, z, split, progress=False, **options).scores
     )
 
 
@@ -75,7 +79,7 @@ def measure(source: str, num_splits: int) -> dict:
     """Train every row on every split, and compare it with the first of its kind."""
     folder = datasets.prepare(source)
     graph = store.load_graph(folder)
-    z = train.train_gae(graph).z
+    z = finetune.train_gae(graph).z
     rows = detectors(graph, z, views.of_folder(folder, graph, z=z))
     cases: dict[str, list] = {name: [] for name in rows}
     for seed in splits.SEEDS[:num_splits]:

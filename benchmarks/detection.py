@@ -20,12 +20,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gadkit import baselines, datasets, detect, store, train, views
-from gadkit.detect import Detector
+import gadkit
+from gadkit import datasets, store
 from gadkit.evaluation import metrics, splits
 from gadkit.evaluation.bootstrap import Interval, nested_interval, nested_paired_interval
 from gadkit.evaluation.splits import SEEDS, Split
 from gadkit.graph import HeteroGraph
+from gadkit.network import finetune
+from gadkit.trees import baselines, recipe, views
+from gadkit.trees.recipe import Detector
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "results.json"
@@ -50,15 +53,16 @@ PERMUTED_SPLITS = 3
 TRAININGS = 3  # of the one split that some protocols give
 # The files that decide what a model says; those of the recipe decide for the baselines too.
 CODE = {
-    NETWORK: ("nn.py", "train.py", "splits.py"),
-    RECIPE: ("views.py", "structure.py", "learners.py", "detect.py", "baselines.py", "splits.py"),
+    NETWORK: ("network/*.py", "evaluation/splits.py"),
+    RECIPE: ("trees/*.py", "graph/structure.py", "evaluation/splits.py"),
 }
 CODE[TOGETHER] = CODE[NETWORK] + CODE[RECIPE]
 
 
-def _checksum(files: tuple[str, ...]) -> int:
-    here = Path(detect.__file__).parent
-    return zlib.crc32(b"".join((here / name).read_bytes() for name in files))
+def _checksum(patterns: tuple[str, ...]) -> int:
+    package = Path(gadkit.__file__).parent
+    files = [path for pattern in patterns for path in sorted(package.glob(pattern))]
+    return zlib.crc32(b"".join(path.read_bytes() for path in files))
 
 
 # Taken at the start: the code that runs is not the one that is written meanwhile.
@@ -133,7 +137,7 @@ def _embeddings(folder: Path, graph: HeteroGraph) -> Tensor:
     """Train stage 1 once, without labels."""
     path = KEPT / folder.name / f"stage1_{_stamp(NETWORK, graph)}.npy"
     if not path.is_file():
-        _save(path, train.train_gae(graph).z)
+        _save(path, finetune.train_gae(graph).z)
     return torch.from_numpy(np.load(path))
 
 
@@ -146,38 +150,38 @@ def _stamp(model: str, graph: HeteroGraph) -> str:
 def models(setting: Setting, split_seed: int, seed: int) -> dict[str, Detector]:
     """Return the detectors of a setting, by name."""
     found = baselines.baselines(setting.seen, past_only=setting.past_only, seed=seed)
-    recipe = detect.detector(setting.seen, past_only=setting.past_only, seed=seed)
+    trees = recipe.detector(setting.seen, past_only=setting.past_only, seed=seed)
     if not setting.past_only:  # the network looks at the whole graph
         logits = partial(_logits, setting, split_seed, seed)
         found[NETWORK] = lambda graph, split: logits(split).mean(0).sigmoid()
-    found[RECIPE] = recipe
+    found[RECIPE] = trees
     if not setting.past_only:
         found[TOGETHER] = lambda graph, split: _together(setting, split, logits(split), seed)
-    return found | {PERMUTED: partial(_permuted, recipe, seed=seed)}
+    return found | {PERMUTED: partial(_permuted, trees, seed=seed)}
 
 
 def _logits(setting: Setting, split_seed: int, seed: int, split: Split) -> Tensor:
     """Train the network once, (members, total) float64."""
     path = _path(setting, "logits", split_seed, seed, code=NETWORK)
     if not path.is_file():
-        found = train.network(setting.graph, split, z=setting.seen.z, seed=seed, progress=False)
+        found = finetune.network(setting.graph, split, z=setting.seen.z, seed=seed, progress=False)
         _save(path, torch.stack([member.logits for member in found.members]))
     return torch.from_numpy(np.load(path)).double()
 
 
 def _together(setting: Setting, split: Split, logits: Tensor, seed: int) -> Tensor:
     beside = {f"graph network {number}": row.sigmoid() for number, row in enumerate(logits)}
-    return detect.recipe(setting.seen, split, beside=beside, seed=seed).scores
+    return recipe.fit_recipe(setting.seen, split, beside=beside, seed=seed).scores
 
 
-def _permuted(recipe: Detector, graph: HeteroGraph, split: Split, *, seed: int) -> Tensor:
+def _permuted(detector: Detector, graph: HeteroGraph, split: Split, *, seed: int) -> Tensor:
     """Let the recipe learn from labels that mean nothing."""
     generator = torch.Generator().manual_seed(seed + len(split.train))
     parts = []
     for part in (split.train, split.val):
         y = part[torch.randperm(len(part), generator=generator), 1]
         parts.append(torch.stack([part[:, 0], y], 1))
-    return recipe(graph, Split(*parts, split.test))
+    return detector(graph, Split(*parts, split.test))
 
 
 def evaluate(setting: Setting, wanted: list[str]) -> None:

@@ -7,23 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gadkit import (
-    __version__,
-    audit,
-    baselines,
-    datasets,
-    detect,
-    exports,
-    ingest,
-    report,
-    store,
-    train,
-)
+from gadkit import __version__, audit, datasets, exports, ingest, report, store
 from gadkit.audit import data
 from gadkit.graph import HeteroGraph
 from gadkit.ingest import columns
+from gadkit.network import finetune
 from gadkit.published import library
 from gadkit.store import node_ids, tables
+from gadkit.trees import baselines, recipe
 
 AUDIT_OUT = "a page, and the same as .json beside it; default: build/audit.html"
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
@@ -200,7 +191,7 @@ def _print_terms(folder: Path) -> None:
 def _run(args: argparse.Namespace) -> None:
     folder = datasets.prepare(args.dataset)
     graph = store.load_graph(folder)
-    train.check_trainable(graph)  # now, and not after minutes of training
+    finetune.check_trainable(graph)  # now, and not after minutes of training
     labelled = graph.labels is not None
     executed = report.run_notebooks(folder, out=args.out, force=args.force, labelled=labelled)
     if labelled:
@@ -215,7 +206,7 @@ def _run(args: argparse.Namespace) -> None:
 
 def _recommend(args: argparse.Namespace) -> None:
     folder = datasets.prepare(args.dataset)
-    found = detect.recommend(folder, protocol=args.protocol, network=args.network)
+    found = recipe.recommend(folder, protocol=args.protocol, network=args.network)
     for member in found.candidates:
         seat = "on the committee" if member in found.members else ""
         print(f"validation AUPRC {member.val_auprc:.3f}  {member.name:45} {seat}".rstrip())
@@ -238,7 +229,7 @@ def _score(args: argparse.Namespace) -> None:
     models = datasets.prepare(args.models) if args.models else folder
     graph = store.load_graph(folder)
     _check_same_features(folder, models)
-    scores = train.score(graph, models)
+    scores = finetune.score(graph, models)
     _write_suspects(args.out, folder, graph, scores, models=models, top=args.top)
 
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import detect, explain
+from gadkit import explain
 from gadkit.evaluation import splits
 from gadkit.explain import cases
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.learners import Rows
-from gadkit.views import Views
+from gadkit.trees import recipe
+from gadkit.trees.learners import Rows
+from gadkit.trees.views import Views
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def shop():
 def made(shop):
     """Suspects and their cards, as a notebook makes them."""
     split = splits.stratified(shop.labels)
-    fitted = detect.boosted(Views(shop), split, ("own", "hops"))
+    fitted = recipe.boosted(Views(shop), split, ("own", "hops"))
     suspects = split.test[fitted.scores[split.test[:, 0]].argsort(descending=True)[:5], 0]
     space = torch.cat([shop.x["user"], torch.zeros(40, 3)])
     names = np.array([f"<b>{i}</b>" for i in range(200)] + [""] * 40, dtype=object)

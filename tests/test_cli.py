@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import audit, baselines, cli, exports, report, store, train
+from gadkit import audit, cli, exports, report, store
 from gadkit.audit import data
 from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.network import finetune
 from gadkit.store import node_ids, tables
+from gadkit.trees import baselines
 
 
 def make_graph(num_users: int, seed: int) -> HeteroGraph:
@@ -37,8 +39,8 @@ def trained(tmp_path_factory):
     graph = make_graph(60, seed=0)
     store.save_graph(folder, graph)
     options = {"epochs": 3, "progress": False}
-    pretrained = train.train_gae(graph, hidden_dim=8, out_dim=8, **options)
-    tuned = train.finetune_gat(
+    pretrained = finetune.train_gae(graph, hidden_dim=8, out_dim=8, **options)
+    tuned = finetune.finetune_gat(
         graph,
         pretrained.z,
         splits.stratified(graph.labels),
@@ -121,7 +123,7 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     def run_notebooks(folder, *, out, force, labelled):
         """Leave what notebook 3 leaves, in place of running it."""
         assert not labelled
-        found = train.train_gae(graph, hidden_dim=8, out_dim=8, epochs=2, progress=False)
+        found = finetune.train_gae(graph, hidden_dim=8, out_dim=8, epochs=2, progress=False)
         store.save_array(folder, store.GAE_EMBEDDINGS, found.z)
         store.save_checkpoint(folder / store.GAE_CHECKPOINT, found.best)
         return []
@@ -198,7 +200,7 @@ def test_export_scores_of_one_type(named, tmp_path, what):
 def test_export_scores_without_labels(tmp_path):
     graph = make_graph(45, seed=1)
     store.save_graph(tmp_path, HeteroGraph(graph.num_nodes, graph.edges, graph.x))
-    pretrained = train.train_gae(graph, hidden_dim=8, out_dim=8, epochs=3, progress=False)
+    pretrained = finetune.train_gae(graph, hidden_dim=8, out_dim=8, epochs=3, progress=False)
     store.save_array(tmp_path, store.GAE_EMBEDDINGS, pretrained.z)
     store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
     out = tmp_path / "scores.csv"

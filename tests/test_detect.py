@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import detect, learners, store, train
+from gadkit import store
 from gadkit.audit import controls
 from gadkit.datasets import marketplace
-from gadkit.detect import Fitted, Member, alone, blocks_of, boosted, recipe
 from gadkit.evaluation import splits
 from gadkit.evaluation.metrics import average_precision, roc_auc
 from gadkit.evaluation.splits import Split
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.learners import Boosted
-from gadkit.views import Views
+from gadkit.network import finetune
+from gadkit.trees import learners, recipe
+from gadkit.trees.learners import Boosted
+from gadkit.trees.recipe import Fitted, Member, alone, blocks_of, boosted, fit_recipe
+from gadkit.trees.views import Views
 
 FUTURE = {"hops", "spread", "relations", "structure", "bands", "labels", "embedding"}
 
@@ -63,7 +65,7 @@ def split(graph) -> Split:
 
 @pytest.fixture(scope="module")
 def fitted(graph, split) -> Fitted:
-    return recipe(Views(graph), split)
+    return fit_recipe(Views(graph), split)
 
 
 def test_the_recipe_finds_what_the_neighbors_show(graph, split, fitted):
@@ -87,7 +89,7 @@ def test_scores_are_of_all_nodes_of_the_labelled_types(graph, fitted):
 
 
 def test_scores_made_in_blocks_are_the_same(graph, split, fitted, monkeypatch):
-    monkeypatch.setattr(detect, "BLOCK", 33)
+    monkeypatch.setattr(recipe, "BLOCK", 33)
     again = Fitted(fitted.views, fitted.blocks, split, fitted.candidates, fitted.members)
     assert torch.equal(again.scores[:500], fitted.scores[:500])
 
@@ -96,10 +98,10 @@ def test_the_test_part_is_not_looked_at(graph, split, fitted):
     flipped = torch.stack([split.test[:, 0], 1 - split.test[:, 1]], 1)
     labels = torch.cat([split.train, split.val, flipped])
     other = HeteroGraph(graph.num_nodes, graph.edges, graph.x, labels)
-    scores = recipe(Views(other), split._replace(test=flipped)).scores
+    scores = fit_recipe(Views(other), split._replace(test=flipped)).scores
     assert torch.equal(scores[:500], fitted.scores[:500])
     without = split._replace(test=torch.empty(0, 2, dtype=torch.int64))
-    found = detect.detector(Views(graph))(graph, without)
+    found = recipe.detector(Views(graph))(graph, without)
     assert torch.equal(found[:500], fitted.scores[:500])
 
 
@@ -108,7 +110,7 @@ def test_training_and_validation_labels_count(graph, split, fitted):
         rows = getattr(split, part)
         y = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(1)), 1]
         other = split._replace(**{part: torch.stack([rows[:, 0], y], 1)})
-        assert not torch.equal(recipe(Views(graph), other).scores[:500], fitted.scores[:500])
+        assert not torch.equal(fit_recipe(Views(graph), other).scores[:500], fitted.scores[:500])
 
 
 def test_the_committee_is_those_within_a_standard_error_of_the_best(split, fitted):
@@ -136,7 +138,7 @@ def test_other_detectors_join_the_committee_if_they_validate_well(graph, split, 
     labels = torch.zeros(graph.total)
     labels[graph.labels[:, 0]] = graph.labels[:, 1].float()
     beside = {"oracle": 0.9 * labels + 0.1 * noise, "dice": noise}
-    found = recipe(Views(graph), split, beside=beside)
+    found = fit_recipe(Views(graph), split, beside=beside)
     assert [m.name for m in found.candidates[-2:]] == ["oracle", "dice"]
     assert [m.name for m in found.members] == ["oracle"]
     ids, y = split.test.T
@@ -144,7 +146,7 @@ def test_other_detectors_join_the_committee_if_they_validate_well(graph, split, 
     assert found.names == fitted.names  # it is the trees that are explained
     with pytest.raises(ValueError, match="only other detectors are on the committee"):
         found.on(graph)
-    alone = recipe(Views(graph), split, beside={"dice": noise})
+    alone = fit_recipe(Views(graph), split, beside={"dice": noise})
     assert torch.equal(alone.scores[:500], fitted.scores[:500])
     assert torch.equal(alone.on(graph).scores[:500], fitted.scores[:500])
 
@@ -154,14 +156,14 @@ def test_scores_of_other_detectors_must_be_probabilities(graph, split, value):
     scores = torch.full((graph.total,), 0.5)
     scores[3] = value  # not a validation node alone: every node gets a score
     with pytest.raises(ValueError, match=r"'mine' must be in \[0, 1\], but 1 of a user .* node 3"):
-        recipe(Views(graph), split, beside={"mine": scores})
+        fit_recipe(Views(graph), split, beside={"mine": scores})
     with pytest.raises(ValueError, match=r"'mine' must be \(625,\), one a node"):
-        recipe(Views(graph), split, beside={"mine": scores[:500]})
+        fit_recipe(Views(graph), split, beside={"mine": scores[:500]})
 
 
 def test_a_committee_with_other_detectors_weighs_all_alike(graph, split, fitted):
     given = fitted.scores.nan_to_num(0.0)
-    found = recipe(Views(graph), split, beside={"mine": given})
+    found = fit_recipe(Views(graph), split, beside={"mine": given})
     assert len(found.members) == len(fitted.members) + 1
     member, ids = found.members[-1], split.test[:, 0]
     logit = member.slope * given[ids].logit() + member.bias
@@ -202,17 +204,17 @@ def test_calibration_is_the_least_regularized_loss(sureness, num):
         return fit + ((weight[0] - 1) ** 2 + weight[1] ** 2) / 2
 
     expected = minimize(loss, [1.0, 0.0], method="BFGS").x
-    slope, bias = detect._calibrated(probability, y)
+    slope, bias = recipe._calibrated(probability, y)
     assert (slope, bias) == pytest.approx(tuple(expected), abs=1e-3)
 
 
 def test_logits_that_are_sure_and_wrong_are_calibrated():
     y = torch.tensor([0, 1] * 50)
     probability = torch.where(torch.arange(100) < 30, 1 - y, y).double()
-    slope, bias = detect._calibrated(probability, y)
+    slope, bias = recipe._calibrated(probability, y)
     assert torch.tensor(slope * 9.2).sigmoid() == pytest.approx(0.7, abs=0.02)
     assert bias == pytest.approx(0, abs=1e-6)
-    slope, _ = detect._calibrated(1 - y.double(), y)  # wrong in every case
+    slope, _ = recipe._calibrated(1 - y.double(), y)  # wrong in every case
     assert slope > 0
 
 
@@ -253,10 +255,10 @@ def test_the_explained_trees_are_on_the_committee_if_any_are():
 
 def test_the_same_seed_gives_the_same_scores(graph, split, fitted):
     state = torch.get_rng_state()
-    again = recipe(Views(graph), split, seed=0).scores
+    again = fit_recipe(Views(graph), split, seed=0).scores
     assert torch.equal(again[:500], fitted.scores[:500])
     assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(recipe(Views(graph), split, seed=1).scores[:500], again[:500])
+    assert not torch.equal(fit_recipe(Views(graph), split, seed=1).scores[:500], again[:500])
 
 
 def test_views_that_are_tried(graph):
@@ -271,7 +273,7 @@ def test_views_that_are_tried(graph):
 
 def test_with_few_labels_a_linear_model_is_tried(graph):
     split = splits.few_label(graph.labels, seed=1)
-    found = recipe(Views(graph), split)
+    found = fit_recipe(Views(graph), split)
     assert {member.learner for member in found.candidates} == {
         "boosted trees", "random forest", "extra trees", "logistic regression",
     }  # fmt: skip
@@ -301,7 +303,7 @@ def test_past_only_looks_at_nothing_else():
     tried = blocks_of(views, 400, past_only=True)
     assert not FUTURE & {block for blocks in tried.values() for block in blocks}
     split = splits.temporal(graph.labels, time)
-    found = recipe(views, split, past_only=True)
+    found = fit_recipe(views, split, past_only=True)
     ids, y = split.test.T
     assert roc_auc(y, found.scores[ids]) > 0.8
     now = int(split.test[40, 0])  # by id is by time: everything from here on becomes another
@@ -309,7 +311,7 @@ def test_past_only_looks_at_nothing_else():
     src = torch.where(torch.arange(400) >= now, 0, graph.edges["card", "pays", "event"].indices)
     pays = CSR.from_edges(src.long(), torch.arange(400), num_src=30, num_dst=400)
     later = HeteroGraph(graph.num_nodes, {("card", "pays", "event"): pays}, x, graph.labels)
-    other = detect.detector(views, past_only=True)(later, split)
+    other = recipe.detector(views, past_only=True)(later, split)
     assert torch.equal(other[:now], found.scores[:now])
     assert not torch.equal(other[now:400], found.scores[now:400])
 
@@ -324,7 +326,7 @@ def test_events_without_features_have_a_past():
 
 def test_the_past_needs_times(graph, split):
     with pytest.raises(ValueError, match="the nodes have no time"):
-        recipe(Views(graph), split, past_only=True)
+        fit_recipe(Views(graph), split, past_only=True)
 
 
 def test_a_detector_sees_the_graph_that_it_is_given(graph, split, fitted):
@@ -332,8 +334,8 @@ def test_a_detector_sees_the_graph_that_it_is_given(graph, split, fitted):
     rewired = controls.rewired(graph)
     ids, y = split.test.T
     for make in (
-        detect.detector(views),
-        detect.table_detector(views, ("own", "hops"), "random forest"),
+        recipe.detector(views),
+        recipe.table_detector(views, ("own", "hops"), "random forest"),
     ):
         real, control = make(graph, split), make(rewired, split)
         assert roc_auc(y, real[ids]) > roc_auc(y, control[ids]) + 0.1
@@ -342,7 +344,7 @@ def test_a_detector_sees_the_graph_that_it_is_given(graph, split, fitted):
 def test_one_learner_alone(graph, split):
     found = alone(Views(graph), split, ("own", "hops"), "extra trees", seed=3)
     assert [member.name for member in found.members] == ["extra trees on own + hops"]
-    detector = detect.table_detector(Views(graph), ("own", "hops"), "extra trees", seed=3)
+    detector = recipe.table_detector(Views(graph), ("own", "hops"), "extra trees", seed=3)
     assert torch.equal(detector(graph, split)[:500], found.scores[:500])
 
 
@@ -354,7 +356,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_folder_is_ranked(folder):
-    found = detect.recommend(folder, progress=False)
+    found = recipe.recommend(folder, progress=False)
     graph = store.load_graph(folder)
     ids, y = splits.stratified(graph.labels, seed=0).test.T
     assert torch.equal(found.split.test[:, 0], ids)
@@ -365,12 +367,12 @@ def test_a_folder_is_ranked(folder):
 
 def test_a_folder_is_ranked_with_the_network(folder, monkeypatch):
     short = {"epochs": 2, "eval_every": 1, "patience": 2, "hidden_dim": 8}
-    monkeypatch.setattr(train, "RECIPE", train.RECIPE | short)
-    monkeypatch.setattr(train, "VARIANTS", ({}, {"lr": 1e-3}))
-    monkeypatch.setattr(train, "train_gae", partial(train.train_gae, epochs=2))
-    found = detect.recommend(folder, network=True, progress=False)
-    joined = [member for member in found.candidates if member.view == detect.GIVEN]
-    network = train.network(store.load_graph(folder), found.split, progress=False)
+    monkeypatch.setattr(finetune, "RECIPE", finetune.RECIPE | short)
+    monkeypatch.setattr(finetune, "VARIANTS", ({}, {"lr": 1e-3}))
+    monkeypatch.setattr(finetune, "train_gae", partial(finetune.train_gae, epochs=2))
+    found = recipe.recommend(folder, network=True, progress=False)
+    joined = [member for member in found.candidates if member.view == recipe.GIVEN]
+    network = finetune.network(store.load_graph(folder), found.split, progress=False)
     assert [member.name for member in joined] == [
         f"graph network {number}" for number in range(1, len(network.members) + 1)
     ]
@@ -384,11 +386,11 @@ def test_the_network_does_not_look_at_the_past_alone(folder, tmp_path):
     graph = store.load_graph(folder)
     np.save(tmp_path / "timed" / store.TIME, np.arange(graph.total, dtype=np.float64))
     with pytest.raises(ValueError, match="the network sees the whole graph, later nodes too"):
-        detect.recommend(tmp_path / "timed", protocol="temporal", network=True, progress=False)
+        recipe.recommend(tmp_path / "timed", protocol="temporal", network=True, progress=False)
 
 
 def test_a_folder_is_ranked_under_its_protocols_only(folder, capsys):
     with pytest.raises(ValueError, match="no protocol 'temporal' for this graph; there are demo"):
-        detect.recommend(folder, protocol="temporal", progress=False)
-    detect.recommend(folder, protocol="few")
+        recipe.recommend(folder, protocol="temporal", progress=False)
+    recipe.recommend(folder, protocol="few")
     assert "trees" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import torch
 
 from gadkit import explain
 from gadkit.graph import CSR, HeteroGraph, Stream
-from gadkit.nn import HeteroGAT
+from gadkit.network.layers import HeteroGAT
 
 
 def network(graph: HeteroGraph):

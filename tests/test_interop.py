@@ -11,8 +11,8 @@ import torch_geometric.transforms as T
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.nn import HeteroConv, SAGEConv
 
-from gadkit import train
 from gadkit.graph import CSR, HeteroGraph, interop, structure
+from gadkit.network import finetune
 
 BUYS = ("user", "buys", "product")
 FOLLOWS = ("user", "follows", "user")
@@ -387,9 +387,9 @@ def test_scipy_parts_must_fit(parts, message):
 def test_features_of_structure_make_a_bare_graph_trainable():
     bare = interop.from_scipy({BUYS: sp.csr_array(MATRIX)})
     with pytest.raises(ValueError, match="no features x; .*docs/interop.md"):
-        train.check_trainable(bare)
+        finetune.check_trainable(bare)
     x = structure.structural_features(bare)
-    train.check_trainable(HeteroGraph(bare.num_nodes, bare.edges, x, bare.labels))
+    finetune.check_trainable(HeteroGraph(bare.num_nodes, bare.edges, x, bare.labels))
 
 
 def network(kind=nx.DiGraph):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from gadkit import learners
 from gadkit.evaluation.metrics import average_precision, roc_auc
-from gadkit.learners import FEW, LEARNERS, Boosted, Rows
+from gadkit.trees import learners
+from gadkit.trees.learners import FEW, LEARNERS, Boosted, Rows
 
 FORESTS = ("random forest", "extra trees")
 STOPPED = ("boosted trees", "perceptron")  # early, by validation

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import elu, leaky_relu
 
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.nn import (
+from gadkit.network.layers import (
     ANOMALY,
     GAE,
     KNOTS,

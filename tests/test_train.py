@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from gadkit import store, train
+from gadkit import store
 from gadkit.datasets import marketplace
 from gadkit.evaluation.metrics import auprc_error, average_precision, roc_auc
 from gadkit.evaluation.splits import Split, stratified
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.train import finetune_gat, sample_pairs, train_gae
+from gadkit.network import finetune
+from gadkit.network.finetune import finetune_gat, sample_pairs, train_gae
 
 BUYS, FOLLOWS = ("user", "buys", "product"), ("user", "follows", "user")
 GAE_OPTIONS = {"hidden_dim": 16, "out_dim": 16, "num_pairs": 1_500, "progress": False}
@@ -75,7 +76,7 @@ def z(planted) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def finetuned(planted, z, split) -> train.Finetuned:
+def finetuned(planted, z, split) -> finetune.Finetuned:
     return finetune_gat(planted, z, split, epochs=40, **GAT_OPTIONS)
 
 
@@ -491,7 +492,7 @@ def test_killed_processes_end_at_the_same_files(planted, tmp_path, with_threads)
 
 
 @pytest.fixture(scope="module")
-def models(planted, tmp_path_factory) -> tuple[Path, torch.Tensor, train.Finetuned]:
+def models(planted, tmp_path_factory) -> tuple[Path, torch.Tensor, finetune.Finetuned]:
     """A folder with both trained models, the embeddings and the result they came from."""
     folder = tmp_path_factory.mktemp("models")
     pretrained = train_gae(planted, epochs=5, **GAE_OPTIONS)
@@ -505,36 +506,36 @@ def models(planted, tmp_path_factory) -> tuple[Path, torch.Tensor, train.Finetun
 @torch.no_grad()
 def test_loaded_models_give_the_same(planted, models):
     folder, z, result = models
-    gae = train.load_gae(folder / store.GAE_CHECKPOINT)
+    gae = finetune.load_gae(folder / store.GAE_CHECKPOINT)
     assert torch.equal(gae.encode(planted.homogeneous, gae.standardize(planted.x)), z)
-    gat = train.load_gat(folder / store.GAT_CHECKPOINT)
+    gat = finetune.load_gat(folder / store.GAT_CHECKPOINT)
     assert torch.equal(gat(planted, gat.inputs(planted, z)).sigmoid(), result.scores)
-    assert torch.equal(train.score(planted, folder), result.scores)
+    assert torch.equal(finetune.score(planted, folder), result.scores)
 
 
 def test_wrong_model_files(planted, models, tmp_path):
     folder, *_ = models
     gae_run(planted, tmp_path / "run.pt")
     with pytest.raises(ValueError, match="holds no GAE"):
-        train.load_gae(folder / store.GAT_CHECKPOINT)
+        finetune.load_gae(folder / store.GAT_CHECKPOINT)
     with pytest.raises(ValueError, match="holds no HeteroGAT"):
-        train.load_gat(folder / store.GAE_CHECKPOINT)
+        finetune.load_gat(folder / store.GAE_CHECKPOINT)
     with pytest.raises(ValueError, match="run.pt holds no GAE: 'architecture'"):
-        train.load_gae(tmp_path / "run.pt")
+        finetune.load_gae(tmp_path / "run.pt")
     with pytest.raises(FileNotFoundError, match="is missing; run notebook 04_finetune_gat"):
-        train.load_gat(tmp_path / store.GAT_CHECKPOINT)
+        finetune.load_gat(tmp_path / store.GAT_CHECKPOINT)
 
 
 def test_scores_of_another_graph(market, models):
     folder, *_ = models
     unseen = planted_graph(1)
-    scores = train.score(unseen, folder)
+    scores = finetune.score(unseen, folder)
     assert scores.shape == (unseen.total,) and scores.isfinite().all()
     turned = {name: unseen.num_nodes[name] for name in ("product", "user")}
     bare = HeteroGraph(unseen.num_nodes, unseen.edges)
     for graph in (market, bare, HeteroGraph(turned, unseen.edges, unseen.x)):
         with pytest.raises(ValueError, match="were trained on features .* but the graph has"):
-            train.score(graph, folder)
+            finetune.score(graph, folder)
 
 
 def test_scores_of_a_marketplace(market, tmp_path):
@@ -543,7 +544,7 @@ def test_scores_of_a_marketplace(market, tmp_path):
     result = finetune_gat(market, pretrained.z, split, epochs=1, **GAT_OPTIONS)
     store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
     store.save_checkpoint(tmp_path / store.GAT_CHECKPOINT, result.best | {"gae": pretrained.best})
-    assert torch.equal(train.score(market, tmp_path), result.scores)
+    assert torch.equal(finetune.score(market, tmp_path), result.scores)
 
 
 def test_all_options_together_depend_on_the_seed_alone(planted, z, split):
@@ -597,7 +598,7 @@ def test_shown_labels_are_those_of_the_training_alone(planted, z, split):
 
 
 def test_the_loss_of_a_step_is_on_the_labels_that_were_not_shown(planted, split):
-    drawn = [train._masked(planted, split.train, 0.3, generator(seed)) for seed in (1, 1, 2)]
+    drawn = [finetune._masked(planted, split.train, 0.3, generator(seed)) for seed in (1, 1, 2)]
     (shown, left), (shown_again, left_again), (shown_other, _) = drawn
     assert torch.equal(shown, shown_again) and torch.equal(left, left_again)
     assert not torch.equal(shown, shown_other)
@@ -612,7 +613,7 @@ def test_the_loss_of_a_step_is_on_the_labels_that_were_not_shown(planted, split)
 
 def test_one_training_label_at_least_is_left_for_the_loss(planted, split):
     few = split.train[:2]
-    shown, left = train._masked(planted, few, 0.99, generator(0))
+    shown, left = finetune._masked(planted, few, 0.99, generator(0))
     assert len(left) == 1 and int((shown > 0).sum()) == 1
 
 
@@ -621,7 +622,7 @@ def test_label_loss():
     p = logits.sigmoid()
     parts = torch.stack([-p[0].log(), -(1 - p[2]).log(), -p[1].log()])
     missed = torch.stack([1 - p[0], p[2], 1 - p[1]])
-    loss = train._label_loss
+    loss = finetune._label_loss
     torch.testing.assert_close(loss(logits, labels, 1.0, 0.0), parts.mean())
     weight = torch.tensor([3.0, 1, 3])
     torch.testing.assert_close(loss(logits, labels, 3.0, 0.0), (weight * parts).mean())
@@ -631,7 +632,7 @@ def test_label_loss():
 
 def test_ensemble_is_the_mean_of_its_members(planted, z, split, tmp_path):
     options = GAT_OPTIONS | {"epochs": 4, "eval_every": 2}
-    result = train.ensemble(
+    result = finetune.ensemble(
         planted, z, split, seeds=(0, 3), checkpoint=tmp_path / "run.pt", **options
     )
     members = [finetune_gat(planted, z, split, seed=seed, **options) for seed in (0, 3)]
@@ -647,26 +648,26 @@ def test_ensemble_is_the_mean_of_its_members(planted, z, split, tmp_path):
     assert result.best["members"][1]["epoch"] == members[1].best["epoch"]
     assert [record["member"] for record in result.history] == [0] * 4 + [1] * 4
     with pytest.raises(ValueError, match="an ensemble needs at least one seed"):
-        train.ensemble(planted, z, split, seeds=())
+        finetune.ensemble(planted, z, split, seeds=())
 
 
 def test_network_is_the_mean_of_the_variants_that_validate_well(planted, z, split, monkeypatch):
     small = {"epochs": 4, "eval_every": 2, "patience": 4}
-    monkeypatch.setattr(train, "RECIPE", train.RECIPE | small)
-    monkeypatch.setattr(train, "VARIANTS", ({}, {"embeddings": False}, {"lr": 1e-9}))
-    options = train.RECIPE | {"progress": False, "seed": 5}
-    all_three = [finetune_gat(planted, z, split, **(options | of)) for of in train.VARIANTS]
+    monkeypatch.setattr(finetune, "RECIPE", finetune.RECIPE | small)
+    monkeypatch.setattr(finetune, "VARIANTS", ({}, {"embeddings": False}, {"lr": 1e-9}))
+    options = finetune.RECIPE | {"progress": False, "seed": 5}
+    all_three = [finetune_gat(planted, z, split, **(options | of)) for of in finetune.VARIANTS]
     values = [member.best["val_auprc"] for member in all_three]
     enough = max(values) - auprc_error(max(values), int(split.val[:, 1].sum()))
     members = [member for member in all_three if member.best["val_auprc"] >= enough]
     assert 1 <= len(members) < 3
-    result = train.network(planted, split, z=z, seed=5, progress=False)
+    result = finetune.network(planted, split, z=z, seed=5, progress=False)
     torch.testing.assert_close(
         result.logits, torch.stack([member.logits for member in members]).mean(0)
     )
     assert len(result.members) == len(members)
-    own = train.network(planted, split, progress=False)
-    given = train.network(planted, split, z=train_gae(planted, progress=False).z, progress=False)
+    own = finetune.network(planted, split, progress=False)
+    given = finetune.network(planted, split, z=train_gae(planted, progress=False).z, progress=False)
     assert torch.equal(own.logits, given.logits)
 
 
@@ -677,13 +678,13 @@ def test_embeddings_can_be_left_out(planted, z, split, tmp_path):
     assert torch.equal(result.scores, other.scores)
     pretrained = train_gae(planted, epochs=1, **GAE_OPTIONS)
     store.save_checkpoint(tmp_path / store.GAT_CHECKPOINT, result.best | {"gae": pretrained.best})
-    assert torch.equal(train.score(planted, tmp_path), result.scores)
+    assert torch.equal(finetune.score(planted, tmp_path), result.scores)
     with pytest.raises(ValueError, match="embeddings or features; there are neither"):
         finetune_gat(planted, z, split, **(options | {"features": False}))
 
 
 def test_network_with_the_recipe_finds_what_is_planted(planted, split):
-    result = train.network(planted, split, progress=False)
+    result = finetune.network(planted, split, progress=False)
     ids, y_true = split.test.unbind(1)
     assert average_precision(y_true, result.scores[ids]) > 0.7
 
@@ -693,8 +694,8 @@ def test_scores_of_a_network_that_takes_labels(planted, split, tmp_path):
     options = GAT_OPTIONS | TUNED | {"epochs": 2}
     result = finetune_gat(planted, pretrained.z, split, **options)
     store.save_checkpoint(tmp_path / store.GAT_CHECKPOINT, result.best | {"gae": pretrained.best})
-    assert torch.equal(train.score(planted, tmp_path, known=split.train), result.scores)
+    assert torch.equal(finetune.score(planted, tmp_path, known=split.train), result.scores)
     unseen = planted_graph(1)
-    scores = train.score(unseen, tmp_path)  # of which no label is known
+    scores = finetune.score(unseen, tmp_path)  # of which no label is known
     assert scores.shape == (unseen.total,) and scores.isfinite().all()
-    assert not torch.equal(train.score(planted, tmp_path), result.scores)
+    assert not torch.equal(finetune.score(planted, tmp_path), result.scores)

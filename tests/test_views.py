@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import store, views
+from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.graph.structure import structural_features, structural_names
-from gadkit.views import BACK, BLOCKS, FOLDS, PRIOR_WEIGHT, RESTART, Views
+from gadkit.trees import views
+from gadkit.trees.views import BACK, BLOCKS, FOLDS, PRIOR_WEIGHT, RESTART, Views
 
 NAMES = {"user": ["age"], "product": ["price", "size"]}
 

@@ -1,8 +1,8 @@
 """What a result stands on: every check of the data, the split, the features and the detector.
 
 Most ways to fool oneself leave a trace that a program can find. `audit` runs the checks of `data`
-and `canaries`; `of_folder` does so for a dataset and the boosted trees of `gadkit.detect`; `write`
-makes a page of what they found.
+and `canaries`; `of_folder` does so for a dataset and boosted trees; `write` makes a page of what
+they found.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gadkit import __version__, detect, store, views
+from gadkit import __version__, store
 from gadkit.audit import canaries, data
 from gadkit.audit.canaries import Detector, Features
 from gadkit.audit.data import FAILED, LEVEL, PASSED, QUESTIONS, SKIPPED, WARNING, Finding, skipped
@@ -22,7 +22,8 @@ from gadkit.evaluation.metrics import roc_auc
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
 from gadkit.graph.structure import own_columns
-from gadkit.views import Views
+from gadkit.trees import recipe, views
+from gadkit.trees.views import Views
 
 _OF_FEATURES = list(QUESTIONS)[5:12]
 _OF_DETECTOR = list(QUESTIONS)[12:]
@@ -207,13 +208,13 @@ def of_folder(
     seen = views.of_folder(folder, graph)
     masks = store.load_masks(folder)
     split = splits.draw(graph, protocol, split_seed, time=seen.time, masks=masks)
-    found = detect.blocks_of(seen, len(split.train), past_only=protocol == "temporal")
+    found = recipe.blocks_of(seen, len(split.train), past_only=protocol == "temporal")
     blocks = found[list(found)[-1]]
     return audit(
         graph,
         split,
         features=of_views(seen, blocks),
-        detector=detect.table_detector(seen, blocks, "boosted trees", seed=seed),
+        detector=recipe.table_detector(seen, blocks, "boosted trees", seed=seed),
         time=seen.time,
         own=own_columns(graph, store.read_about(folder)),
         permutations=permutations,

@@ -135,9 +135,7 @@ def overlap(graph: HeteroGraph, split: Split) -> Finding:
         wrong,
         0,
         f"Of {len(ids):,} nodes in the split: {found or 'none wrong'}.",
-        "Make the split again with evaluation.splits, of the graph's own labels."
-        if wrong
-        else "",
+        "Make the split again with evaluation.splits, of the graph's own labels." if wrong else "",
         evidence,
     )
 

@@ -11,10 +11,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from gadkit.detect import Fitted
 from gadkit.graph import CSR, HeteroGraph, Stream
-from gadkit.nn import NEGATIVE_SLOPE, HeteroGAT
+from gadkit.network.layers import NEGATIVE_SLOPE, HeteroGAT
 from gadkit.ops import attention
+from gadkit.trees.recipe import Fitted
 
 BATCH = 1 << 20  # edges that occlusion scores nodes over at a time
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from gadkit import __version__, explain, store
-from gadkit.detect import Fitted
 from gadkit.explain import Edges
 from gadkit.graph import HeteroGraph
-from gadkit.learners import Rows, boosted_trees
+from gadkit.trees.learners import Rows, boosted_trees
+from gadkit.trees.recipe import Fitted
 
 FILE = "cases.json"
 FEATURES, NEIGHBORS, MEETINGS, CONFIRMED = 6, 5, 3, 3  # lines of a card, at most

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from gadkit.datasets.marketplace import Planted
-from gadkit.detect import Fitted
 from gadkit.explain import Edges
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.store import RELATIONS
+from gadkit.trees.recipe import Fitted
 
 
 def planted_edges(graph: HeteroGraph, edges: Edges, planted: Planted) -> Tensor:

@@ -19,14 +19,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from gadkit import store, train
-from gadkit import views as views_of
+from gadkit import store
 from gadkit.evaluation import splits
 from gadkit.evaluation.metrics import auprc_error, average_precision
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
-from gadkit.learners import FEW, LEARNERS, Boosted, Learner, Predict, Rows
-from gadkit.views import Views
+from gadkit.network import finetune
+from gadkit.trees import views as views_of
+from gadkit.trees.learners import FEW, LEARNERS, Boosted, Learner, Predict, Rows
+from gadkit.trees.views import Views
 
 Detector = Callable[[HeteroGraph, Split], Tensor]
 
@@ -174,7 +175,7 @@ def blocks_of(
     return found
 
 
-def recipe(
+def fit_recipe(
     views: Views,
     split: Split,
     *,
@@ -328,7 +329,7 @@ def detector(views: Views, *, past_only: bool = False, seed: int = 0) -> Detecto
 
     def detect(graph: HeteroGraph, split: Split) -> Tensor:
         seen = views if graph is views.graph else views.with_graph(graph)
-        return recipe(seen, split, past_only=past_only, seed=seed).scores
+        return fit_recipe(seen, split, past_only=past_only, seed=seed).scores
 
     return detect
 
@@ -359,7 +360,7 @@ def recommend(
         source: a dataset folder with labels.
         protocol: how to split the labels, see `splits.protocols`; "temporal" describes a node only
             by what came before it.
-        network: whether to train the graph network too, as `train.network`, and let it join the
+        network: whether to train the graph network too, as `finetune.network`, and let it join the
             committee; it takes several times as long as the trees.
         seed: of the split and all that learns.
         progress: whether to show bars.
@@ -381,7 +382,7 @@ def recommend(
     split = splits.draw(graph, protocol, number, time=known.time, masks=masks)
     beside = {}
     if network:
-        trained = train.network(graph, split, seed=seed, progress=progress).members
+        trained = finetune.network(graph, split, seed=seed, progress=progress).members
         beside = {f"graph network {number}": one.scores for number, one in enumerate(trained, 1)}
     options = {"past_only": past_only, "seed": seed, "progress": progress}
-    return recipe(known, split, beside=beside, **options)
+    return fit_recipe(known, split, beside=beside, **options)

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gadkit import store
-from gadkit.detect import Detector, table_detector
 from gadkit.evaluation.bootstrap import Interval
 from gadkit.graph import HeteroGraph
-from gadkit.nn import GAE
-from gadkit.train import load_gae
-from gadkit.views import Views
+from gadkit.network.finetune import load_gae
+from gadkit.network.layers import GAE
+from gadkit.trees.recipe import Detector, table_detector
+from gadkit.trees.views import Views
 
 FEATURES, NEIGHBORS, STAGE1 = "features", "features and two hops", "features and stage 1"
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+import gadkit
 from gadkit import store
 from gadkit.evaluation.metrics import auprc_error, average_precision, roc_auc
 from gadkit.evaluation.splits import Split, stratified
 from gadkit.graph import HeteroGraph, check_finite, checksum
-from gadkit.nn import GAE, NORMAL, UNKNOWN, HeteroGAT
+from gadkit.network.layers import GAE, NORMAL, UNKNOWN, HeteroGAT
 from gadkit.ops._cuda import KERNELS
 
 LEARNING_RATE = 1e-3
@@ -53,9 +54,9 @@ VARIANTS = (  # of it, which `network` trains
 
 def _code() -> int:
     """Return a checksum of the code that decides a training, which a checkpoint must match."""
-    here = Path(__file__).parent
-    files = [here / "nn.py", here / "train.py"]
-    files += sorted([*(here / "ops").glob("*.py"), *KERNELS.glob("*.cu*")])
+    package = Path(gadkit.__file__).parent
+    rooms = [path for room in ("graph", "network", "ops") for path in (package / room).glob("*.py")]
+    files = sorted([*rooms, *KERNELS.glob("*.cu*")])
     return zlib.crc32(b"".join(file.read_bytes() for file in files))
 
 

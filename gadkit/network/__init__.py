@@ -1,0 +1,1 @@
+"""Graph networks: the autoencoder and the attention network, their layers and training."""
