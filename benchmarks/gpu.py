@@ -38,8 +38,8 @@ from summary import BACKWARD, BOTH, goals, table
 from torch import Tensor
 from work import BLOCK_BYTES, Config, Gat, Pairs, Results, Spmm, relative_error
 
-from gadkit import timing
 from gadkit.graph import CSR
+from gadkit.ops import timing
 from gadkit.store import write_json
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gadkit import ops, timing
+from gadkit import ops
 from gadkit.graph import CSR
+from gadkit.ops import timing
 from gadkit.ops.gat import keep_mask
 
 NEGATIVE_SLOPE = 0.2

@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gadkit import __version__, audit, datasets, exports, ingest, report, store
+from gadkit import __version__, audit, datasets, ingest, store
 from gadkit.audit import data
 from gadkit.graph import HeteroGraph
 from gadkit.ingest import columns
 from gadkit.network import finetune
 from gadkit.published import library
+from gadkit.report import notebooks, suspects
 from gadkit.store import node_ids, tables
 from gadkit.trees import baselines, recipe
 
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.command(args) or 0
-    except (ValueError, TypeError, OSError, report.NotebookError) as error:
+    except (ValueError, TypeError, OSError, notebooks.NotebookError) as error:
         print(f"gadkit: {error}", file=sys.stderr)
         return 1
     except ImportError as error:
@@ -193,14 +194,14 @@ def _run(args: argparse.Namespace) -> None:
     graph = store.load_graph(folder)
     finetune.check_trainable(graph)  # now, and not after minutes of training
     labelled = graph.labels is not None
-    executed = report.run_notebooks(folder, out=args.out, force=args.force, labelled=labelled)
+    executed = notebooks.run_notebooks(folder, out=args.out, force=args.force, labelled=labelled)
     if labelled:
         scores = store.load_array(folder, store.RECIPE_SCORES, rows=graph.total)
         _write_suspects(args.out / "suspects.csv", folder, graph, scores, models=folder)
     else:
         _write_unusual(args.out / "suspects.csv", folder, graph)
-    skipped = [] if labelled else report.needing_labels()
-    page = report.write_index(args.out, executed, dataset=folder.name, skipped=skipped)
+    skipped = [] if labelled else notebooks.needing_labels()
+    page = notebooks.write_index(args.out, executed, dataset=folder.name, skipped=skipped)
     print(f"report    {page}")
 
 
@@ -211,7 +212,7 @@ def _recommend(args: argparse.Namespace) -> None:
         seat = "on the committee" if member in found.members else ""
         print(f"validation AUPRC {member.val_auprc:.3f}  {member.name:45} {seat}".rstrip())
     graph = found.views.graph
-    exports.write_suspects(
+    suspects.write_suspects(
         args.out,
         graph,
         found.scores.nan_to_num(0.0),
@@ -251,7 +252,7 @@ def _write_suspects(
 ) -> None:
     """List the node types that the models were taught about."""
     best = store.load_checkpoint(models / store.GAT_CHECKPOINT)
-    exports.write_suspects(
+    suspects.write_suspects(
         path,
         graph,
         scores,
@@ -266,14 +267,14 @@ def _write_suspects(
 
 def _write_unusual(path: Path, folder: Path, graph: HeteroGraph) -> None:
     """List the first node type by the first stage alone, which needs no labels."""
-    exports.write_suspects(
+    suspects.write_suspects(
         path,
         graph,
         baselines.stage1_scores(graph, folder),
         node_types=graph.node_types[:1],
         names=node_ids.of_nodes(folder, graph),
         planted=datasets.planted_names(folder),
-        score=exports.UNLABELLED_SCORE,
+        score=suspects.UNLABELLED_SCORE,
     )
     print(f"suspects  {path} (ranked without labels: what the first stage cannot explain)")
 
@@ -284,11 +285,11 @@ def _export(args: argparse.Namespace) -> None:
     if args.what in EMBEDDINGS:
         values = {"z": store.load_array(folder, EMBEDDINGS[args.what], rows=graph.total)}
     elif graph.labels is not None:
-        values = {exports.SCORE: store.load_array(folder, SCORES[args.what], rows=graph.total)}
+        values = {suspects.SCORE: store.load_array(folder, SCORES[args.what], rows=graph.total)}
     else:
-        values = {exports.UNLABELLED_SCORE: baselines.stage1_scores(graph, folder)}
+        values = {suspects.UNLABELLED_SCORE: baselines.stage1_scores(graph, folder)}
     names = node_ids.of_nodes(folder, graph)
-    exports.write_nodes(args.out, graph, values, node_types=args.type, names=names)
+    suspects.write_nodes(args.out, graph, values, node_types=args.type, names=names)
     print(f"{args.what:<9} {args.out}")
 
 

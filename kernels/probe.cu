@@ -1,6 +1,6 @@
 // The ceilings: what the memory gives to loops that do nothing else.
 //
-// Oracle: gadkit.timing
+// Oracle: gadkit.ops.timing
 
 #include "gadkit.cuh"
 

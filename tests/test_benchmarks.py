@@ -19,8 +19,9 @@ import work
 from gpu import Case, measure_all
 from work import Config, Gat, Pairs, Spmm
 
-from gadkit import ops, store, timing
+from gadkit import ops, store
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.ops import timing
 
 SMALL = {"device": "cpu", "scale": 0.0005}
 QUICK = Config(dim=16)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import audit, cli, exports, report, store
+from gadkit import audit, cli, store
 from gadkit.audit import data
 from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.network import finetune
+from gadkit.report import notebooks, suspects
 from gadkit.store import node_ids, tables
 from gadkit.trees import baselines
 
@@ -128,7 +129,7 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
         store.save_checkpoint(folder / store.GAE_CHECKPOINT, found.best)
         return []
 
-    monkeypatch.setattr(report, "run_notebooks", run_notebooks)
+    monkeypatch.setattr(notebooks, "run_notebooks", run_notebooks)
     assert cli.main(["run", str(folder), "--out", str(out)]) == 0
     assert "without labels" in capsys.readouterr().out
     rows = read(out / "suspects.csv")
@@ -205,7 +206,7 @@ def test_export_scores_without_labels(tmp_path):
     store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
     out = tmp_path / "scores.csv"
     assert cli.main(["export", str(tmp_path), "--out", str(out)]) == 0
-    column = exports.UNLABELLED_SCORE
+    column = suspects.UNLABELLED_SCORE
     assert tables.columns_of(out) == ["node", "type", "id", column]
     found = torch.from_numpy(tables.load(out, {column: "FLOAT"})[column])
     assert torch.equal(found, baselines.stage1_scores(graph, tmp_path).float())

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import exports, store
+from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.report import suspects
 from gadkit.store import tables
 
 
@@ -32,7 +33,7 @@ rank,node,type,id,score,label
 def test_suspects_by_hand(tmp_path):
     scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 0.25])
     for name in ("a.csv", "b.csv"):
-        exports.write_suspects(tmp_path / name, small_graph(), scores)
+        suspects.write_suspects(tmp_path / name, small_graph(), scores)
         assert (tmp_path / name).read_text() == SUSPECTS
 
 
@@ -41,7 +42,7 @@ NAMES = np.array(["A-1", "A,2", "", 'p"1', "007"], dtype=object)
 
 def test_suspects_have_the_names_of_the_user(tmp_path):
     scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 0.25])
-    exports.write_suspects(
+    suspects.write_suspects(
         tmp_path / "s.csv", small_graph(), scores, names=NAMES, learned_from=torch.tensor([2])
     )
     with open(tmp_path / "s.csv", newline="", encoding="utf-8") as file:
@@ -55,7 +56,7 @@ def test_suspects_as_parquet(tmp_path):
     scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 1 / 3])
     options = {"names": NAMES, "planted": list("vwxyz"), "learned_from": torch.tensor([2])}
     for name in ("a.parquet", "b.parquet"):
-        exports.write_suspects(tmp_path / name, small_graph(), scores, **options)
+        suspects.write_suspects(tmp_path / name, small_graph(), scores, **options)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     columns = duckdb.read_parquet(str(tmp_path / "a.parquet")).fetchnumpy()
     assert ",".join(columns) == "rank,node,type,id,name,score,label,learned_from,planted"
@@ -69,7 +70,7 @@ def test_suspects_as_parquet(tmp_path):
 def test_suspects_of_one_type_without_labels(tmp_path):
     graph = small_graph()
     graph = HeteroGraph(graph.num_nodes, graph.edges)
-    exports.write_suspects(
+    suspects.write_suspects(
         tmp_path / "s.csv", graph, torch.arange(5) / 4, node_types=["payment"], top=2
     )
     assert (tmp_path / "s.csv").read_text().splitlines()[1:] == [
@@ -79,8 +80,8 @@ def test_suspects_of_one_type_without_labels(tmp_path):
 
 
 def test_suspects_say_that_no_label_was_used(tmp_path):
-    exports.write_suspects(
-        tmp_path / "s.csv", small_graph(), torch.zeros(5), score=exports.UNLABELLED_SCORE
+    suspects.write_suspects(
+        tmp_path / "s.csv", small_graph(), torch.zeros(5), score=suspects.UNLABELLED_SCORE
     )
     header = (tmp_path / "s.csv").read_text().splitlines()[0]
     assert header == "rank,node,type,id,score_without_labels,label"
@@ -88,13 +89,13 @@ def test_suspects_say_that_no_label_was_used(tmp_path):
 
 def test_suspects_errors(tmp_path):
     with pytest.raises(ValueError, match=r"scores must be \(5,\) without NaN, got \(3,\)"):
-        exports.write_suspects(tmp_path / "s.csv", small_graph(), torch.zeros(3))
+        suspects.write_suspects(tmp_path / "s.csv", small_graph(), torch.zeros(3))
     with pytest.raises(ValueError, match="with 1 NaN"):
-        exports.write_suspects(
+        suspects.write_suspects(
             tmp_path / "s.csv", small_graph(), torch.tensor([0, float("nan"), 0, 0, 0])
         )
     with pytest.raises(ValueError, match=r"node types \['shop'\] are not in"):
-        exports.write_suspects(
+        suspects.write_suspects(
             tmp_path / "s.csv", small_graph(), torch.zeros(5), node_types=["shop"]
         )
     assert not any(tmp_path.iterdir())
@@ -113,7 +114,7 @@ def test_nodes_round_trip(tmp_path, suffix):
     store.save_array(tmp_path, store.GAT_EMBEDDINGS, z)
     mapped = store.load_array(tmp_path, store.GAT_EMBEDDINGS)
     path = tmp_path / f"nodes.{suffix}"
-    exports.write_nodes(path, small_graph(), {"score": z[:, 0], "z": mapped}, names=NAMES)
+    suspects.write_nodes(path, small_graph(), {"score": z[:, 0], "z": mapped}, names=NAMES)
     assert tables.columns_of(path) == ["node", "type", "id", "name", "score", "z0", "z1", "z2"]
     numbers = dict.fromkeys(["score", "z0", "z1", "z2"], "FLOAT")
     found = tables.load(path, {"node": "BIGINT", "id": "BIGINT", "name": "VARCHAR"} | numbers)
@@ -135,7 +136,7 @@ def test_many_nodes_of_chosen_types_round_trip(tmp_path):
     z = numbers_of_all_sizes(graph.total, 2)
     for types in (["product"], ["seller", "user"], None):
         path = tmp_path / "nodes.parquet"
-        exports.write_nodes(path, graph, {"z": z}, node_types=types)
+        suspects.write_nodes(path, graph, {"z": z}, node_types=types)
         found = duckdb.read_parquet(str(path)).fetchnumpy()
         assert {*found["type"]} == {*(types or graph.node_types)}
         assert len(found["node"]) == sum(num_nodes[name] for name in types or graph.node_types)
@@ -148,9 +149,9 @@ def test_many_nodes_of_chosen_types_round_trip(tmp_path):
 def test_nodes_errors(tmp_path):
     graph, z = small_graph(), torch.zeros(5, 2)
     with pytest.raises(ValueError, match=r"z must be \(5,\) or \(5, dim\), got \(4, 2\)"):
-        exports.write_nodes(tmp_path / "n.csv", graph, {"z": z[:4]})
+        suspects.write_nodes(tmp_path / "n.csv", graph, {"z": z[:4]})
     with pytest.raises(ValueError, match=r"node types \['shop'\] are not in"):
-        exports.write_nodes(tmp_path / "n.csv", graph, {"z": z}, node_types=["shop"])
+        suspects.write_nodes(tmp_path / "n.csv", graph, {"z": z}, node_types=["shop"])
     with pytest.raises(ValueError, match="n.txt must end in .parquet or .csv"):
-        exports.write_nodes(tmp_path / "n.txt", graph, {"z": z})
+        suspects.write_nodes(tmp_path / "n.txt", graph, {"z": z})
     assert not any(tmp_path.iterdir())

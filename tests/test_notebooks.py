@@ -14,8 +14,9 @@ import torch
 from matplotlib import pyplot as plt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gadkit import cli, datasets, report, store
+from gadkit import cli, datasets, store
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.report import notebooks
 from gadkit.store import node_ids
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
@@ -201,7 +202,7 @@ def test_two_runs_show_the_same_numbers_and_figures(runs, name):
 
 
 def test_the_notebooks_that_need_labels_say_so():
-    assert [path.stem for path in report.needing_labels()] == NEED_LABELS
+    assert [path.stem for path in notebooks.needing_labels()] == NEED_LABELS
 
 
 ABOUT = {
@@ -250,7 +251,8 @@ def run_in_process(name, folder, monkeypatch):
     monkeypatch.setenv("GADKIT_DATASET", str(folder))
     names = {"display": lambda shown: print(getattr(shown, "data", ""))}
     with matplotlib.rc_context({"backend": "agg"}), pd.option_context("display.max_colwidth", 50):
-        for cell in nbformat.read(report.ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells:
+        source = notebooks.ROOT / "notebooks" / f"{name}.ipynb"
+        for cell in nbformat.read(source, as_version=4).cells:
             if cell.cell_type == "code":
                 exec(cell.source, names)
             if "parameters" in cell.metadata.get("tags", []):

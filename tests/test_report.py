@@ -7,7 +7,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gadkit import report, store
+from gadkit import store
+from gadkit.report import notebooks
 
 PNG = base64.b64encode(b"\x89PNG first").decode()
 KEY_PNG = base64.b64encode(b"\x89PNG key").decode()
@@ -41,7 +42,7 @@ def workspace(tmp_path):
 def run(workspace, **options):
     """Run the notebooks of a workspace; returns the names of those that were kept as they were."""
     kept = []
-    report.run_notebooks(
+    notebooks.run_notebooks(
         workspace / "demo",
         notebooks=workspace / "notebooks",
         out=workspace / "build",
@@ -60,7 +61,7 @@ def without_kernel(monkeypatch):
         executed.append(label.split()[-1])
         (dataset / f"{executed[-1]}.npy").write_text(f"result {len(executed)}")
 
-    monkeypatch.setattr(report, "_execute", execute)
+    monkeypatch.setattr(notebooks, "_execute", execute)
     return executed
 
 
@@ -81,10 +82,10 @@ def test_notebook_that_needs_labels_is_skipped_without(workspace, without_kernel
     notebook = nbformat.read(second, as_version=4)
     notebook.cells[1].metadata["tags"] = ["parameters", "needs-labels"]
     nbformat.write(notebook, second)
-    assert report.needing_labels(workspace / "notebooks") == [second]
+    assert notebooks.needing_labels(workspace / "notebooks") == [second]
     assert run(workspace) == []
     lines = []
-    executed = report.run_notebooks(
+    executed = notebooks.run_notebooks(
         workspace / "demo",
         notebooks=workspace / "notebooks",
         out=workspace / "build",
@@ -98,7 +99,7 @@ def test_notebook_that_needs_labels_is_skipped_without(workspace, without_kernel
     assert [path.name for path in executed] == ["01_write.ipynb"]
     left = sorted(path.name for path in (workspace / "build" / "report").iterdir())
     assert left == ["01_write.html"]  # the page of an earlier run, with labels, is gone
-    page = report.write_index(workspace / "build", executed, dataset="demo", skipped=[second])
+    page = notebooks.write_index(workspace / "build", executed, dataset="demo", skipped=[second])
     page = page.read_text()
     assert "1 notebook," in page and page.count("Skipped: it needs labels") == 1
     assert 'href="01_write.html"' in page and 'href="02_read.html"' not in page
@@ -108,7 +109,7 @@ def test_failing_cell_is_reported_and_earlier_results_stay(workspace):
     failing = workspace / "notebooks" / "02_read.ipynb"
     cells = ["1 + 1", "x = 3\nraise ValueError(f'edge {x} is outside')", "2 + 2"]
     write_notebook(failing, *cells)
-    with pytest.raises(report.NotebookError) as error:
+    with pytest.raises(notebooks.NotebookError) as error:
         run(workspace)
     message = str(error.value)
     assert message.startswith("02_read, code cell 2 of 3 raised:\n\n    x = 3\n    raise Val")
@@ -125,7 +126,7 @@ def test_failing_cell_is_reported_and_earlier_results_stay(workspace):
 
 def test_kernel_that_dies_is_reported(workspace):
     write_notebook(workspace / "notebooks/01_write.ipynb", "import os\nos.kill(os.getpid(), 9)")
-    with pytest.raises(report.NotebookError, match="code cell 1 of 1 ended its kernel"):
+    with pytest.raises(notebooks.NotebookError, match="code cell 1 of 1 ended its kernel"):
         run(workspace)
 
 
@@ -196,22 +197,24 @@ def test_setting_and_package_count_as_changes(workspace, without_kernel, monkeyp
     assert run(workspace) == []
     (workspace / "kernels").mkdir()
     (workspace / "kernels" / "gat.cu").write_text("// changed")
-    monkeypatch.setattr(report, "ROOT", workspace)
+    monkeypatch.setattr(notebooks, "ROOT", workspace)
     assert run(workspace) == []
 
 
 def test_interrupted_run_is_not_taken_for_finished(workspace, without_kernel, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(report, "_as_html", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            notebooks, "_as_html", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         run(workspace)
     assert run(workspace) == []
 
 
 def test_missing_dataset_or_notebooks_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no dataset folder .*absent"):
-        report.run_notebooks(tmp_path / "absent")
+        notebooks.run_notebooks(tmp_path / "absent")
     with pytest.raises(FileNotFoundError, match="holds no notebook"):
-        report.run_notebooks(tmp_path, notebooks=tmp_path)
+        notebooks.run_notebooks(tmp_path, notebooks=tmp_path)
 
 
 def executed_notebook(path, summary):
@@ -229,7 +232,7 @@ def executed_notebook(path, summary):
 
 def index_of(tmp_path, *summary):
     notebook = executed_notebook(tmp_path / "notebooks/03_train_gae.ipynb", list(summary))
-    return report.write_index(tmp_path, [notebook], dataset="a & b").read_text()
+    return notebooks.write_index(tmp_path, [notebook], dataset="a & b").read_text()
 
 
 def test_index_shows_title_question_figure_and_numbers(tmp_path):
@@ -266,7 +269,7 @@ def test_index_lets_no_script_through(tmp_path):
 def test_index_makes_do_with_a_bare_notebook(tmp_path):
     path = tmp_path / "01_bare.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("1")]), path)
-    page = report.write_index(tmp_path, [path], dataset="demo").read_text()
+    page = notebooks.write_index(tmp_path, [path], dataset="demo").read_text()
     assert "01_bare</h2>" in page and "<img" not in page
 
 
@@ -295,7 +298,7 @@ def test_index_says_that_no_label_was_used(tmp_path):
 def test_pages_fetch_nothing_and_figures_have_alt_texts(tmp_path):
     index = index_of(tmp_path)
     notebook = nbformat.read(tmp_path / "notebooks/03_train_gae.ipynb", as_version=4)
-    page = report._as_html(notebook, name="03_train_gae")
+    page = notebooks._as_html(notebook, name="03_train_gae")
     fetching = re.compile(r"""(src|href)=["'](https?:)?//|<script|@import|url\(["']?http""")
     for html in (index, page):
         assert not fetching.search(html)

@@ -7,9 +7,9 @@ import host
 import pytest
 import torch
 
-from gadkit import timing
 from gadkit.graph import CSR
-from gadkit.timing import committed_results, copy_rate, gather_rate, measure, traffic
+from gadkit.ops import timing
+from gadkit.ops.timing import committed_results, copy_rate, gather_rate, measure, traffic
 
 
 @pytest.fixture

@@ -239,7 +239,7 @@ def write(findings: Sequence[Finding], path: Path | str, *, subject: str = "") -
     """
     import jinja2
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parents[1])
+    loader = jinja2.FileSystemLoader(Path(__file__).parents[1] / "report" / "templates")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )

@@ -335,7 +335,7 @@ def page(cards: Sequence[dict], *, dataset: str, back: str | None = None) -> str
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parents[1]),
+        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "report" / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

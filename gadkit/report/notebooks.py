@@ -24,12 +24,14 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gadkit import __version__, exports, store
+import gadkit
+from gadkit import __version__, store
 from gadkit.datasets.marketplace import PLANTED
 from gadkit.explain import cases
-from gadkit.timing import RESULTS
+from gadkit.ops.timing import RESULTS
+from gadkit.report import suspects
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(gadkit.__file__).parents[1]
 # Names, and patterns of them; the rest are results.
 DATASET_INPUTS = [*store.raw_files(), store.GRAPH, store.ABOUT, store.IDS.format("*"), PLANTED]
 LIBRARIES = ("torch", "numpy", "numba", "matplotlib", "pandas", "scikit-learn")
@@ -144,7 +146,7 @@ def write_index(
     """
     import jinja2
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -324,7 +326,7 @@ def _hash_file(path: Path) -> str:
 def _hash_surroundings(dataset: Path) -> str:
     """Hash what all notebooks depend on: dataset, package, kernels, libraries, settings, and the
     committed results, which one of them shows."""
-    package = Path(__file__).parent
+    package = Path(gadkit.__file__).parent
     files = [path for name in DATASET_INPUTS for path in dataset.glob(name)]
     files += [*package.rglob("*.py"), *(ROOT / "kernels").glob("*"), *RESULTS.glob("*.json")]
     digests = []
@@ -451,18 +453,18 @@ def _read_suspects(path: Path) -> dict:
         return {"columns": [], "rows": [], "href": "", "filtered": False, "unlabelled": False}
     with path.open(newline="", encoding="utf-8") as file:
         names, *first = itertools.islice(csv.reader(file), SUSPECTS_SHOWN + 1)
-        at = names.index(exports.LEARNED) if exports.LEARNED in names else None
+        at = names.index(suspects.LEARNED) if suspects.LEARNED in names else None
         if at is not None:
             rest = (row for row in itertools.chain(first, csv.reader(file)) if row[at] != "1")
             first = [*itertools.islice(rest, SUSPECTS_SHOWN)]
-    unlabelled = exports.UNLABELLED_SCORE in names
+    unlabelled = suspects.UNLABELLED_SCORE in names
     keep = [i for i, name in enumerate(names) if i != at and not (unlabelled and name == "label")]
     names, rows = [names[i] for i in keep], [[row[i] for i in keep] for row in first]
     columns = [
         {"name": name.replace("_", " "), "numeric": all(_is_number(row[i]) for row in rows)}
         for i, name in enumerate(names)
     ]
-    scores = [name in (exports.SCORE, exports.UNLABELLED_SCORE) for name in names]
+    scores = [name in (suspects.SCORE, suspects.UNLABELLED_SCORE) for name in names]
     rows = [
         [_shorten(value) if score else value for value, score in zip(row, scores, strict=True)]
         for row in rows

@@ -26,7 +26,7 @@ from gadkit.ops import _cpu, _cuda
 from gadkit.ops._lanes import axpy, prefetch, store, zeros
 from gadkit.store import errors_about
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 FORMAT = 1  # of a result file
 FLOAT = 4  # bytes
 VECTOR = 16  # bytes that a lane of a GPU reads at once

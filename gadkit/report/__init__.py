@@ -1,0 +1,1 @@
+"""What leaves: notebooks executed, one page of them, the ranked list."""
