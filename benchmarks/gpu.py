@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py [--device cuda|cpu] [--scale 1.0] [--budget SECONDS] [--out FILE.json]
 
-First the checks of tests/kernel_checks.py run; with `--device cpu` they run on the emulated
+First the checks of tests/kernels/kernel_checks.py run; with `--device cpu` they run on the emulated
 kernels, and the timings are those of the CPU's own.
 
 Every result is compared with the definition in float64 before it is timed. Times are medians of
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a bare checkout is enough
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "kernels"))
 
 import kernel_checks
 import shapes

@@ -3,18 +3,15 @@
 import contextlib
 import json
 import sys
-from pathlib import Path
 
-import host
-import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import detection
 import gpu
+import host
 import peers
+import pytest
 import shapes
 import summary
+import torch
 import work
 from gpu import Case, measure_all
 from work import Config, Gat, Pairs, Spmm

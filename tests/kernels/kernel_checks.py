@@ -4,8 +4,8 @@ They run where a kernel can: on a GPU, and on the CPU through host.py. `CHECKS` 
 takes the device of its tensors and raises AssertionError. The float64 references that they compare
 with are tested on their own (test_spmm.py, test_sddmm.py, test_gat.py).
 
-    python tests/kernel_checks.py cuda [WORDS]    on a GPU, those whose name has the words
-    python tests/kernel_checks.py cpu [WORDS]     on the CPU, through host.py
+    python tests/kernels/kernel_checks.py cuda [WORDS]    on a GPU, those whose name has the words
+    python tests/kernels/kernel_checks.py cpu [WORDS]     on the CPU, through host.py
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # a bare checkout will do
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # a bare checkout will do
 
 from gadkit import ops
 from gadkit.evaluation import splits

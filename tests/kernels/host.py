@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 TESTS = Path(__file__).parent
-CACHE = TESTS.parent / "build" / "host"
+CACHE = TESTS.parents[1] / "build" / "host"
 FLAGS = (
     "-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-gnu-unique",
     "-ffp-contract=off", "-fno-strict-aliasing",

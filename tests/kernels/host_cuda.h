@@ -1,6 +1,6 @@
 // Runs CUDA kernels on the CPU, by CUDA's rules, so that they can be tested without a GPU.
 //
-// With this header in place of CUDA's, g++ compiles a .cu file; tests/host.py builds and launches.
+// With this header in place of CUDA's, g++ compiles a .cu file; tests/kernels/host.py builds and launches.
 // Every CUDA thread is a fiber. Blocks run one after the other, and a thread runs until it has to
 // wait for others. A seed other than 0 changes the order of lanes and warps, an odd one reverses
 // that of blocks.
