@@ -111,6 +111,8 @@ class Check:
 
 
 def _control(name: str) -> Callable[[Context], Finding]:
+    """Return the run of a check that compares with a control graph."""
+
     def run(c: Context) -> Finding:
         options = {"scores": c.scores, "own_dims": c.own_dims, "seed": c.seed}
         return refit.control(c.graph, c.split, c.detector, name, **options)

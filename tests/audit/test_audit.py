@@ -53,6 +53,25 @@ def test_audit_without_features_or_detector(bought):
     assert [name for name in verdict_of if verdict_of[name] == SKIPPED] == NAMES[4:]
 
 
+def test_what_checks_share_is_made_once():
+    graph, made, fitted = market(users=300, products=40), [], []
+    split = splits.stratified(graph.labels)
+
+    def features(graph, split, ids):
+        made.append(len(ids))
+        return graph.x["user"][ids], list("abcd")
+
+    def detector(graph, split):
+        fitted.append(graph)
+        return torch.cat([graph.x["user"].sum(1), torch.zeros(40)])
+
+    audit.audit(graph, split, features=features, detector=detector, permutations=3)
+    train, test = len(split.train), len(split.test)
+    # For the columns; with test labels turned over and not; with training labels permuted and not.
+    assert made == [train, test, 300, 300, train, train, train, train]
+    assert len(fitted) == 1 + 1 + 3 + 3  # as it is, turned over, permuted, on each control
+
+
 def test_audit_is_repeatable():
     graph, features = market(users=400, products=40), make_features(labels="out of fold")
     split = splits.stratified(graph.labels)
