@@ -15,7 +15,7 @@ from gadkit import __version__, store
 from gadkit.audit.checks import CHECKS, Context
 from gadkit.audit.finding import FAILED, LEVEL, PASSED, SKIPPED, WARNING, Features, Finding
 from gadkit.evaluation import splits
-from gadkit.evaluation.bootstrap import Interval
+from gadkit.evaluation.metrics import Interval
 from gadkit.evaluation.splits import Detector, Split
 from gadkit.graph import HeteroGraph
 from gadkit.graph.structure import own_columns

@@ -29,8 +29,7 @@ from gadkit.audit.finding import (
     Finding,
     skipped,
 )
-from gadkit.evaluation.bootstrap import Interval
-from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.metrics import Interval, roc_auc
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gadkit.audit import canaries, data, refit, table
 from gadkit.audit.finding import LEVEL, Features, Finding, skipped
-from gadkit.evaluation.bootstrap import Interval, bootstrap_interval
-from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.bootstrap import bootstrap_interval
+from gadkit.evaluation.metrics import Interval, roc_auc
 from gadkit.evaluation.splits import Detector, Split
 from gadkit.graph import HeteroGraph
 

@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 from torch import Tensor
 
-from gadkit.evaluation.bootstrap import Interval
+from gadkit.evaluation.metrics import Interval
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
 

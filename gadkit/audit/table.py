@@ -20,8 +20,8 @@ from gadkit.audit.finding import (
     Finding,
     skipped,
 )
-from gadkit.evaluation.bootstrap import Interval, bootstrap_interval
-from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.bootstrap import bootstrap_interval
+from gadkit.evaluation.metrics import Interval, roc_auc
 
 DECIDES = 0.95  # AUROC from which one column alone is suspected to be the label
 LOSS = 0.1  # AUROC that a column may lose from train to test

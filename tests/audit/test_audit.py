@@ -13,7 +13,7 @@ from gadkit import audit, plot
 from gadkit.audit.checks import CHECKS
 from gadkit.audit.finding import FAILED, PASSED, SKIPPED, WARNING, Finding, skipped
 from gadkit.evaluation import splits
-from gadkit.evaluation.bootstrap import Interval
+from gadkit.evaluation.metrics import Interval
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
 

@@ -7,7 +7,7 @@ from leaks import FRACTIONS, findings, make_features
 from gadkit.audit import table
 from gadkit.audit.finding import PASSED, WARNING
 from gadkit.evaluation import splits
-from gadkit.evaluation.bootstrap import Interval
+from gadkit.evaluation.metrics import Interval
 
 
 @pytest.mark.parametrize("is_known", [True, False])
