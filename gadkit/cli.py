@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gadkit import __version__, audit, datasets, ingest, store
-from gadkit.audit import data
+from gadkit.audit.finding import FAILED
 from gadkit.graph import HeteroGraph
 from gadkit.ingest import columns
 from gadkit.network import finetune
@@ -295,11 +295,11 @@ def _export(args: argparse.Namespace) -> None:
 
 def _audit(args: argparse.Namespace) -> int:
     folder = datasets.prepare(args.dataset)
-    findings = audit.of_folder(folder, protocol=args.protocol, progress=True)
+    findings = audit.from_folder(folder, protocol=args.protocol, progress=True)
     for one in findings:
         print(f"{one.verdict:8}  {one.check:28} {one.number}".rstrip())
         if one.remedy:
             print(f"          {one.detail} {one.remedy}")
     subject = f"{folder.name}, protocol {args.protocol}"
     print(f"audit     {audit.write(findings, args.out, subject=subject)}")
-    return int(any(one.verdict == data.FAILED for one in findings))
+    return int(any(one.verdict == FAILED for one in findings))

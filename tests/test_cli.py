@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gadkit import audit, cli, store
-from gadkit.audit import data
+from gadkit.audit.finding import FAILED, Finding
 from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
@@ -291,8 +291,8 @@ def test_audit_says_what_it_found(tmp_path, capsys):
 
 def test_audit_with_a_failed_check_ends_with_status_1(tmp_path, monkeypatch, capsys):
     store.save_graph(tmp_path / "new", make_graph(45, seed=1))
-    leak = data.Finding("overlap", data.FAILED, detail="3 nodes.", remedy="Draw again.")
-    monkeypatch.setattr(audit, "of_folder", lambda *_, **__: [leak])
+    leak = Finding(check="overlap", verdict=FAILED, detail="3 nodes.", remedy="Draw again.")
+    monkeypatch.setattr(audit, "from_folder", lambda *_, **__: [leak])
     status = cli.main(["audit", str(tmp_path / "new"), "--out", str(tmp_path / "audit.html")])
     assert status == 1
     assert "failed    overlap" in capsys.readouterr().out
