@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +18,35 @@ from gadkit.network import finetune
 from gadkit.report import notebooks, suspects
 from gadkit.store import node_ids, tables
 from gadkit.trees import baselines
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_the_command_answers_without_loading_what_it_does_not_need(option):
+    code = f"""
+import sys
+from gadkit import cli
+try:
+    cli.main([{option!r}])
+except SystemExit as end:
+    assert end.code == 0
+heavy = {{"torch", "numba", "duckdb", "numpy", "matplotlib", "jinja2", "gadkit.plot"}}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "gadkit" in done.stdout
+
+
+def test_every_command_explains_itself_and_knows_its_choices(capsys):
+    for name in ("ingest", "run", "score", "recommend", "export", "audit", "data"):
+        with pytest.raises(SystemExit) as end:
+            cli.main([name, "--help"])
+        assert end.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: gadkit {name}")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["export", "x", "--out", "x.csv", "--what", "labels"])
+    assert end.value.code == 2
+    assert "invalid choice: 'labels'" in capsys.readouterr().err
 
 
 def make_graph(num_users: int, seed: int) -> HeteroGraph:
@@ -139,7 +170,18 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     assert expected.tolist() == sorted(expected.tolist(), reverse=True)
     page = (out / "report" / "index.html").read_text()
     assert "No label was used." in page
-    assert page.count("Skipped: it needs labels") == 3  # notebooks 4, 6 and 7
+    assert page.count("Skipped: it needs labels") == 4  # notebooks 4 and 6 to 8
+
+
+def test_run_reports_a_notebook_that_fails(tmp_path, capsys, monkeypatch):
+    store.save_graph(tmp_path / "new", make_graph(45, seed=1))
+
+    def run_notebooks(*_, **__):
+        raise notebooks.NotebookError("03_train_gae, code cell 2 of 3 raised:")
+
+    monkeypatch.setattr(notebooks, "run_notebooks", run_notebooks)
+    assert cli.main(["run", str(tmp_path / "new"), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == "gadkit: 03_train_gae, code cell 2 of 3 raised:\n"
 
 
 @pytest.fixture
