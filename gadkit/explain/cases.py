@@ -86,8 +86,8 @@ def score_intervals(
             rows[torch.randint(len(rows), (len(rows),), generator=generator)] for rows in classes
         ]
         pick = torch.cat(picks)
-        again = boosted_trees(Rows(train.x[pick], train.y[pick]), val, seed + draw)
-        logits.append(again(x).logit(eps=EDGE))
+        refitted = boosted_trees(Rows(train.x[pick], train.y[pick]), val, seed + draw)
+        logits.append(refitted(x).logit(eps=EDGE))
     logits = torch.stack(logits)
     ends = torch.tensor([0.5 - LEVEL / 2, 0.5 + LEVEL / 2], dtype=torch.float64)
     spread = (logits - logits.quantile(0.5, dim=0)).quantile(ends, dim=0).T

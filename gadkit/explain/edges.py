@@ -55,10 +55,10 @@ def incoming_edges(graph: HeteroGraph, nodes: Tensor, *, loops: bool) -> Edges:
     owners, streams, neighbors = [], [], []
     for number, (_, (src, _, dst), csr) in enumerate(graph.streams):
         owner, neighbor = rows_of_stream(graph, nodes, csr, src, dst)
-        kept = (neighbor != nodes[owner]) | loops
-        owners.append(owner[kept])
-        neighbors.append(neighbor[kept])
-        streams.append(torch.full((int(kept.sum()),), number))
+        is_listed = (neighbor != nodes[owner]) | loops
+        owners.append(owner[is_listed])
+        neighbors.append(neighbor[is_listed])
+        streams.append(torch.full((int(is_listed.sum()),), number))
     owner, stream, neighbor = map(torch.cat, (owners, streams, neighbors))
     order = owner.argsort(stable=True)
     ptr = indptr_of(owner.bincount(minlength=len(nodes)))

@@ -35,14 +35,14 @@ def planted_edges(graph: HeteroGraph, edges: Edges, planted: Planted) -> Tensor:
     names = [edge_type[1] for edge_type, *_ in RELATIONS.values()]
     first = planted.edge_ptr[:-1]
     owner = np.repeat(planted.node, np.diff(np.append(first, planted.edge_ptr[-1])))
-    other = np.where(planted.edge_src == owner, planted.edge_dst, planted.edge_src)
+    other_end = np.where(planted.edge_src == owner, planted.edge_dst, planted.edge_src)
     touches = (planted.edge_src == owner) | (planted.edge_dst == owner)
     number = {name: i for i, name in enumerate(names)}
     relation = [number[stream.relation] for stream in graph.streams]
-    key = (planted.edge_relation.astype(np.int64) * graph.total + owner) * graph.total + other
-    ours = torch.tensor(relation)[edges.stream] * graph.total + edges.nodes[edges.owner]
-    ours = ours * graph.total + edges.neighbor
-    return torch.from_numpy(np.isin(ours.numpy(), key[touches]))
+    key = (planted.edge_relation.astype(np.int64) * graph.total + owner) * graph.total + other_end
+    asked = torch.tensor(relation)[edges.stream] * graph.total + edges.nodes[edges.owner]
+    asked = asked * graph.total + edges.neighbor
+    return torch.from_numpy(np.isin(asked.numpy(), key[touches]))
 
 
 def hit_rate(edges: Edges, scores: Tensor, planted: Tensor, k: int) -> Tensor:
@@ -104,15 +104,15 @@ def without_edges(graph: HeteroGraph, edges: Edges, chosen: Tensor) -> HeteroGra
     Raises:
         ValueError: a relation would have no edge left.
     """
-    kept = {}
+    relations_left = {}
     for (src, name, dst), csr in graph.edges.items():
         ends = _ends_in(graph, edges, chosen, (src, name, dst))
         keys = [(d - graph.offset(dst)) * csr.num_src + s - graph.offset(src) for s, d in ends]
         sources, rows = csr.pairs()
         left = ~torch.isin(rows * csr.num_src + sources, torch.cat(keys))
         counts = torch.zeros(csr.num_dst, dtype=torch.int64).index_add_(0, rows, left.long())
-        kept[src, name, dst] = CSR(indptr_of(counts), csr.indices[left], csr.num_src)
-    return HeteroGraph(graph.num_nodes, kept, graph.x, graph.labels)
+        relations_left[src, name, dst] = CSR(indptr_of(counts), csr.indices[left], csr.num_src)
+    return HeteroGraph(graph.num_nodes, relations_left, graph.x, graph.labels)
 
 
 def _ends_in(
@@ -179,11 +179,11 @@ def faithfulness(
     Returns:
         By explainer, and for "random", (num_nodes,) float64: score before minus score after.
     """
-    before = rescore(graph)[edges.nodes].double()
+    score_before = rescore(graph)[edges.nodes].double()
 
     def fall(scores: Tensor) -> Tensor:
         pruned = without_edges(graph, edges, top_edges(edges, scores, k))
-        return before - rescore(pruned)[edges.nodes].double()
+        return score_before - rescore(pruned)[edges.nodes].double()
 
     generator = torch.Generator().manual_seed(seed)
     chance = [torch.rand(len(edges.neighbor), generator=generator) for _ in range(draws)]

@@ -49,7 +49,7 @@ def _attention_share(
     alpha = attention(csr, score_src, score_dst, negative_slope=NEGATIVE_SLOPE, rows=rows)
     owner, neighbor = rows_of_stream(graph, nodes, csr, src, dst)
     alpha = alpha.double().mean(1)[neighbor != nodes[owner]]  # rows keep the order of `edges`
-    return alpha / sum(other.edge_type[2] == dst for other in graph.streams)
+    return alpha / sum(each.edge_type[2] == dst for each in graph.streams)
 
 
 @torch.no_grad()

@@ -39,10 +39,10 @@ def made(shop):
     suspects = split.test[fitted.scores[split.test[:, 0]].argsort(descending=True)[:5], 0]
     space = torch.cat([shop.x["user"], torch.zeros(40, 3)])
     names = np.array([f"<b>{i}</b>" for i in range(200)] + [""] * 40, dtype=object)
-    options = {"names": names, "draws": 4}
+    options = {"names": names, "draws": 2}
     cards = cases.of_suspects(shop, suspects, fitted, space, **options)
-    again = cases.of_suspects(shop, suspects, fitted, space, **options)
-    assert cards == again
+    repeated = cases.of_suspects(shop, suspects, fitted, space, **options)
+    assert cards == repeated
     return fitted, split, suspects, cards
 
 
@@ -61,7 +61,7 @@ def test_a_card_says_who_how_sure_and_why(made):
 
 def test_a_card_leads_to_the_products_of_the_ring_and_to_whom_one_meets_there(shop, made):
     fitted, split, _, cards = made
-    known = dict(split.train.tolist())
+    learned = dict(split.train.tolist())
     assert shop.labels[cards[0]["node"], 1] == 1
     first = cards[0]["neighbors"][0]
     assert (first["type"], first["relation"]) == ("product", "buys")
@@ -70,7 +70,7 @@ def test_a_card_leads_to_the_products_of_the_ring_and_to_whom_one_meets_there(sh
     assert len(first["meets"]) == cases.MEETINGS
     for met in first["meets"]:
         assert met["node"] != cards[0]["node"]
-        assert met["known"] == known.get(met["node"])
+        assert met["known"] == learned.get(met["node"])
     shares = [neighbor["share"] for neighbor in cards[0]["neighbors"]]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 1 + 1e-9
@@ -94,9 +94,9 @@ def test_percentiles_are_among_the_nodes_of_the_type():
     x = torch.tensor([[1.0], [2.0], [2.0], [4.0], [torch.nan], [9.0]])
     table = cases.Table(["v"], torch.arange(6), x, torch.zeros(1, 1))
     suspects = torch.tensor([3, 1, 5, 4])
-    found = cases.percentiles(graph, table, suspects, torch.tensor([0]))[:, 0]
-    assert found[:2].tolist() == [0.875, 0.5]
-    assert found[3].isnan()
+    ranks = cases.percentiles(graph, table, suspects, torch.tensor([0]))[:, 0]
+    assert ranks[:2].tolist() == [0.875, 0.5]
+    assert ranks[3].isnan()
 
 
 def test_an_interval_is_wide_where_few_labels_speak_and_narrow_where_many_do():

@@ -24,8 +24,8 @@ def test_edges_into_lists_all_streams_and_no_self_loop(small_shop):
     edges = explain.edges_into(small_shop, torch.tensor([3, 0, 4]))
     names = [stream.edge_type[1] for stream in small_shop.streams]
     nodes, streams = edges.nodes[edges.owner].tolist(), [names[s] for s in edges.stream.tolist()]
-    found = [*zip(nodes, streams, edges.neighbor.tolist(), strict=True)]
-    assert found == [
+    listed = [*zip(nodes, streams, edges.neighbor.tolist(), strict=True)]
+    assert listed == [
         (3, "rev_buys", 6), (3, "alike", 2),
         (0, "rev_buys", 4), (0, "rev_buys", 5), (0, "alike", 1),
         (4, "buys", 0), (4, "buys", 1), (4, "buys", 2),

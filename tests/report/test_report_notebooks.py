@@ -42,15 +42,15 @@ def workspace(tmp_path):
 
 def run(workspace, **options):
     """Run the notebooks of a workspace; returns the names of those that were kept as they were."""
-    kept = []
+    unchanged = []
     notebooks.run_notebooks(
         workspace / "demo",
         notebooks=workspace / "notebooks",
         out=workspace / "build",
-        log=lambda line: kept.append(re.search(r"\w+_\w+", line).group()),
+        log=lambda line: unchanged.append(re.search(r"\w+_\w+", line).group()),
         **options,
     )
-    return kept
+    return unchanged
 
 
 @pytest.fixture
