@@ -1,5 +1,8 @@
 """Edges and explainers, by hand and against slow definitions."""
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -123,3 +126,18 @@ def test_trees_share_a_column_among_the_neighbors_that_pull_it(small_shop):
     # Prices 0, 1 and 0, 2, of mean 0.75: node 0 is below it for 4 alone, node 2 above it for 6.
     # Node 1 is a known fraud, which node 0 has for a neighbor, and pulls up; node 3 pulls down.
     assert shared.tolist() == pytest.approx([-2, 0, 3, 0, 4, 5])
+
+
+def test_the_room_hands_on_its_names_and_none_hides_a_module():
+    for name in explain.__all__:
+        assert getattr(explain, name).__module__.startswith("gadkit.explain.")
+        assert not Path(explain.__file__).with_name(f"{name}.py").exists()
+
+
+def test_who_reads_out_attention_loads_no_explainer():
+    code = "import sys; from gadkit.explain import inspection; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = {name for name in done.stdout.split() if name.startswith("gadkit.")}
+    assert "gadkit.explain.inspection" in modules
+    rooms = ("explain.network", "explain.company", "explain.trees", "explain.cases", "trees")
+    assert not {f"gadkit.{name}" for name in rooms} & modules
