@@ -1,0 +1,88 @@
+"""Every template in one place: notebooks, the report's index, and case cards as HTML pages.
+
+No page needs another file, a script or the network, and every text on it is escaped.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from gadkit import __version__, store
+from gadkit.explain import cases
+
+# JupyterLab's own look, less the scripts it would fetch from elsewhere (require.js, MathJax,
+# Mermaid), with the figures' alt texts, which that template ignores, and links between the pages.
+NOTEBOOK = """\
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block body_header -%}{{ super() }}
+<p style="margin: 1rem; font: 14px sans-serif">
+<a href="index.html">&larr; All notebooks</a></p>{%- endblock -%}
+{%- block data_png scoped -%}
+<div class="jp-RenderedImage jp-OutputArea-output"><img
+ alt="{{ output | get_metadata('alt', 'image/png') | escape_html_keep_quotes }}"
+ src="data:image/png;base64,{{ output.data['image/png'] }}"></div>{%- endblock -%}
+"""
+
+
+def render(template: str, **values) -> str:
+    """Fill in a template of the folder `templates`; it is an error to leave a name of it out."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(version=__version__, **values)
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a text file such that nobody ever sees half of it; return its path."""
+    with store.atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def notebook_page(executed, *, name: str) -> str:
+    """Render an executed notebook (an `nbformat` node), its figures named by their headings."""
+    from nbconvert import HTMLExporter
+
+    heading = name
+    for cell in executed.cells:
+        if cell.cell_type == "markdown":
+            heading = first_match(r"^#+ +(.+)$", cell.source) or heading
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.metadata["image/png"] = {"alt": f"Figure: {heading}"}
+    resources = {"metadata": {"name": name}}
+    return HTMLExporter(raw_template=NOTEBOOK).from_notebook_node(executed, resources=resources)[0]
+
+
+def first_match(pattern: str, text: str) -> str | None:
+    """Return the first group of a pattern's first match, stripped; ^ and $ match at lines."""
+    match = re.search(pattern, text, flags=re.MULTILINE)
+    return match.group(1).strip() if match else None
+
+
+def case_page(cards: Sequence[dict], *, dataset: str, back: str | None = None) -> str:
+    """Render case cards.
+
+    Args:
+        cards: of `gadkit.explain.cases.build`.
+        dataset: its name, in the title.
+        back: where a link on top leads; none if None.
+    """
+    return render("cases.html", cases=cards, dataset=dataset, back=back, level=cases.LEVEL)
+
+
+def case_frame(cards: Sequence[dict], *, dataset: str, height: int = 1000) -> str:
+    """Return `case_page` in a frame, to be shown within a notebook; height in pixels."""
+    content = html.escape(case_page(cards, dataset=dataset))
+    style = f"width: 100%; height: {height}px; border: 0"
+    return f'<div><iframe title="Case cards" style="{style}" srcdoc="{content}"></iframe></div>'
