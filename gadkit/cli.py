@@ -173,12 +173,12 @@ def _data_list(args: argparse.Namespace) -> None:
 
 
 def _data_get(args: argparse.Namespace) -> None:
-    _print_terms(datasets.get(args.name, positive=args.positive))
+    _print_terms(library.get(args.name, positive=args.positive))
 
 
 def _data_add(args: argparse.Namespace) -> None:
     options = {"positive": args.positive, "as_name": args.as_name, "unchecked": args.unchecked}
-    _print_terms(datasets.add(args.name, args.path, **options))
+    _print_terms(library.add(args.name, args.path, **options))
 
 
 def _print_terms(folder: Path) -> None:
@@ -220,7 +220,7 @@ def _recommend(args: argparse.Namespace) -> None:
         top=args.top,
         names=node_ids.of_nodes(folder, graph),
         learned_from=torch.cat([part[:, 0] for part in found.split[:2]]),
-        planted=datasets.planted_names(folder),
+        planted=store.planted_names(folder),
     )
     print(f"suspects  {args.out}")
 
@@ -260,7 +260,7 @@ def _write_suspects(
         top=top,
         names=node_ids.of_nodes(folder, graph),
         learned_from=best["learned_from"] if models == folder else None,
-        planted=datasets.planted_names(folder),
+        planted=store.planted_names(folder),
     )
     print(f"suspects  {path}")
 
@@ -273,7 +273,7 @@ def _write_unusual(path: Path, folder: Path, graph: HeteroGraph) -> None:
         baselines.stage1_scores(graph, folder),
         node_types=graph.node_types[:1],
         names=node_ids.of_nodes(folder, graph),
-        planted=datasets.planted_names(folder),
+        planted=store.planted_names(folder),
         score=suspects.UNLABELLED_SCORE,
     )
     print(f"suspects  {path} (ranked without labels: what the first stage cannot explain)")

@@ -94,24 +94,6 @@ def label_meaning(about: dict, graph: HeteroGraph) -> str:
     return f"{says} {KINDS.get(labels.get('kind'), '')}".strip()
 
 
-def feature_names(about: dict, graph: HeteroGraph, node_type: str) -> list[str]:
-    """Return the name of each feature of a type, "feature 7" where the folder does not say.
-
-    Raises:
-        ValueError: the folder names another number of features than the graph has.
-    """
-    width = graph.x[node_type].shape[1]
-    names = about.get("features", {}).get(node_type)
-    if names is None:
-        return [f"feature {column}" for column in range(width)]
-    if len(names) != width:
-        raise ValueError(
-            f"about.json names {len(names)} features of a {node_type}, but there are {width}: "
-            "is it from another graph? Correct or delete it"
-        )
-    return list(names)
-
-
 def relation_table(graph: HeteroGraph) -> dict[str, list[str]]:
     """Describe every relation: ends, edges, and how many nodes at each end have none.
 

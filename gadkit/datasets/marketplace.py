@@ -34,7 +34,6 @@ KIND_NAMES = (
 )  # fmt: skip
 NORMAL, RING, CAMOUFLAGED, SHILL, SELLER, BURST, OPPORTUNIST = range(7)
 EPU, EPS, EUU = range(3)  # relations of planted edges
-PLANTED = "planted.npz"
 
 # Share of the fraudulent users that is of a kind, and how visibly that kind reviews.
 _SHARE = {RING: 0.35, CAMOUFLAGED: 0.15, SHILL: 0.25, BURST: 0.15, OPPORTUNIST: 0.10}
@@ -79,28 +78,6 @@ _NAMED = (
 FEATURE_NAMES = _NAMED + tuple(f"topic_{i}" for i in range(store.FEATURE_DIM - len(_NAMED)))
 
 
-class Planted(NamedTuple):
-    """The answer key of a generated marketplace; see `generate`.
-
-    Attributes:
-        kind: (total,) int8; index into kind_names, 0 = normal.
-        kind_names: names of the kinds.
-        node: (num_fraud,) int64; global ids of the fraudulent nodes, ascending.
-        edge_ptr: (num_fraud + 1,) int64; node[i] owns the edges edge_ptr[i]:edge_ptr[i + 1].
-        edge_src: (num_planted,) int64; row of the stored entry, a global id.
-        edge_dst: (num_planted,) int64; column of the stored entry, a global id.
-        edge_relation: (num_planted,) int8; 0 epu, 1 eps, 2 euu.
-    """
-
-    kind: np.ndarray
-    kind_names: tuple[str, ...]
-    node: np.ndarray
-    edge_ptr: np.ndarray
-    edge_src: np.ndarray
-    edge_dst: np.ndarray
-    edge_relation: np.ndarray
-
-
 def generate(
     folder: str | Path,
     *,
@@ -118,10 +95,10 @@ def generate(
     """Write a marketplace with planted fraud as a raw dataset folder.
 
     Writes node_counts.json, {epu,eps,euu}_{row_ptr,col_idx}.bin, X_combined.memmap, labels.npy,
-    about.json and planted.npz (`load_planted`). Columns are sorted within a row, each pair occurs
-    once, and every row holds a self-loop on its own global id: in epu and eps a wrong-typed entry,
-    to be repaired. The same arguments give the same bytes. Nothing appears at `folder` before all
-    is written.
+    about.json and planted.npz (`store.load_planted`). Columns are sorted within a row, each pair
+    occurs once, and every row holds a self-loop on its own global id: in epu and eps a wrong-typed
+    entry, to be repaired. The same arguments give the same bytes. Nothing appears at `folder`
+    before all is written.
 
     Planted kinds: ring members, who review target products together; camouflaged members of the
     same rings, who buy much that is popular and hardly show in features; shill buyers and the
@@ -167,16 +144,6 @@ def generate(
         _follow(stages, progress)
         store.write_about(partial, _about(label_noise))
     return Path(folder)
-
-
-def load_planted(folder: str | Path) -> Planted:
-    """Read planted.npz of a generated dataset folder.
-
-    Raises:
-        FileNotFoundError: the folder was not made by `generate`.
-    """
-    arrays = store.read_npz(Path(folder) / PLANTED)
-    return Planted(**arrays | {"kind_names": tuple(arrays["kind_names"].tolist())})
 
 
 def _about(label_noise: float) -> dict:
@@ -542,7 +509,7 @@ def _features(world: _World, reviews, attributes, links, rng) -> np.ndarray:
     return x
 
 
-def _explain(world: _World, cast: _Cast, reviews: _Reviews, low, high) -> Planted:
+def _explain(world: _World, cast: _Cast, reviews: _Reviews, low, high) -> store.Planted:
     """Collect the stored entries that make each fraudulent node one, ordered by node."""
     num_users, num_products, num_sellers = world.counts
     kind, group = cast.kind[:num_users], cast.group
@@ -566,7 +533,7 @@ def _explain(world: _World, cast: _Cast, reviews: _Reviews, low, high) -> Plante
     relation = np.repeat([part[3] for part in parts], [len(part[0]) for part in parts])
     order = np.lexsort((dst, src, relation, owner))
     node = np.flatnonzero(cast.kind)
-    return Planted(
+    return store.Planted(
         kind=cast.kind,
         kind_names=KIND_NAMES,
         node=node,
@@ -618,7 +585,7 @@ def _stages(folder, counts, base_rate, camouflage, noise, label_rate, streams) -
     }
     labels = torch.from_numpy(_label(cast, counts, label_rate, noise, next(rngs)))
     num_nodes = dict(zip(store.NODE_TYPES.values(), counts, strict=True))
-    with store.atomic_path(folder / PLANTED) as path:
+    with store.atomic_path(folder / store.PLANTED) as path:
         np.savez(path, **_explain(world, cast, reviews, low, high)._asdict())
     store.write_raw(folder, num_nodes, relations, torch.from_numpy(x), labels)
     yield "files"

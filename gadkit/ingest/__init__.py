@@ -3,7 +3,7 @@
 An event is a purchase, a review, a payment: who, what, perhaps from whom, when, and what was said.
 Where events have no labels of their own, they become edges of a marketplace (users, products,
 sellers, and co-purchases of users). Where they have, each event becomes a node that is to be found
-out (`datasets.layout.event_graph`).
+out (`graph.build.event_graph`).
 
 A row is used, or it is listed in `unused_rows.csv` with its line and the reason.
 """
@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from gadkit import store
+from gadkit.graph import build
 from gadkit.ingest import columns, features
 from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES
 from gadkit.ingest.features import Events
 from gadkit.ingest.source import Source
-from gadkit.published import layout
 from gadkit.store import node_ids, tables
 
 EVENT = "event"
@@ -198,9 +198,9 @@ def _write_event_graph(folder: Path, source: Source, path: Path, about: dict) ->
     about["missing"]["label"] = len(y) - frauds - normal
     time = None if events.time is None else _filled(events.time)
     values = {name: _filled(value) for name, value in events.values.items()}
-    graph = layout.event_graph(events.nodes, values, time=time, y=y, event=EVENT)
-    own = layout.event_features(events.nodes, values, timed=time is not None, event=EVENT)
-    about["features"] = layout.feature_names(graph, own)
+    graph = build.event_graph(events.nodes, values, time=time, y=y, event=EVENT)
+    own = build.event_features(events.nodes, values, timed=time is not None, event=EVENT)
+    about["features"] = build.name_columns(graph, own)
     missing = {f"log_{name}": about["missing"][name] for name in values}
     about["missing_x"] = {EVENT: {name: count for name, count in missing.items() if count}}
     lines = np.char.add("line ", source.lines_of_events().astype(str))

@@ -10,9 +10,10 @@ import torch
 
 from gadkit import store
 from gadkit.graph import CSR
+from gadkit.graph.build import assemble
 from gadkit.graph.structure import statistics
 from gadkit.published.fields import coded, find, find_table, places, seconds_range, step_range
-from gadkit.published.layout import Converted, assemble, described, one_class, row_counts
+from gadkit.published.layout import Converted, described, one_class, row_counts
 from gadkit.store import tables
 
 _ELLIPTIC_OWN = [f"local_{k}" for k in range(1, 94)] + [f"aggregate_{k}" for k in range(1, 73)]
@@ -53,7 +54,7 @@ def elliptic(path: Path) -> Converted:
     return described(
         graph,
         about,
-        own={"transaction": _ELLIPTIC_OWN},
+        own_names={"transaction": _ELLIPTIC_OWN},
         ids={"transaction": nodes["txId"].astype(str)},
         time={"transaction": nodes["time step"]},
     )
@@ -114,7 +115,7 @@ def amlsim(path: Path) -> Converted:
         "time": _amlsim_time(time_name, table[time_name]),
         "rows": row_counts(len(src)),
     }
-    return described(graph, about, own={"account": _ACCOUNT}, ids={"account": account})
+    return described(graph, about, own_names={"account": _ACCOUNT}, ids={"account": account})
 
 
 _ACCOUNT = ["log_balance"] + [
@@ -183,8 +184,8 @@ def bitcoin(path: Path) -> Converted:
     if y is not None:
         meaning = "the founder, or a user the founder trusts, rated the user as low as can be"
         about["labels"] = {"meaning": meaning, "kind": "proxy"}
-    own = {"user": ["mean_rating_given", "mean_rating_received"]}
-    return described(graph, about, own=own, ids={"user": users.astype(str)})
+    own_names = {"user": ["mean_rating_given", "mean_rating_received"]}
+    return described(graph, about, own_names=own_names, ids={"user": users.astype(str)})
 
 
 def _mean_ratings(src, dst, rating, num: int) -> torch.Tensor:

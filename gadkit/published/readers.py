@@ -20,6 +20,7 @@ import torch
 
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.graph.build import assemble
 from gadkit.published import networks, payments, pickles
 from gadkit.published.fields import find
 from gadkit.published.layout import (
@@ -27,7 +28,6 @@ from gadkit.published.layout import (
     AMAZON_USERS,
     Arrays,
     Converted,
-    assemble,
     described,
     distinct_edges,
     from_arrays,

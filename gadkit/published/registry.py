@@ -197,7 +197,7 @@ OWN = Published(  # not published: what the user has in the import layout, label
 PUBLISHED = load()
 
 
-def published(name: str) -> Published:
+def entry_of(name: str) -> Published:
     """Return a data set by name, or `OWN`.
 
     Raises:

@@ -48,6 +48,7 @@ from gadkit.store.folder import (
     write_json,
     write_raw,
 )
+from gadkit.store.planted import PLANTED, Planted, load_planted, planted_names
 
 __all__ = [
     "ABOUT",
@@ -96,4 +97,8 @@ __all__ = [
     "write_about",
     "write_json",
     "write_raw",
+    "PLANTED",
+    "Planted",
+    "load_planted",
+    "planted_names",
 ]

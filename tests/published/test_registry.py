@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gadkit import published
 from gadkit.published import fetch, library, readers
-from gadkit.published.registry import KINDS, PUBLISHED, File, load, published
+from gadkit.published.registry import KINDS, PUBLISHED, File, entry_of, load
 
 ENTRIES = pytest.mark.parametrize("entry", PUBLISHED.values(), ids=PUBLISHED)
 
@@ -48,13 +49,13 @@ def test_entry_has_a_reader(entry):
 
 
 def test_the_page_counts_right():
-    page = (library.DATA.parent / "README.md").read_text(encoding="utf-8")
+    page = (published.DATA.parent / "README.md").read_text(encoding="utf-8")
     assert f"names {len(PUBLISHED)} published graphs" in page
 
 
 def test_unknown_name_lists_the_names():
     with pytest.raises(ValueError, match="no published data set 'toloker'; there are yelpchi, "):
-        published("toloker")
+        entry_of("toloker")
 
 
 FAMILY = """
