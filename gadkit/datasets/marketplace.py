@@ -130,10 +130,10 @@ def generate(
     """
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
-    given = (num_users, num_products, num_sellers)
+    overrides = (num_users, num_products, num_sellers)
     counts = tuple(
         default if count is None else operator.index(count)
-        for default, count in zip(SIZES[size], given, strict=True)
+        for default, count in zip(SIZES[size], overrides, strict=True)
     )
     if label_rate is None:
         label_rate = min(1.0, _REVIEWED / (counts[0] + counts[2]))
@@ -200,9 +200,9 @@ class _Pool:
         self.cum = np.concatenate([[0.0], np.cumsum(weight[self.order])])
         self.first = np.searchsorted(community[self.order], np.arange(num_communities + 1))
 
-    def draw(self, community: np.ndarray, own: float, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, community: np.ndarray, stay: float, rng: np.random.Generator) -> np.ndarray:
         """Draw one item per entry of `community`, from that community with probability `own`."""
-        local = rng.random(len(community)) < own
+        local = rng.random(len(community)) < stay
         low = np.where(local, self.cum[self.first[community]], 0.0)
         high = np.where(local, self.cum[self.first[community + 1]], self.cum[-1])
         point = low + rng.random(len(community)) * (high - low)
@@ -251,8 +251,8 @@ def _found_market(counts: tuple[int, int, int], rng: np.random.Generator) -> _Wo
     main_seller = sellers.draw(community[1], 0.9, rng)
     keys = [np.arange(num_products) * num_sellers + main_seller]
     for share in (0.25, 0.10):
-        more = np.flatnonzero(rng.random(num_products) < share)
-        keys.append(more * num_sellers + sellers.draw(community[1][more], 0.9, rng))
+        listed_again = np.flatnonzero(rng.random(num_products) < share)
+        keys.append(listed_again * num_sellers + sellers.draw(community[1][listed_again], 0.9, rng))
     return _World(
         counts, num_communities, community, popularity,
         _Pool(community[1], popularity, num_communities),
@@ -269,8 +269,8 @@ def _cast_roles(world: _World, base_rate: float, rng: np.random.Generator) -> _C
     ends = np.round(np.cumsum(list(_SHARE.values())) * round(base_rate * num_users)).astype(int)
     for k, begin, end in zip(_SHARE, [0, *ends[:-1]], ends, strict=True):
         kind[shuffled[begin:end]] = k
-    clubs, others = np.split(shuffled[ends[-1] :], [int(_CLUB_SHARE * num_users)])
-    rush = np.isin(np.arange(num_users), others[: int(_RUSH_SHARE * num_users)])
+    clubs, loners = np.split(shuffled[ends[-1] :], [int(_CLUB_SHARE * num_users)])
+    rush = np.isin(np.arange(num_users), loners[: int(_RUSH_SHARE * num_users)])
     colluders = _pick_colluders(world, max(1, round(base_rate * num_sellers)), rng)
     kind[num_users + num_products + colluders] = SELLER
 
@@ -328,8 +328,10 @@ def _promoted(world: _World, seller: np.ndarray, rng: np.random.Generator) -> np
     first = np.searchsorted(world.main_seller[order], np.arange(world.counts[2] + 1))
     size = np.diff(first)[seller]
     place = first[seller] + (rng.random((2, len(seller))) * size).astype(np.int64)
-    one, other = order[place]
-    return np.where(world.popularity[one] < world.popularity[other], one, other)
+    first_draw, second_draw = order[place]
+    return np.where(
+        world.popularity[first_draw] < world.popularity[second_draw], first_draw, second_draw
+    )
 
 
 def _buy(world: _World, cast: _Cast, camouflage: float, rng: np.random.Generator) -> _Reviews:
@@ -341,10 +343,10 @@ def _buy(world: _World, cast: _Cast, camouflage: float, rng: np.random.Generator
     burst = np.where(kind == BURST, (0.7 * activity).clip(3), 0).round().astype(np.int64)
     # Agreed purchases take the place of ordinary ones, lest the number of them tell.
     planned = np.bincount(cast.user, minlength=num_users) + burst
-    own = np.maximum(activity.round().astype(np.int64) - planned, 1)
-    own += rng.poisson(camouflage * (0.5 * (kind > 0) + 5.5 * (kind == CAMOUFLAGED)))
+    num_ordinary = np.maximum(activity.round().astype(np.int64) - planned, 1)
+    num_ordinary += rng.poisson(camouflage * (0.5 * (kind > 0) + 5.5 * (kind == CAMOUFLAGED)))
 
-    user = np.repeat(np.arange(num_users), own)
+    user = np.repeat(np.arange(num_users), num_ordinary)
     stay = np.where(kind == CAMOUFLAGED, 0.3, _OWN_COMMUNITY)[user]
     key = user * num_products + world.products.draw(home[user], stay, rng)
     hasty = np.repeat(np.arange(num_users), burst)
@@ -399,9 +401,9 @@ def _compare_buyers(reviews: _Reviews, num_users: int, rng: np.random.Generator)
     user, product = user[keep], product[keep]
     keys = []
     for step in range(1, _BUYER_CAP):
-        same = product[step:] == product[:-step]
-        one, other = user[:-step][same], user[step:][same]
-        keys.append(np.minimum(one, other) * num_users + np.maximum(one, other))
+        is_shared = product[step:] == product[:-step]
+        earlier, later = user[:-step][is_shared], user[step:][is_shared]
+        keys.append(np.minimum(earlier, later) * num_users + np.maximum(earlier, later))
     return np.concatenate(keys)
 
 
@@ -473,8 +475,8 @@ def _aggregate(key, reviews, drawn, links, rng) -> np.ndarray:
 def _time_features(stamp: np.ndarray, count: np.ndarray, rng) -> list[np.ndarray]:
     stamp.sort()
     key, n = stamp // _HOURS, len(count)
-    same = key[1:] == key[:-1]
-    gap, key_of_gap = np.diff(stamp)[same], key[1:][same]
+    is_same_node = key[1:] == key[:-1]
+    gap, key_of_gap = np.diff(stamp)[is_same_node], key[1:][is_same_node]
     gaps = np.maximum(count - 1, 1)
 
     def mean(value):
@@ -483,8 +485,8 @@ def _time_features(stamp: np.ndarray, count: np.ndarray, rng) -> list[np.ndarray
     center = mean(gap)
     sd = np.sqrt(np.maximum(mean(gap**2) - center**2, 0))
     first = np.full(n, float(_HOURS))
-    at = np.flatnonzero(np.concatenate([[True], ~same]))
-    first[key[at]] = stamp[at] % _HOURS
+    starts = np.flatnonzero(np.concatenate([[True], ~is_same_node]))
+    first[key[starts]] = stamp[starts] % _HOURS
     age = (_HOURS - first) / 24 + rng.exponential(60, n)
     burstiness = (sd - center) / np.maximum(sd + center, 1)
     return [
@@ -569,11 +571,11 @@ def _stages(folder, counts, base_rate, camouflage, noise, label_rate, streams) -
     reviews = _buy(world, cast, camouflage, next(rngs))
     yield "purchases"
     low, high = np.divmod(_link_buyers(reviews, num_users, next(rngs)), num_users)
-    ends, others = np.concatenate([low, high]), np.concatenate([high, low])
+    rows, columns = np.concatenate([low, high]), np.concatenate([high, low])
     yield "co-purchases"
     product, seller = np.divmod(world.offers, num_sellers)
     attributes = _draw_attributes(world, cast, reviews, 1.0 - camouflage, next(rngs))
-    links = zip((ends, product, seller), counts, strict=True)
+    links = zip((rows, product, seller), counts, strict=True)
     links = [np.bincount(key, minlength=n) for key, n in links]
     x = _features(world, reviews, attributes, links, next(rngs))
     yield "features"
@@ -581,7 +583,7 @@ def _stages(folder, counts, base_rate, camouflage, noise, label_rate, streams) -
     relations = {
         "epu": store.raw_csr(reviews.user, reviews.product + num_users, num_users, 0),
         "eps": store.raw_csr(product, seller + first_seller, num_products, num_users),
-        "euu": store.raw_csr(ends, others, num_users, 0),
+        "euu": store.raw_csr(rows, columns, num_users, 0),
     }
     labels = torch.from_numpy(_label(cast, counts, label_rate, noise, next(rngs)))
     num_nodes = dict(zip(store.NODE_TYPES.values(), counts, strict=True))

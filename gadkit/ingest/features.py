@@ -114,9 +114,9 @@ class _Groups:
 
     def moments(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation over what is known of each group, else NaN."""
-        known = np.isfinite(value)
-        count = self.sum(known)
-        value = np.where(known, value, 0)
+        is_known = np.isfinite(value)
+        count = self.sum(is_known)
+        value = np.where(is_known, value, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = self.sum(value) / count
             square = self.sum(np.square(value, dtype=np.float64)) / count
@@ -156,8 +156,8 @@ def _counts(events, groups, node_type, links) -> Iterator[np.ndarray]:
 
 
 def _timed(groups: _Groups, time: np.ndarray) -> Iterator[np.ndarray]:
-    known = np.isfinite(time)
-    begin, end = (time[known].min(), time[known].max()) if known.any() else (0.0, 0.0)
+    is_known = np.isfinite(time)
+    begin, end = (time[is_known].min(), time[is_known].max()) if is_known.any() else (0.0, 0.0)
     time = time[groups.order]  # unknown ones last within a group
     gap = np.full(len(time), np.nan)
     gap[1:] = np.diff(time)
@@ -173,9 +173,9 @@ def _timed(groups: _Groups, time: np.ndarray) -> Iterator[np.ndarray]:
     yield np.log1p((last - first) / DAY)
     yield (first - begin) / DAY
     yield (end - last) / DAY
-    known = np.isfinite(time)
-    yield groups.mean(np.where(known, np.floor(time / DAY + 3) % 7 >= 5, np.nan))
-    yield groups.mean(np.where(known, time % DAY < DAY / 4, np.nan))
+    is_known = np.isfinite(time)
+    yield groups.mean(np.where(is_known, np.floor(time / DAY + 3) % 7 >= 5, np.nan))
+    yield groups.mean(np.where(is_known, time % DAY < DAY / 4, np.nan))
 
 
 def _busiest(groups: _Groups, day: np.ndarray) -> np.ndarray:
@@ -188,32 +188,32 @@ def _busiest(groups: _Groups, day: np.ndarray) -> np.ndarray:
 
 
 def _rating(groups: _Groups, value: np.ndarray, product: np.ndarray) -> Iterator[np.ndarray]:
-    own, known = value[groups.order], np.isfinite(value[groups.order])
-    yield from groups.moments(own)
-    for end in (np.nanmin(value), np.nanmax(value)) if known.any() else (0, 0):
-        yield groups.mean(np.where(known, own == end, np.nan))
+    grouped, is_known = value[groups.order], np.isfinite(value[groups.order])
+    yield from groups.moments(grouped)
+    for end in (np.nanmin(value), np.nanmax(value)) if is_known.any() else (0, 0):
+        yield groups.mean(np.where(is_known, grouped == end, np.nan))
     yield groups.mean((value - _mean_by(product, value))[groups.order])
 
 
 def _amount(groups: _Groups, value: np.ndarray, product: np.ndarray) -> Iterator[np.ndarray]:
     value = _log(value)
-    own = value[groups.order]
-    yield from groups.moments(own)
-    yield groups.top(own)
+    grouped = value[groups.order]
+    yield from groups.moments(grouped)
+    yield groups.top(grouped)
     yield groups.mean((value - _mean_by(product, value))[groups.order])
 
 
 def _votes(groups: _Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
-    own = value[groups.order]
-    yield groups.mean(_log(own))
-    yield groups.top(_log(own))
-    yield groups.mean(np.where(np.isfinite(own), own == 0, np.nan))
+    grouped = value[groups.order]
+    yield groups.mean(_log(grouped))
+    yield groups.top(_log(grouped))
+    yield groups.mean(np.where(np.isfinite(grouped), grouped == 0, np.nan))
 
 
 def _text(groups: _Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
-    own = value[groups.order]
-    yield from groups.moments(_log(own))
-    yield groups.mean(np.where(np.isfinite(own), own < SHORT_TEXT, np.nan))
+    grouped = value[groups.order]
+    yield from groups.moments(_log(grouped))
+    yield groups.mean(np.where(np.isfinite(grouped), grouped < SHORT_TEXT, np.nan))
 
 
 def _verified(groups: _Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
@@ -235,9 +235,9 @@ def _log(value: np.ndarray) -> np.ndarray:
 
 def _mean_by(key: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Return, for each event, the mean over what is known of the events with its key."""
-    known = np.isfinite(value)
-    total = np.bincount(key, np.where(known, value, 0))
-    return (total / np.maximum(np.bincount(key, known), 1))[key]
+    is_known = np.isfinite(value)
+    total = np.bincount(key, np.where(is_known, value, 0))
+    return (total / np.maximum(np.bincount(key, is_known), 1))[key]
 
 
 def add_topics(
@@ -275,8 +275,8 @@ def _hash(content, ends, num_buckets):
     count = begin = 0
     for event in range(len(ends)):
         word = np.uint64(0)
-        for at in range(begin, ends[event] + 1):
-            byte = content[at] if at < ends[event] else 32
+        for i in range(begin, ends[event] + 1):
+            byte = content[i] if i < ends[event] else 32
             if 65 <= byte <= 90:
                 byte += 32
             if byte >= 128 or 97 <= byte <= 122 or 48 <= byte <= 57:

@@ -242,8 +242,8 @@ def _plain(arrays: Arrays, *, node_type: str = "node") -> tuple[HeteroGraph, str
 
 def _labelled_type(y: np.ndarray | None, num_nodes: dict[str, int]) -> str:
     """Return the first type, or where it has another number of nodes, the only type that fits."""
-    first, *others = num_nodes
-    fitting = [name for name in others if y is not None and y.shape == (num_nodes[name],)]
+    first, *later_types = num_nodes
+    fitting = [name for name in later_types if y is not None and y.shape == (num_nodes[name],)]
     if y is None or y.shape == (num_nodes[first],) or len(fitting) != 1:
         return first
     return fitting[0]

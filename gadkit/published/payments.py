@@ -37,10 +37,10 @@ def s_ffsd(path: Path) -> Converted:
     names = [name.title() for name in ENTITIES]
     expected = ("Time", *names, "Amount", "Labels")
     with store.errors_about(path):
-        found = tables.columns_of(path)
-        if not set(expected) <= set(found):
+        present = tables.columns_of(path)
+        if not set(expected) <= set(present):
             raise ValueError(
-                f"the columns are {', '.join(found)}; S-FFSD.csv has {', '.join(expected)}, "
+                f"the columns are {', '.join(present)}; S-FFSD.csv has {', '.join(expected)}, "
                 f"and any other table of events comes in by: gadkit ingest {path} --out FOLDER"
             )
         types = dict.fromkeys(names, "VARCHAR") | dict.fromkeys(("Time", "Amount"), "DOUBLE")
@@ -50,7 +50,7 @@ def s_ffsd(path: Path) -> Converted:
         arrays["x"] = np.stack([table["Time"], table["Amount"]], axis=1)
         arrays["y"] = np.where(table["Labels"] == 2, -1, table["Labels"])
         own_names = event_features(ENTITIES, ["amount"], timed=True)
-        names = {role: of_role for role, (_, of_role) in ids.items()}
+        names = {role: role_names for role, (_, role_names) in ids.items()}
         converted = from_arrays(arrays, {"labels": _FRAUD}, own_names=own_names, ids=names)
     converted.about["time"] = step_range("Time", table["Time"])
     return converted
