@@ -1,4 +1,4 @@
-"""What a dataset folder says of itself: the numbers of the first notebook.
+"""Describe a dataset folder in tables: where it is from, what is missing, nodes, edges, labels.
 
 `about` is what `store.read_about` returns. Any of its keys may be missing: a graph may come with
 or without a history, labels, features and names, and what is not known is said to be so.

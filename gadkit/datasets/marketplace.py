@@ -1,4 +1,4 @@
-"""Generate a marketplace with planted fraud and planted explanations.
+"""Generate a marketplace with planted fraud, and the answer key that says what was planted.
 
 First a genuine marketplace is drawn: communities of interest, products of Zipf popularity, sellers
 of Zipf size, users of log-normal activity. Fraud is planted among accounts picked at random: by
@@ -201,7 +201,12 @@ class _Pool:
         self.first = np.searchsorted(community[self.order], np.arange(num_communities + 1))
 
     def draw(self, community: np.ndarray, stay: float, rng: np.random.Generator) -> np.ndarray:
-        """Draw one item per entry of `community`, from that community with probability `own`."""
+        """Draw one item per entry of `community`, from that community with probability `stay`.
+
+        An item is drawn by its weight: `cum` adds the weights up, community after community, so a
+        point between two of its values falls on an item as often as the item weighs. A community
+        is the range from cum[first[community]] to cum[first[community + 1]].
+        """
         local = rng.random(len(community)) < stay
         low = np.where(local, self.cum[self.first[community]], 0.0)
         high = np.where(local, self.cum[self.first[community + 1]], self.cum[-1])
@@ -306,6 +311,7 @@ def _shared_interest(world: _World, num_groups: int, rng: np.random.Generator) -
 def _agree(group, targets, rng) -> tuple[np.ndarray, np.ndarray]:
     """Let each member of a group buy a random three or more of its targets: users, products."""
     members = np.flatnonzero(group >= 0)
+    # A row of `place` is a random order of the targets; a member buys those in the first places.
     place = rng.random((len(members), _TARGETS)).argsort(axis=1)
     bought = place < rng.integers(3, _TARGETS + 1, len(members))[:, None]
     row, slot = np.nonzero(bought)
@@ -372,7 +378,7 @@ def _choose_seller(world: _World, product, shilled, rng) -> np.ndarray:
 
 
 def _link_buyers(reviews: _Reviews, num_users: int, rng: np.random.Generator) -> np.ndarray:
-    """Link users who bought the same products; return sorted keys low * num_users + high.
+    """Link users who bought the same products; return sorted keys low * num_users + high, int64.
 
     At most `_BUYER_CAP` random buyers of a product are compared with each other. A pair that shares
     two products or more is linked with probability `_STRONG_KEPT`; of those that share one, as many
@@ -399,6 +405,8 @@ def _compare_buyers(reviews: _Reviews, num_users: int, rng: np.random.Generator)
     user, product = reviews.user[order], reviews.product[order]
     keep = np.arange(len(product)) - np.searchsorted(product, product) < _BUYER_CAP
     user, product = user[keep], product[keep]
+    # The buyers of a product stand side by side. Moved by `step` places, the list pairs each buyer
+    # with the one `step` further on, which counts where both are of the same product.
     keys = []
     for step in range(1, _BUYER_CAP):
         is_shared = product[step:] == product[:-step]
@@ -473,6 +481,14 @@ def _aggregate(key, reviews, drawn, links, rng) -> np.ndarray:
 
 
 def _time_features(stamp: np.ndarray, count: np.ndarray, rng) -> list[np.ndarray]:
+    """Describe when each node was reviewed: a list of (n,) columns.
+
+    Args:
+        stamp: (num_reviews,) int64 node * _HOURS + hour, so that sorting puts the reviews of a node
+            side by side in the order of time; is sorted in place.
+        count: (n,) reviews of each node.
+        rng: for the age of accounts before their first review.
+    """
     stamp.sort()
     key, n = stamp // _HOURS, len(count)
     is_same_node = key[1:] == key[:-1]

@@ -1,4 +1,4 @@
-"""A table of events becomes a dataset folder, and no row is lost without a reason.
+"""Ingest: make a dataset folder of a table of events, and account for every row.
 
 An event is a purchase, a review, a payment: who, what, perhaps from whom, when, and what was said.
 Where events have no labels of their own, they become edges of a marketplace (users, products,
@@ -224,6 +224,9 @@ def co_purchases(events: Events, cap: int) -> tuple[np.ndarray, np.ndarray]:
     else:
         order = np.lexsort((events.time, product))
     product, user = product[order], user[order]
+    # Purchases are sorted by product, and those of a product by time. Compared with itself moved by
+    # `step`, the list pairs each purchase with the one `step` places later, which counts where both
+    # are of one product. A pair of users is one number: the lower in the upper 32 bits.
     keys = [np.empty(0, np.int64)]
     for step in range(1, min(cap, len(product) - 1) + 1):
         together = (product[step:] == product[:-step]) & (user[step:] != user[:-step])

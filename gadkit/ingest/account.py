@@ -1,4 +1,4 @@
-"""Which rows of a table are used, and for each of the others why not."""
+"""Account for the rows of the ingested tables: which are used, and for the others why not."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple

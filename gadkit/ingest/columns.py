@@ -1,4 +1,4 @@
-"""What the columns of a table of events mean, and how what people write in them is read.
+"""Guess what the columns of a table of events mean, and write SQL that reads their values.
 
 Everything here is SQL or makes SQL: a value is cleaned where it lies, whatever its number.
 """

@@ -1,4 +1,4 @@
-"""The tables of one ingestion, in a database: what events hold, and who is who in them."""
+"""The tables of one ingestion, in a database: the values of the events, and ids made numbers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

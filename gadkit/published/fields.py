@@ -1,4 +1,4 @@
-"""Columns of published tables: where the files are, numbers for texts, dates, places of ids."""
+"""Helpers of the readers of tables: find a file, number texts, look ids up, read dates."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -56,10 +56,15 @@ def numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def places(node_ids: np.ndarray, wanted: np.ndarray, *, where: str, column: str) -> np.ndarray:
-    """Return the place of each wanted id among the known ones.
+    """Return the place of each wanted id among those of the nodes, (num_wanted,) int64.
+
+    Args:
+        node_ids: (num_nodes,) numbers or texts, all different.
+        wanted: (num_wanted,) of the same.
+        where, column: file and column of the wanted ones, for the message.
 
     Raises:
-        ValueError: an id is known twice, or one is wanted that is not known; names the line, which
+        ValueError: two nodes have one id, or no node has a wanted one; names the line, which
             supposes a header.
     """
     place_of = dict(zip(node_ids.tolist(), range(len(node_ids)), strict=True))
@@ -87,7 +92,14 @@ def joined(path: Path, *columns: str) -> np.ndarray:
 
 
 def one_numbering(first, second) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number the values of two columns in one sequence."""
+    """Number the values of two columns in one sequence.
+
+    Args:
+        first, second: numbers and names of a column each, as `numbered` returns them.
+
+    Returns:
+        The numbers of the first column, those of the second, and what they stand for.
+    """
     names = np.array(sorted({*first[1].tolist(), *second[1].tolist()}), dtype=object)
     place_of = dict(zip(names.tolist(), range(len(names)), strict=True))
     places = [
@@ -98,7 +110,11 @@ def one_numbering(first, second) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def coded(values: np.ndarray, codes: dict[str, int], path: Path, column: str) -> np.ndarray:
-    """Translate texts of which only a few are known."""
+    """Translate texts to their codes, (num_rows,) int8.
+
+    Raises:
+        ValueError: a text has no code; names the line of the first.
+    """
     numbers, names = numbered(values)
     unknown = [k for k, name in enumerate(names) if name not in codes]
     if unknown:

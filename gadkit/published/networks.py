@@ -1,6 +1,6 @@
 """Readers of networks that are published as tables of nodes and edges.
 
-What a reader is, `readers` says. Tables are read column by column, and never row by row.
+`readers` says what a reader is. Tables are read column by column, never row by row.
 """
 
 from pathlib import Path

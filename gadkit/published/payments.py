@@ -1,6 +1,6 @@
 """Readers of payments that are published as one table; a payment becomes a node.
 
-What a reader is, `readers` says. Tables are read column by column, and never row by row.
+`readers` says what a reader is. Tables are read column by column, never row by row.
 """
 
 from pathlib import Path

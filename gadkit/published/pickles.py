@@ -1,4 +1,4 @@
-"""Files of other programs, read without running anything that is in them.
+"""Pickles, PyTorch archives and DGL files, read without running anything that is in them.
 
 Pickles and PyTorch archives may name any function to be called while they are read. Here they can
 name only what a graph is made of, and most of that is replaced by stand-ins that just hold values.

@@ -1,4 +1,4 @@
-"""The files of published fraud data sets, as their authors wrote them, read as `Converted`.
+"""Readers: from the files of a published data set, as its authors wrote them, to `Converted`.
 
 A reader takes the authors' file, or the folder it was extracted to. It raises FileNotFoundError
 where a file is missing, and ValueError, naming file and place, where the content does not fit. The
@@ -6,7 +6,7 @@ readers of data sets with classes also take `positive`, the class to find (`layo
 Where the authors' file holds masks of a split into train, val and test nodes, they are read; but
 not those of PyGOD's Cora, which were made for the topics of papers.
 
-Here are the graphs that are published as arrays. Of those published as tables, `events` reads
+Here are the graphs that are published as arrays. Of those published as tables, `payments` reads
 payments, which become nodes, and `networks` nodes and edges.
 """
 
