@@ -104,7 +104,7 @@ def statistics(csr: CSR, value: Tensor) -> Tensor:
 
 def _around(csr: CSR) -> Iterator[Tensor]:
     back = csr.transpose()
-    degree, degree_back = (one.degrees().double().log1p() for one in (csr, back))
+    degree, degree_back = (rows.degrees().double().log1p() for rows in (csr, back))
     seen = degree_back[csr.indices]  # (num_edges,)
     mean_back = _mean(degree[back.indices], back)
     yield degree.float()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gadkit.store.folder import read_npz
+from gadkit.store.files import read_npz
 
 PLANTED = "planted.npz"
 
