@@ -200,16 +200,16 @@ def _data_list(args: argparse.Namespace) -> None:
 
 
 def _data_get(args: argparse.Namespace) -> None:
-    from gadkit import datasets
+    from gadkit.published import library
 
-    _print_terms(datasets.get(args.name, positive=args.positive))
+    _print_terms(library.get(args.name, positive=args.positive))
 
 
 def _data_add(args: argparse.Namespace) -> None:
-    from gadkit import datasets
+    from gadkit.published import library
 
     options = {"positive": args.positive, "as_name": args.as_name, "unchecked": args.unchecked}
-    _print_terms(datasets.add(args.name, args.path, **options))
+    _print_terms(library.add(args.name, args.path, **options))
 
 
 def _print_terms(folder: Path) -> None:

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit.datasets.marketplace import Planted
 from gadkit.explain.edges import Edges
 from gadkit.graph import CSR, EdgeType, HeteroGraph, indptr_of
-from gadkit.store import RELATIONS
+from gadkit.store import RELATIONS, Planted
 from gadkit.trees.recipe import Fitted
 
 

@@ -23,13 +23,14 @@ from pathlib import Path
 
 import gadkit
 from gadkit import store
-from gadkit.datasets.marketplace import PLANTED
 from gadkit.ops.timing import RESULTS
 from gadkit.report import pages
 
 ROOT = Path(gadkit.__file__).parents[1]
 # Names, and patterns of them; the rest are results.
-DATASET_INPUTS = [*store.raw_files(), store.GRAPH, store.ABOUT, store.IDS.format("*"), PLANTED]
+DATASET_INPUTS = [
+    *store.raw_files(), store.GRAPH, store.ABOUT, store.IDS.format("*"), store.PLANTED,
+]  # fmt: skip
 LIBRARIES = ("torch", "numpy", "numba", "matplotlib", "pandas", "scikit-learn")
 CELL_TIMEOUT = 6 * 3600  # seconds; a guard against a kernel that hangs, not a limit on training
 NEEDS_LABELS = "needs-labels"  # tag of a notebook's parameters, where nothing is left without any

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit import datasets, store
+from gadkit import store
 from gadkit.graph import HeteroGraph
 from gadkit.store import atomic_path, node_ids, tables
 from gadkit.trees import baselines
@@ -110,7 +110,7 @@ def write_labelled(
         top=top,
         names=node_ids.of_nodes(folder, graph),
         learned_from=best["learned_from"] if models == folder else None,
-        planted=datasets.planted_names(folder),
+        planted=store.planted_names(folder),
     )
 
 
@@ -122,7 +122,7 @@ def write_unlabelled(path: Path | str, folder: Path, graph: HeteroGraph) -> None
         baselines.stage1_scores(graph, folder),
         node_types=graph.node_types[:1],
         names=node_ids.of_nodes(folder, graph),
-        planted=datasets.planted_names(folder),
+        planted=store.planted_names(folder),
         score=UNLABELLED_SCORE,
     )
 
@@ -140,7 +140,7 @@ def write_recommended(
         top=top,
         names=node_ids.of_nodes(folder, graph),
         learned_from=torch.cat([part[:, 0] for part in fitted.split[:2]]),
-        planted=datasets.planted_names(folder),
+        planted=store.planted_names(folder),
     )
 
 

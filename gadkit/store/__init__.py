@@ -56,7 +56,9 @@ _OUTPUTS = [
     "load_checkpoint",
     "save_checkpoint",
 ]
-__getattr__, __dir__, _ = lazy(__name__, dict.fromkeys(_OUTPUTS, "outputs"), globals())
+_PLANTED = ["PLANTED", "Planted", "load_planted", "planted_names"]
+_HOME = dict.fromkeys(_OUTPUTS, "outputs") | dict.fromkeys(_PLANTED, "planted")
+__getattr__, __dir__, _ = lazy(__name__, _HOME, globals())
 
 GRAPH = "graph.npz"
 ABOUT = "about.json"

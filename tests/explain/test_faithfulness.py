@@ -11,7 +11,7 @@ from gadkit.graph import CSR, HeteroGraph
 
 def test_planted_edges_are_those_of_the_answer_key_that_touch_the_node(tmp_path):
     folder = marketplace.generate(tmp_path / "small", size="small", progress=False)
-    graph, planted = store.load_graph(folder), marketplace.load_planted(folder)
+    graph, planted = store.load_graph(folder), store.load_planted(folder)
     edges = explain.edges_into(graph, torch.from_numpy(planted.node))
     is_planted = faithfulness.planted_edges(graph, edges, planted)
     count = torch.zeros(len(planted.node)).long().index_add(0, edges.owner, is_planted.long())
