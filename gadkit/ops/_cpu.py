@@ -23,7 +23,6 @@ from gadkit.ops import _lanes
 from gadkit.ops._lanes import VECTOR, axpy, exp, prefetch, store, zeros
 from gadkit.ops._packed import Packed
 
-HALVES = (torch.float16, torch.bfloat16)  # computed as float32 here, and rounded
 AHEAD = 16  # edges; fewer leaves the memory idle, more evicts rows before they are used
 TILE = 256  # numbers of a row summed at once: they fit the registers of a machine with AVX-512
 LOWEST = (

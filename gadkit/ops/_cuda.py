@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gadkit.graph import CHUNK
 from gadkit.ops._packed import Packed
+from gadkit.ops._types import TYPES
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 # CuPy keeps a compiled kernel under its source and options, so the header's checksum is one.
@@ -26,18 +27,6 @@ WARP = 32  # lanes
 WARPS = 4  # of a block; as in gadkit.cuh
 MERGERS = 8  # warps of a block that merges chunks; as in gadkit.cuh
 MAX_HEADS = WARP  # a lane keeps the sum of one
-
-TYPES = {
-    torch.float32: "float",
-    torch.float64: "double",
-    torch.float16: "half_t",
-    torch.bfloat16: "bfloat16_t",
-}
-
-
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """Return what a dtype is computed in: float32, or float64 for float64."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def scalar(x: Tensor, value: float):

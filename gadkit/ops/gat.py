@@ -28,7 +28,8 @@ from gadkit.graph import CHUNK, CSR
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor, transpose_if_needed
 from gadkit.ops._packed import Packed, pack
-from gadkit.ops.spmm import sum_chunks
+from gadkit.ops._types import HALVES, wide
+from gadkit.ops.matmul import sum_chunks
 
 ROWS = 4096  # a task of the streaming pass
 MASK = (1 << 64) - 1
@@ -108,7 +109,7 @@ def _check_scores(
     check_tensor(score_dst, "score_dst", (csr.num_dst, *heads), csr.device, like=features)
     if not 0 <= negative_slope <= 1:
         raise ValueError(f"negative_slope must be in [0, 1], got {negative_slope}")
-    dtype = _cuda.wide(features.dtype)
+    dtype = wide(features.dtype)
     return score_src.to(dtype), score_dst.to(dtype)
 
 
@@ -255,7 +256,7 @@ def _gat_aggregate(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return out, and for the backward log-sum-exp and c; these only if csr_t is not empty."""
     options = negative_slope, drop_edge, seed, device_seed
-    if h.dtype in _cpu.HALVES:
+    if h.dtype in HALVES:
         out, lse, c = _gat_aggregate(csr, csr_t, h.float(), score_src, score_dst, *options)
         return out.to(h.dtype), lse, c.to(h.dtype)
     rows, keep = Packed(*csr), len(csr_t) > 0
@@ -365,7 +366,7 @@ def _gat_aggregate_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of h, score_src and score_dst."""
     options = negative_slope, drop_edge, seed, device_seed
-    if h.dtype in _cpu.HALVES:
+    if h.dtype in HALVES:
         floats = g.float(), h.float(), score_src, score_dst, out.float(), lse, c.float()
         d_h, *d_scores = _gat_aggregate_backward(csr_t, *floats, *options)
         return d_h.to(h.dtype), *d_scores

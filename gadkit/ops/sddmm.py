@@ -12,7 +12,8 @@ from gadkit.graph import CHUNK, CSR
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor
 from gadkit.ops._packed import Packed, pack
-from gadkit.ops.spmm import weighted_sum_cpu, weighted_sum_cuda
+from gadkit.ops._types import HALVES, wide
+from gadkit.ops.matmul import weighted_sum_cpu, weighted_sum_cuda
 
 PAIRS = 4096  # a task of the forward on a CPU
 DEPTH = 4  # pairs that a group of lanes has in flight on a GPU; as in gadkit.cuh
@@ -77,7 +78,7 @@ def _check_ids(ids: Tensor, name: str, count: int) -> None:
 
 @torch.library.custom_op("gadkit::edge_dot", mutates_args=(), device_types="cpu")
 def _edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
-    if z_src.dtype in _cpu.HALVES:
+    if z_src.dtype in HALVES:
         return _edge_dot(z_src.float(), z_dst.float(), src, dst).to(z_src.dtype)
     _check_ids(src, "src", len(z_src))  # here, where ids are known even under torch.compile
     _check_ids(dst, "dst", len(z_dst))
@@ -112,7 +113,7 @@ def _(z_src, z_dst, src, dst):
 @torch.library.custom_op("gadkit::edge_dot_backward", mutates_args=(), device_types="cpu")
 def _edge_dot_backward(g: Tensor, z: Tensor, to: Tensor, of: Tensor, num_rows: int) -> Tensor:
     """Return, for each of num_rows rows, the sum of g * z[of] over the pairs whose `to` is it."""
-    if z.dtype in _cpu.HALVES:
+    if z.dtype in HALVES:
         return _edge_dot_backward(g.float(), z.float(), to, of, num_rows).to(z.dtype)
     indptr, columns, weight = _by_row(g, to, of, num_rows)
     return weighted_sum_cpu(Packed(*pack(CSR(indptr, columns, len(z)))), z, weight)
@@ -122,7 +123,7 @@ def _edge_dot_backward(g: Tensor, z: Tensor, to: Tensor, of: Tensor, num_rows: i
 def _edge_dot_backward_cuda(g, z, to, of, num_rows):
     indptr, columns, weight = _by_row(g, to, of, num_rows)
     columns = columns.clamp(0, max(0, len(z) - 1))  # ids of a CUDA graph are unchecked
-    return weighted_sum_cuda(_packed_on_device(indptr, columns), z, weight.to(_cuda.wide(z.dtype)))
+    return weighted_sum_cuda(_packed_on_device(indptr, columns), z, weight.to(wide(z.dtype)))
 
 
 def _by_row(g: Tensor, to: Tensor, of: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 They run where a kernel can: on a GPU, and on the CPU through host.py. `CHECKS` lists them; each
 takes the device of its tensors and raises AssertionError. The float64 references that they compare
-with are tested on their own (test_spmm.py, test_sddmm.py, test_gat.py).
+with are tested on their own (test_matmul.py, test_sddmm.py, test_gat.py).
 
     python tests/kernels/kernel_checks.py cuda [WORDS]    on a GPU, those whose name has the words
     python tests/kernels/kernel_checks.py cpu [WORDS]     on the CPU, through host.py
@@ -35,13 +35,13 @@ from gadkit.ops.gat import (
     _gat_aggregate_backward_cuda,
     _gat_aggregate_cuda,
 )
+from gadkit.ops.matmul import _spmm, _spmm_cuda
 from gadkit.ops.sddmm import (
     _edge_dot,
     _edge_dot_backward,
     _edge_dot_backward_cuda,
     _edge_dot_cuda,
 )
-from gadkit.ops.spmm import _spmm, _spmm_cuda
 
 # Around a warp and around a chunk; a row of three chunks; first and last row empty. The rows of 40
 # edges all point to one source, which is so a long row of the transpose.

@@ -13,6 +13,7 @@ from gadkit.graph import CHUNK, CSR
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor, transpose_if_needed
 from gadkit.ops._packed import Packed, pack
+from gadkit.ops._types import HALVES, wide
 
 
 def spmm(
@@ -52,7 +53,7 @@ def spmm(
                 raise ValueError(
                     f"{name} requires a gradient, which spmm does not compute; pass {name}.detach()"
                 )
-    scales = [s if s is None else s.to(_cuda.wide(x.dtype)) for s in (scale_dst, scale_src)]
+    scales = [s if s is None else s.to(wide(x.dtype)) for s in (scale_dst, scale_src)]
     return _spmm(pack(csr), pack(transpose_if_needed(csr, x)), x, *scales)
 
 
@@ -73,7 +74,7 @@ def _spmm(
     scale_dst: Tensor | None,
     scale_src: Tensor | None,
 ) -> Tensor:
-    if x.dtype in _cpu.HALVES:
+    if x.dtype in HALVES:
         return _spmm(csr, csr_t, x.float(), scale_dst, scale_src).to(x.dtype)
     return weighted_sum_cpu(Packed(*csr), x, None, scale_dst, scale_src)
 
@@ -124,7 +125,7 @@ def weighted_sum_cuda(
     """Compute what `weighted_sum_cpu` does; a chunk_row of -1 marks a chunk that is none."""
     num_chunks, dim = len(rows.chunk_row), x.shape[1]
     out = x.new_empty(len(rows.indptr) - 1, dim)
-    partial = x.new_empty(num_chunks, dim, dtype=_cuda.wide(x.dtype))
+    partial = x.new_empty(num_chunks, dim, dtype=wide(x.dtype))
     graph, sizes = _cuda.row_arguments(rows)
     width, lanes = _cuda.layout(dim, dim, x, out, partial)
     _cuda.launch_warps(
