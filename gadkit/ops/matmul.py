@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
+from gadkit.graph.dlpack import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor, transpose_if_needed
 from gadkit.ops._packed import Packed, pack
@@ -17,7 +18,7 @@ from gadkit.ops._types import HALVES, wide
 
 
 def spmm(
-    csr: CSR, x: Tensor, *, scale_dst: Tensor | None = None, scale_src: Tensor | None = None
+    csr: CSR, x: Array, *, scale_dst: Array | None = None, scale_src: Array | None = None
 ) -> Tensor:
     """Compute diag(scale_dst) A diag(scale_src) x, where A[i, j] counts the edges j -> i.
 
@@ -28,7 +29,7 @@ def spmm(
     Args:
         csr: num_dst x num_src.
         x: (num_src, dim), contiguous; float32, float64, or float16 or bfloat16, which are summed in
-            float32.
+            float32. It and the scales may be arrays of other libraries, see `graph.dlpack`.
         scale_dst: (num_dst,) of the dtype of x or of its sums, or None for ones; not
             differentiated.
         scale_src: (num_src,) likewise.
@@ -41,19 +42,23 @@ def spmm(
         ValueError: a shape, a device or the memory layout is wrong.
         ImportError: the tensors are on a GPU and CuPy is not installed.
     """
+    x = as_tensor(x, "x")
     check_tensor(x, "x", (csr.num_src, None), csr.device)
     check_columns(x, "x")
+    scales = []
     for name, scale, size in (
         ("scale_dst", scale_dst, csr.num_dst),
         ("scale_src", scale_src, csr.num_src),
     ):
         if scale is not None:
+            scale = as_tensor(scale, name)
             check_tensor(scale, name, (size,), csr.device, like=x)
             if scale.requires_grad:
                 raise ValueError(
                     f"{name} requires a gradient, which spmm does not compute; pass {name}.detach()"
                 )
-    scales = [s if s is None else s.to(wide(x.dtype)) for s in (scale_dst, scale_src)]
+            scale = scale.to(wide(x.dtype))
+        scales.append(scale)
     return _spmm(pack(csr), pack(transpose_if_needed(csr, x)), x, *scales)
 
 

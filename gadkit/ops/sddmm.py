@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
+from gadkit.graph.dlpack import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor
 from gadkit.ops._packed import Packed, pack
@@ -19,10 +20,11 @@ PAIRS = 4096  # a task of the forward on a CPU
 DEPTH = 4  # pairs that a group of lanes has in flight on a GPU; as in gadkit.cuh
 
 
-def edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
+def edge_dot(z_src: Array, z_dst: Array, src: Array, dst: Array) -> Tensor:
     """Compute <z_src[src], z_dst[dst]> for every pair.
 
-    The gradient adds the pairs of a node in their order, so it is the same in every run.
+    The gradient adds the pairs of a node in their order, so it is the same in every run. All
+    arguments may be arrays of other libraries, see `graph.dlpack`.
 
     Args:
         z_src: (num_src, dim), contiguous; float32, float64, or float16 or bfloat16, which are
@@ -39,6 +41,8 @@ def edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
         ValueError: a shape, a device or the memory layout is wrong, or an id is out of range.
         ImportError: the tensors are on a GPU and CuPy is not installed.
     """
+    z_src, z_dst = as_tensor(z_src, "z_src"), as_tensor(z_dst, "z_dst")
+    src, dst = as_tensor(src, "src"), as_tensor(dst, "dst")
     check_tensor(z_src, "z_src", (None, None), z_src.device)
     check_tensor(z_dst, "z_dst", (None, z_src.shape[1]), z_src.device)
     if z_dst.dtype != z_src.dtype:

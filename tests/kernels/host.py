@@ -2,6 +2,9 @@
 
 A Python that is started with `sanitizer_environment()` builds them with AddressSanitizer and
 UndefinedBehaviorSanitizer.
+
+    python tests/kernels/host.py [WORDS]    the checks of benchmarks/kernel_checks.py, those whose
+                                            name has the words
 """
 
 import ctypes
@@ -10,6 +13,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +22,8 @@ import numpy as np
 import torch
 
 TESTS = Path(__file__).parent
-CACHE = TESTS.parents[1] / "build" / "host"
+ROOT = TESTS.parents[1]
+CACHE = ROOT / "build" / "host"
 FLAGS = (
     "-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-gnu-unique",
     "-ffp-contract=off", "-fno-strict-aliasing",
@@ -163,3 +168,10 @@ def launch(file: str, name: str, blocks: int | tuple[int, ...], threads: int, *a
         as `HostModule.launch`.
     """
     _module(file).launch(name, blocks, threads, *args)
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+    import kernel_checks
+
+    sys.exit(bool(kernel_checks.run("cpu", " ".join(sys.argv[1:]), launch=launch)["failed"]))

@@ -1,13 +1,12 @@
 """The CUDA kernels, run on the CPU (host.py) and, where there is one, on a GPU.
 
-kernel_checks.py says what they must do. Here the same sources also run in a shuffled order of
-threads, under sanitizers, and with planted mistakes, which must not survive.
+benchmarks/kernel_checks.py says what they must do. Here the same sources also run in a shuffled
+order of threads, under sanitizers, and with planted mistakes, which must not survive.
 """
 
 import functools
 import subprocess
 import sys
-from pathlib import Path
 
 import host
 import kernel_checks
@@ -30,7 +29,7 @@ def poison():
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_on_the_host(name):
-    with on_the_host():
+    with on_the_host(host.launch):
         CHECKS[name]("cpu")
 
 
@@ -55,7 +54,7 @@ def results() -> list[torch.Tensor]:
 
 
 def test_the_order_of_threads_does_not_matter(monkeypatch):
-    with on_the_host():
+    with on_the_host(host.launch):
         expected = results()
         for seed in (1, 2, 3):
             monkeypatch.setattr(host, "lane_seed", seed)
@@ -65,10 +64,9 @@ def test_the_order_of_threads_does_not_matter(monkeypatch):
 @pytest.mark.parametrize("words", ["dim 33, float32", "dim 64, bfloat16", "a"])
 def test_under_sanitizers(words):
     """Reads out of bounds, misaligned vectors, overflows: nothing of it in any kernel."""
-    checks = Path(kernel_checks.__file__)
     words = {"a": "attention"}.get(words, words)
     done = subprocess.run(
-        [sys.executable, checks, "cpu", words],
+        [sys.executable, host.__file__, words],
         env=host.sanitizer_environment(), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr[-2_000:]
