@@ -1,8 +1,10 @@
 """CUDA kernels: compiled from kernels/*.cu by CuPy when first needed, launched on torch's stream.
 
-A kernel gets the addresses of torch tensors. That is what DLPack would hand over, without wrapping
-every argument on every launch, and it serves bfloat16, for which CuPy has no type. Memory is
-allocated by torch, in the op that launches.
+Arrays of other libraries become torch tensors by DLPack where an operation begins (graph.dlpack).
+From there on, memory is allocated by torch, in the operation that launches, and a kernel gets the
+addresses of tensors, not CuPy's DLPack views of them. An address is what a view hands over too;
+what views would cost the host on every launch is not known, since no kernel has been launched on a
+GPU yet. benchmarks/launches.py measures both ways there, and until it has, this one stays.
 """
 
 import functools

@@ -287,8 +287,8 @@ def _gat_aggregate(
     _cpu.run_rows(rows, kernel, h, score_src, score_dst, *scalars, out, lse, a_pos, c)
     if len(rows.long_row):
         partial = outputs(len(rows.chunk_row))
-        own_score = score_dst[rows.chunk_row]
-        _cpu.run_chunks(rows, kernel, h, score_src, own_score, *scalars, *partial)
+        chunk_score = score_dst[rows.chunk_row]
+        _cpu.run_chunks(rows, kernel, h, score_src, chunk_score, *scalars, *partial)
         merged = _merge(rows, *partial, keep)
         for whole, long in zip((out, lse, c), merged, strict=True):
             if len(whole):

@@ -103,7 +103,7 @@ def weighted_sum_cpu(
     ones = x.new_empty(0)
     kernel = _cpu.spmm_kernel(x.shape[1])
     edge_weight, scale, scale_src = (
-        ones if given is None else given for given in (edge_weight, scale_dst, scale_src)
+        ones if factor is None else factor for factor in (edge_weight, scale_dst, scale_src)
     )
     out = x.new_empty(len(rows.indptr) - 1, x.shape[1])
     _cpu.run_rows(rows, kernel, x, edge_weight, scale, scale_src, out)

@@ -115,26 +115,30 @@ def _(z_src, z_dst, src, dst):
 
 
 @torch.library.custom_op("gadkit::edge_dot_backward", mutates_args=(), device_types="cpu")
-def _edge_dot_backward(g: Tensor, z: Tensor, to: Tensor, of: Tensor, num_rows: int) -> Tensor:
-    """Return, for each of num_rows rows, the sum of g * z[of] over the pairs whose `to` is it."""
+def _edge_dot_backward(
+    g: Tensor, z: Tensor, row_ids: Tensor, column_ids: Tensor, num_rows: int
+) -> Tensor:
+    """Return, for each of num_rows rows, the sum of g * z[column] over the pairs of that row."""
     if z.dtype in HALVES:
-        return _edge_dot_backward(g.float(), z.float(), to, of, num_rows).to(z.dtype)
-    indptr, columns, weight = _by_row(g, to, of, num_rows)
+        return _edge_dot_backward(g.float(), z.float(), row_ids, column_ids, num_rows).to(z.dtype)
+    indptr, columns, weight = _by_row(g, row_ids, column_ids, num_rows)
     return weighted_sum_cpu(Packed(*pack(CSR(indptr, columns, len(z)))), z, weight)
 
 
 @_edge_dot_backward.register_kernel("cuda")
-def _edge_dot_backward_cuda(g, z, to, of, num_rows):
-    indptr, columns, weight = _by_row(g, to, of, num_rows)
+def _edge_dot_backward_cuda(g, z, row_ids, column_ids, num_rows):
+    indptr, columns, weight = _by_row(g, row_ids, column_ids, num_rows)
     columns = columns.clamp(0, max(0, len(z) - 1))  # ids of a CUDA graph are unchecked
     return weighted_sum_cuda(_packed_on_device(indptr, columns), z, weight.to(wide(z.dtype)))
 
 
-def _by_row(g: Tensor, to: Tensor, of: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+def _by_row(
+    g: Tensor, row_ids: Tensor, column_ids: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sort pairs into the rows of a CSR, in their order; return indptr, indices and weights."""
-    to, order = torch.sort(to, stable=True)
-    rows = torch.arange(num_rows + 1, device=to.device)
-    return torch.searchsorted(to, rows), of[order].int(), g[order]
+    row_ids, order = torch.sort(row_ids, stable=True)
+    rows = torch.arange(num_rows + 1, device=row_ids.device)
+    return torch.searchsorted(row_ids, rows), column_ids[order].int(), g[order]
 
 
 def _packed_on_device(indptr: Tensor, indices: Tensor) -> Packed:
@@ -157,7 +161,7 @@ def _packed_on_device(indptr: Tensor, indices: Tensor) -> Packed:
 
 
 @_edge_dot_backward.register_fake
-def _(g, z, to, of, num_rows):
+def _(g, z, row_ids, column_ids, num_rows):
     return z.new_empty(num_rows, z.shape[1])
 
 
