@@ -42,6 +42,7 @@ from gadkit.ops.sddmm import (
     _edge_dot_cuda,
 )
 
+LAUNCH_ON_GPU = _cuda.launch  # as long as this is there, CPU tensors go to the CPU's own kernels
 # Around a warp and around a chunk; a row of three chunks; first and last row empty. The rows of 40
 # edges all point to one source, which is so a long row of the transpose.
 DEGREES = (0, 1, 31, 32, 33, 200, CHUNK, CHUNK + 1, 2 * CHUNK + 5, *[40] * 40, 0)
@@ -368,6 +369,7 @@ def _losses(device: str) -> list[float]:
 @functools.cache
 def cpu_losses() -> list[float]:
     """Return those of the CPU's own kernels; to be called before `on_the_host` replaces them."""
+    assert _cuda.launch is LAUNCH_ON_GPU, "cpu_losses() came too late: the kernels are replaced"
     return _losses("cpu")
 
 
@@ -471,7 +473,6 @@ def on_the_host(launch: Callable[..., None]) -> Iterator[None]:
         (_gat_aggregate_backward, _gat_aggregate_backward_cuda),
         (_attention, _attention_cuda),
     ]
-    cpu_losses()
     launch_on_gpu, _cuda.launch = _cuda.launch, launch
     for op, body in bodies:
         op.register_kernel("cpu")(body)
@@ -551,6 +552,8 @@ def run(device: str, words: str = "", *, launch: Callable[..., None] | None = No
     checks = CHECKS | GPU_CHECKS if cuda else CHECKS
     chosen = {name: check for name, check in checks.items() if words in name}
     failed, start = [], time.perf_counter()
+    if "training" in chosen:
+        cpu_losses()
     with contextlib.nullcontext() if cuda else on_the_host(launch), poisoned_memory():
         for name, check in chosen.items():
             try:
