@@ -21,7 +21,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gadkit.evaluation.bootstrap import Interval
+from gadkit.evaluation.metrics import Interval
 
 FRAUD = "#D55E00"  # vermilion, for fraud alone: no model or relation is drawn in it
 NORMAL = "#8C96A3"

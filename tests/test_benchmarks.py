@@ -10,6 +10,7 @@ import gpu
 import host
 import kernel_checks
 import launches
+import neighbor
 import peers
 import pytest
 import shapes
@@ -615,3 +616,18 @@ def test_the_page_of_results_says_what_was_measured(detectors):
     assert sum(line.startswith("| ") for line in lines) == 3 + (3 + 2)  # summary; models and head
     assert any(line.startswith("The graph network does not earn its keep") for line in lines)
     assert any("permuted labels" in line for line in lines)
+
+
+def test_busy_processes_end_with_the_measurement_and_when_it_is_interrupted():
+    for interruption in (None, KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), neighbor.busy_processes(2) as processes:
+            assert [process.poll() for process in processes] == [None, None]
+            if interruption:
+                raise interruption
+        assert [process.poll() for process in processes] == [-9, -9]
+
+
+def test_neighbor_lists_trials_alone_and_beside_and_their_ratio(capsys):
+    neighbor.main(["--busy", "1", "--trials", "2", "--", sys.executable, "-c", "pass"])
+    first_words = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert first_words == ["wall", "alone", "beside", "alone", "beside", "ratio"]

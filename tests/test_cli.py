@@ -221,7 +221,7 @@ def test_export_errors(named, tmp_path, capsys):
     assert "['shop'] are not in ['user', 'product']" in capsys.readouterr().err
     (folder / store.RECIPE_SCORES).unlink()
     assert cli.main(["export", str(folder), "--out", str(tmp_path / "s.csv")]) == 1
-    assert "run notebook 06_evaluate_auc.ipynb" in capsys.readouterr().err
+    assert "which the evaluation of the default recipe leaves" in capsys.readouterr().err
     assert not (tmp_path / "s.csv").exists()
 
 
@@ -240,7 +240,7 @@ def test_score_without_models_names_the_notebook(tmp_path, capsys):
     store.save_graph(tmp_path, make_graph(30, seed=2))
     assert cli.main(["score", str(tmp_path)]) == 1
     assert (
-        "gat_stage2_best.pt is missing; run notebook 04_finetune_gat.ipynb"
+        "gat_stage2_best.pt is missing, which the training of the graph attention network leaves"
         in capsys.readouterr().err
     )
 

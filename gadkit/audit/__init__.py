@@ -17,8 +17,8 @@ from gadkit.audit import canaries, data
 from gadkit.audit.canaries import Detector, Features
 from gadkit.audit.data import FAILED, LEVEL, PASSED, QUESTIONS, SKIPPED, WARNING, Finding, skipped
 from gadkit.evaluation import splits
-from gadkit.evaluation.bootstrap import Interval, bootstrap_interval
-from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.bootstrap import bootstrap_interval
+from gadkit.evaluation.metrics import Interval, roc_auc
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
 from gadkit.graph.structure import own_columns

@@ -34,8 +34,8 @@ from gadkit.audit.data import (
     ranks,
     skipped,
 )
-from gadkit.evaluation.bootstrap import Interval, paired_interval
-from gadkit.evaluation.metrics import average_precision, roc_auc
+from gadkit.evaluation.bootstrap import paired_interval
+from gadkit.evaluation.metrics import Interval, average_precision, roc_auc
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
 

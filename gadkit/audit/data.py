@@ -18,8 +18,8 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from gadkit.evaluation.bootstrap import Interval, bootstrap_interval
-from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.bootstrap import bootstrap_interval
+from gadkit.evaluation.metrics import Interval, roc_auc
 from gadkit.evaluation.splits import Split, protocols
 from gadkit.graph import HeteroGraph
 

@@ -61,7 +61,7 @@ def own_columns(graph: HeteroGraph, about: dict) -> dict[str, int]:
     Raises:
         ValueError: `features` names more or fewer columns than a type has.
     """
-    named, found = about.get("features", {}), {}
+    named, own_dims = about.get("features", {}), {}
     for node_type, structural in structural_names(graph).items():
         width = graph.x[node_type].shape[1]
         names = named.get(node_type, [])
@@ -69,9 +69,9 @@ def own_columns(graph: HeteroGraph, about: dict) -> dict[str, int]:
             raise ValueError(
                 f"about.json names {len(names)} features of {node_type}, but x has {width} columns"
             )
-        own = width - len(structural)
-        found[node_type] = own if names and names[own:] == structural else width
-    return found
+        leading = width - len(structural)
+        own_dims[node_type] = leading if names and names[leading:] == structural else width
+    return own_dims
 
 
 def statistics(csr: CSR, value: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def statistics(csr: CSR, value: Tensor) -> Tensor:
 
 def _around(csr: CSR) -> Iterator[Tensor]:
     back = csr.transpose()
-    degree, degree_back = (one.degrees().double().log1p() for one in (csr, back))
+    degree, degree_back = (rows.degrees().double().log1p() for rows in (csr, back))
     seen = degree_back[csr.indices]  # (num_edges,)
     mean_back = _mean(degree[back.indices], back)
     yield degree.float()

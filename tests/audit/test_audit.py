@@ -12,8 +12,8 @@ from gadkit import audit, plot
 from gadkit.audit import canaries, data
 from gadkit.audit.data import FAILED, PASSED, SKIPPED, WARNING
 from gadkit.evaluation import splits
-from gadkit.evaluation.bootstrap import Interval, bootstrap_interval
-from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.bootstrap import bootstrap_interval
+from gadkit.evaluation.metrics import Interval, roc_auc
 from gadkit.evaluation.splits import Split
 from gadkit.graph import CSR, HeteroGraph
 

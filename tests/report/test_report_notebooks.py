@@ -1,7 +1,10 @@
 """The notebooks are executed in order, again only when needed, and gathered into one page."""
 
 import base64
+import os
 import re
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -75,6 +78,27 @@ def test_notebooks_run_in_order_and_find_their_folders(workspace):
     assert run(workspace) == ["01_write", "02_read"]
     assert run(workspace, force=True) == []
     assert (workspace / "build/notebooks/02_read.ipynb").read_bytes() == executed
+
+
+def test_kernels_inherit_how_threads_wait(workspace, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    policy = "import os\nprint(os.environ['OMP_WAIT_POLICY'])"
+    write_notebook(workspace / "notebooks" / "01_write.ipynb", policy)
+    (workspace / "notebooks" / "02_read.ipynb").unlink()
+    run(workspace)
+    notebook = nbformat.read(workspace / "build/notebooks/01_write.ipynb", as_version=4)
+    assert notebook.cells[1].outputs[0].text == "active\n"
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(given, expected):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    code = "import gadkit, os; print(os.environ['OMP_WAIT_POLICY'])"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout == f"{expected}\n"
 
 
 def test_notebook_that_needs_labels_is_skipped_without(workspace, without_kernel):
