@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from gadkit.graph import CSR, HeteroGraph
 from gadkit.graph.dlpack import as_tensor
 
 
@@ -85,3 +86,48 @@ def test_arrays_that_run_backwards_are_refused(part):
     """torch.from_dlpack would end the process."""
     with pytest.raises(ValueError, match=r"h has negative strides .*numpy.ascontiguousarray"):
         as_tensor(np.ones((2, 3))[part], "h")
+
+
+def test_graphs_are_made_of_arrays():
+    src, dst = np.array([0, 1, 2, 0]), np.array([1, 1, 0, 0], np.int32)
+    csr = CSR.from_edges(src, dst, num_src=3, num_dst=2)
+    same = CSR.from_edges(torch.tensor(src), torch.tensor(dst), num_src=3, num_dst=2)
+    assert torch.equal(csr.indptr, same.indptr) and torch.equal(csr.indices, same.indices)
+
+    indptr, indices = np.array([0, 2, 4]), np.array([0, 2, 0, 1], np.int32)
+    csr = CSR(indptr, Foreign(indices), 3)
+    assert torch.equal(csr.indptr, same.indptr) and torch.equal(csr.indices, same.indices)
+    assert csr.indptr.data_ptr() == indptr.ctypes.data
+    assert csr.indices.data_ptr() == indices.ctypes.data
+    assert torch.equal(csr.prepare().transpose().indices, same.transpose().indices)
+
+
+def test_features_and_labels_may_be_arrays():
+    ring = np.arange(4)
+    edges = {("user", "knows", "user"): CSR.from_edges(ring, ring, num_src=4, num_dst=4)}
+    x, labels = np.ones((4, 2), np.float32), np.array([[1, 1], [3, 0]])
+    graph = HeteroGraph({"user": 4}, edges, {"user": x}, labels)
+    assert graph.x["user"].data_ptr() == x.ctypes.data
+    assert graph.labels.data_ptr() == labels.ctypes.data and graph.labels.tolist() == [
+        [1, 1],
+        [3, 0],
+    ]
+    x[0, 0] = 5
+    assert graph.x["user"][0, 0] == 5
+
+
+def test_parts_of_a_graph_that_are_no_arrays_are_named():
+    ring, edges = np.arange(4), {}
+    with pytest.raises(TypeError, match="^indices is a builtins.list; give a torch tensor"):
+        CSR(np.array([0, 1]), [0], 1)
+    with pytest.raises(TypeError, match="^dst is a builtins.list; give a torch tensor"):
+        CSR.from_edges(ring, [0, 1, 2, 3], num_src=4, num_dst=4)
+    with pytest.raises(ValueError, match="^indptr must start at 0"):
+        CSR(np.array([1, 1]), ring[:0], 1)
+    edges["user", "knows", "user"] = CSR.from_edges(ring, ring, num_src=4, num_dst=4)
+    with pytest.raises(TypeError, match=r"^x\['user'\] is a builtins.list"):
+        HeteroGraph({"user": 4}, edges, {"user": [[1.0]] * 4})
+    with pytest.raises(TypeError, match="^labels is a builtins.list"):
+        HeteroGraph({"user": 4}, edges, None, [[0, 1]])
+    with pytest.raises(ValueError, match=r"^x\['user'\] must have shape \(4, dim\), got \(3, 1\)"):
+        HeteroGraph({"user": 4}, edges, {"user": np.ones((3, 1), np.float32)})
