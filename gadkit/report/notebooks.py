@@ -109,7 +109,7 @@ def _sources(notebooks: Path | None) -> list[Path]:
     folder = Path(notebooks or ROOT / "notebooks").resolve()
     sources = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not sources:
-        raise FileNotFoundError(f"{folder} holds no notebook named like 01_verb_object.ipynb")
+        raise FileNotFoundError(f"{folder} holds no notebook named like NN_verb_object.ipynb")
     return sources
 
 
