@@ -293,6 +293,7 @@ def _export(args: argparse.Namespace) -> None:
 def _audit(args: argparse.Namespace) -> int:
     from gadkit import audit, datasets
     from gadkit.audit.finding import FAILED
+    from gadkit.report import pages
 
     folder = datasets.prepare(args.dataset)
     findings = audit.from_folder(folder, protocol=args.protocol, progress=True)
@@ -301,5 +302,5 @@ def _audit(args: argparse.Namespace) -> int:
         if finding.remedy:
             print(f"          {finding.detail} {finding.remedy}")
     subject = f"{folder.name}, protocol {args.protocol}"
-    print(f"audit     {audit.write(findings, args.out, subject=subject)}")
+    print(f"audit     {pages.write_audit(findings, args.out, subject=subject)}")
     return int(any(finding.verdict == FAILED for finding in findings))

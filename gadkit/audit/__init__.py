@@ -1,7 +1,7 @@
 """The audit of a result: what its data, split, features and detector could be wrong about.
 
 `checks` lists what is looked at. `audit` runs it on any features and any detector, `from_folder` on
-a dataset and boosted trees; `write` makes a page of the findings.
+a dataset and boosted trees.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gadkit import __version__, store
+from gadkit import store
 from gadkit.audit.checks import CHECKS, Context
-from gadkit.audit.finding import FAILED, LEVEL, PASSED, SKIPPED, WARNING, Features, Finding
+from gadkit.audit.finding import Features, Finding
 from gadkit.evaluation import splits
-from gadkit.evaluation.metrics import Interval
 from gadkit.evaluation.splits import Detector, Split
 from gadkit.graph import HeteroGraph
 from gadkit.graph.structure import own_columns
@@ -150,65 +149,3 @@ def from_folder(
         seed=seed,
         progress=progress,
     )
-
-
-# The report.
-
-
-def write(findings: Sequence[Finding], path: Path | str, *, subject: str = "") -> Path:
-    """Write the findings as a page that needs no other file, and as JSON beside it.
-
-    Args:
-        findings: of `audit`.
-        path: of the page, such as build/audit.html; the JSON has the suffix .json.
-        subject: what was audited, the title of the page.
-
-    Returns:
-        The path of the page.
-    """
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parents[1] / "report" / "templates")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("audit.html").render(
-        subject=subject,
-        findings=findings,
-        counts=verdicts(findings),
-        places={finding.check: _places(finding) for finding in findings},
-        level=f"{LEVEL:.0%}",
-        version=__version__,
-    )
-    path = Path(path)
-    store.write_json(path.with_suffix(".json"), as_json(findings, subject=subject))
-    with store.atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return path
-
-
-def verdicts(findings: Sequence[Finding]) -> dict[str, int]:
-    """Count the findings by verdict, the gravest first."""
-    given = [finding.verdict for finding in findings]
-    return {name: given.count(name) for name in (FAILED, WARNING, PASSED, SKIPPED)}
-
-
-def as_json(findings: Sequence[Finding], *, subject: str = "") -> dict:
-    """Return the findings as what JSON knows; an interval becomes value, low and high."""
-    rows = []
-    for finding in findings:
-        value = finding.value
-        value = value._asdict() if isinstance(value, Interval) else value
-        rows.append(vars(finding) | {"value": value})
-    return {"subject": subject, "level": LEVEL, "verdicts": verdicts(findings), "findings": rows}
-
-
-def _places(finding: Finding) -> dict[str, float] | None:
-    """Where number, ends and expectation lie on a line from -0.2 to 1, in percent of its length.
-
-    Counts and ratios have no place there.
-    """
-    if not isinstance(finding.value, Interval) or finding.expected == 1:
-        return None
-    marks = finding.value._asdict() | {"expected": finding.expected}
-    return {name: round(100 * (max(mark, -0.2) + 0.2) / 1.2, 2) for name, mark in marks.items()}

@@ -1,4 +1,4 @@
-"""Every template in one place: notebooks, the report's index, and case cards as HTML pages.
+"""Every template in one place: notebooks, the report's index, case cards and audits as HTML pages.
 
 No page needs another file, a script or the network, and every text on it is escaped.
 """
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gadkit import __version__, store
+from gadkit.audit.finding import FAILED, LEVEL, PASSED, SKIPPED, WARNING, Finding
+from gadkit.evaluation.metrics import Interval
 from gadkit.explain import cases
 
 # JupyterLab's own look, less the scripts it would fetch from elsewhere (require.js, MathJax,
@@ -86,3 +88,53 @@ def case_frame(cards: Sequence[dict], *, dataset: str, height: int = 1000) -> st
     content = html.escape(case_page(cards, dataset=dataset))
     style = f"width: 100%; height: {height}px; border: 0"
     return f'<div><iframe title="Case cards" style="{style}" srcdoc="{content}"></iframe></div>'
+
+
+def write_audit(findings: Sequence[Finding], path: Path | str, *, subject: str = "") -> Path:
+    """Write the findings as a page that needs no other file, and as JSON beside it.
+
+    Args:
+        findings: of `audit`.
+        path: of the page, such as build/audit.html; the JSON has the suffix .json.
+        subject: what was audited, the title of the page.
+
+    Returns:
+        The path of the page.
+    """
+    page = render(
+        "audit.html",
+        subject=subject,
+        findings=findings,
+        counts=verdicts(findings),
+        places={finding.check: _places(finding) for finding in findings},
+        level=f"{LEVEL:.0%}",
+    )
+    store.write_json(Path(path).with_suffix(".json"), audit_as_json(findings, subject=subject))
+    return write(Path(path), page)
+
+
+def verdicts(findings: Sequence[Finding]) -> dict[str, int]:
+    """Count the findings by verdict, the gravest first."""
+    given = [finding.verdict for finding in findings]
+    return {name: given.count(name) for name in (FAILED, WARNING, PASSED, SKIPPED)}
+
+
+def audit_as_json(findings: Sequence[Finding], *, subject: str = "") -> dict:
+    """Return the findings as what JSON knows; an interval becomes value, low and high."""
+    rows = []
+    for finding in findings:
+        value = finding.value
+        value = value._asdict() if isinstance(value, Interval) else value
+        rows.append(vars(finding) | {"value": value})
+    return {"subject": subject, "level": LEVEL, "verdicts": verdicts(findings), "findings": rows}
+
+
+def _places(finding: Finding) -> dict[str, float] | None:
+    """Where number, ends and expectation lie on a line from -0.2 to 1, in percent of its length.
+
+    Counts and ratios have no place there.
+    """
+    if not isinstance(finding.value, Interval) or finding.expected == 1:
+        return None
+    marks = finding.value._asdict() | {"expected": finding.expected}
+    return {name: round(100 * (max(mark, -0.2) + 0.2) / 1.2, 2) for name, mark in marks.items()}

@@ -16,6 +16,7 @@ from gadkit.evaluation import splits
 from gadkit.evaluation.metrics import Interval
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
+from gadkit.report import pages
 
 NAMES = [check.name for check in CHECKS]
 
@@ -95,7 +96,7 @@ def test_audit_refuses_what_it_cannot_judge(bought):
 
 
 def test_write(clean, tmp_path):
-    page = audit.write(clean, tmp_path / "new" / "audit.html", subject="a <market>")
+    page = pages.write_audit(clean, tmp_path / "new" / "audit.html", subject="a <market>")
     text = page.read_text()
     assert "a &lt;market&gt;" in text
     assert "http" not in text  # needs no other file, and no network
