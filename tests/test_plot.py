@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from gadkit import plot
 from gadkit.evaluation.metrics import Interval, precision_recall_curve, roc_curve
 from gadkit.plot import Curve
-from gadkit.store.raw import SanitizeReport
+from gadkit.store import SanitizeReport
 
 
 @pytest.fixture
