@@ -1,7 +1,10 @@
 """Pages of case cards, made by hand."""
 
+from pathlib import Path
+
 import pytest
 
+from gadkit import report
 from gadkit.report import pages
 
 
@@ -56,3 +59,9 @@ def test_case_page_of_a_suspect_without_neighbors(card):
 def test_a_name_that_a_template_wants_must_be_given():
     with pytest.raises(Exception, match="dataset"):
         pages.render("cases.html", cases=[], back=None, level=0.9)
+
+
+def test_the_room_hands_on_its_names_and_none_hides_a_module():
+    for name in report.__all__:
+        assert getattr(report, name).__module__.startswith("gadkit.report.")
+        assert not Path(report.__file__).with_name(f"{name}.py").exists()
