@@ -80,7 +80,7 @@ def measure(source: str, num_splits: int) -> dict:
     folder = datasets.prepare(source)
     graph = store.load_graph(folder)
     z = finetune.train_gae(graph).z
-    rows = detectors(graph, z, views.of_folder(folder, graph, z=z))
+    rows = detectors(graph, z, views.from_folder(folder, graph, z=z))
     cases: dict[str, list] = {name: [] for name in rows}
     for seed in splits.SEEDS[:num_splits]:
         split = splits.stratified(graph.labels, fractions=splits.FULL, seed=seed)

@@ -120,7 +120,7 @@ def settings(sources: list[str], num_splits: int, only: list[str]) -> Iterator[S
     for source in sources:
         folder = datasets.prepare(source)
         graph = store.load_graph(folder)
-        seen = views.of_folder(folder, graph, z=_embeddings(folder, graph))
+        seen = views.from_folder(folder, graph, z=_embeddings(folder, graph))
         masks = store.load_masks(folder)
         known = splits.protocols(graph, time=seen.time, masks=masks)
         wanted = PROTOCOLS.get(folder.name, ("full",))

@@ -205,7 +205,7 @@ def of_folder(
         ValueError: as `audit`, or the protocol does not fit the graph.
     """
     graph = store.load_graph(folder)
-    seen = views.of_folder(folder, graph)
+    seen = views.from_folder(folder, graph)
     masks = store.load_masks(folder)
     split = splits.draw(graph, protocol, split_seed, time=seen.time, masks=masks)
     found = recipe.blocks_of(seen, len(split.train), past_only=protocol == "temporal")

@@ -370,7 +370,7 @@ def recommend(
             for under "temporal", where it would see the future.
     """
     graph = store.load_graph(source)
-    known = views_of.of_folder(source, graph)
+    known = views_of.from_folder(source, graph)
     past_only = protocol == "temporal"
     if past_only and network:
         raise ValueError(
