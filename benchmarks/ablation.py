@@ -17,9 +17,9 @@ from tqdm import tqdm
 from gadkit import datasets, store
 from gadkit.evaluation import metrics, splits
 from gadkit.evaluation.bootstrap import Interval, nested_paired_interval
+from gadkit.evaluation.splits import Detector
 from gadkit.network import finetune
 from gadkit.trees import recipe, views
-from gadkit.trees.recipe import Detector
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "ablation.json"

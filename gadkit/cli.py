@@ -12,10 +12,11 @@ from gadkit.audit import data
 from gadkit.graph import HeteroGraph
 from gadkit.ingest import columns
 from gadkit.network import finetune
+from gadkit.network.score import unlabelled_scores
 from gadkit.published import library
+from gadkit.recommend import recommend
 from gadkit.report import notebooks, suspects
 from gadkit.store import node_ids, tables
-from gadkit.trees import baselines, recipe
 
 AUDIT_OUT = "a page, and the same as .json beside it; default: build/audit.html"
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
@@ -207,7 +208,7 @@ def _run(args: argparse.Namespace) -> None:
 
 def _recommend(args: argparse.Namespace) -> None:
     folder = datasets.prepare(args.dataset)
-    found = recipe.recommend(folder, protocol=args.protocol, network=args.network)
+    found = recommend(folder, protocol=args.protocol, network=args.network)
     for member in found.candidates:
         seat = "on the committee" if member in found.members else ""
         print(f"validation AUPRC {member.val_auprc:.3f}  {member.name:45} {seat}".rstrip())
@@ -270,7 +271,7 @@ def _write_unusual(path: Path, folder: Path, graph: HeteroGraph) -> None:
     suspects.write_suspects(
         path,
         graph,
-        baselines.stage1_scores(graph, folder),
+        unlabelled_scores(graph, folder),
         node_types=graph.node_types[:1],
         names=node_ids.of_nodes(folder, graph),
         planted=datasets.planted_names(folder),
@@ -287,7 +288,7 @@ def _export(args: argparse.Namespace) -> None:
     elif graph.labels is not None:
         values = {suspects.SCORE: store.load_array(folder, SCORES[args.what], rows=graph.total)}
     else:
-        values = {suspects.UNLABELLED_SCORE: baselines.stage1_scores(graph, folder)}
+        values = {suspects.UNLABELLED_SCORE: unlabelled_scores(graph, folder)}
     names = node_ids.of_nodes(folder, graph)
     suspects.write_nodes(args.out, graph, values, node_types=args.type, names=names)
     print(f"{args.what:<9} {args.out}")

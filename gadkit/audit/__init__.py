@@ -208,7 +208,7 @@ def of_folder(
     seen = views.from_folder(folder, graph)
     masks = store.load_masks(folder)
     split = splits.draw(graph, protocol, split_seed, time=seen.time, masks=masks)
-    found = recipe.blocks_of(seen, len(split.train), past_only=protocol == "temporal")
+    found = recipe.views_to_try(seen, len(split.train), past_only=protocol == "temporal")
     blocks = found[list(found)[-1]]
     return audit(
         graph,

@@ -14,7 +14,7 @@ from torch import Tensor
 from gadkit.graph import CSR, HeteroGraph, Stream
 from gadkit.network.layers import NEGATIVE_SLOPE, HeteroGAT
 from gadkit.ops import attention
-from gadkit.trees.recipe import Fitted
+from gadkit.trees.recipe import Committee
 
 BATCH = 1 << 20  # edges that occlusion scores nodes over at a time
 
@@ -529,7 +529,7 @@ def every_explainer(
     *,
     model: HeteroGAT,
     inputs: dict,
-    fitted: Fitted,
+    fitted: Committee,
     x_names: dict[str, list[str]],
 ) -> dict[str, Tensor]:
     """Return by name what each explainer here says of some edges, (num_edges,) each.

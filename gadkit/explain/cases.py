@@ -20,7 +20,7 @@ from gadkit import __version__, explain, store
 from gadkit.explain import Edges
 from gadkit.graph import HeteroGraph
 from gadkit.trees.learners import Rows, boosted_trees
-from gadkit.trees.recipe import Fitted
+from gadkit.trees.recipe import Committee
 
 FILE = "cases.json"
 FEATURES, NEIGHBORS, MEETINGS, CONFIRMED = 6, 5, 3, 3  # lines of a card, at most
@@ -121,7 +121,7 @@ def percentiles(graph: HeteroGraph, table: Table, suspects: Tensor, columns: Ten
 def of_suspects(
     graph: HeteroGraph,
     suspects: Tensor,
-    fitted: Fitted,
+    fitted: Committee,
     space: Tensor,
     *,
     scores: Tensor | None = None,

@@ -19,7 +19,7 @@ from gadkit.datasets.marketplace import Planted
 from gadkit.explain import Edges
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.store import RELATIONS
-from gadkit.trees.recipe import Fitted
+from gadkit.trees.recipe import Committee
 
 
 def planted_edges(graph: HeteroGraph, edges: Edges, planted: Planted) -> Tensor:
@@ -119,7 +119,7 @@ def without_edges(graph: HeteroGraph, edges: Edges, chosen: Tensor) -> HeteroGra
     return HeteroGraph(graph.num_nodes, kept, graph.x, graph.labels)
 
 
-def rescored_by(fitted: Fitted, nodes: Tensor) -> Callable[[HeteroGraph], Tensor]:
+def rescored_by(fitted: Committee, nodes: Tensor) -> Callable[[HeteroGraph], Tensor]:
     """Return what scores some nodes of another graph by a detector on tables, for `faithfulness`.
 
     The tables are made again from that graph; the learners stay as they are.
