@@ -18,9 +18,9 @@ from gadkit import datasets, store
 from gadkit.evaluation import metrics, splits
 from gadkit.evaluation.bootstrap import nested_paired_interval
 from gadkit.evaluation.metrics import Interval
+from gadkit.evaluation.splits import Detector
 from gadkit.network import finetune
 from gadkit.trees import recipe, views
-from gadkit.trees.recipe import Detector
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "ablation.json"
@@ -81,7 +81,7 @@ def measure(source: str, num_splits: int) -> dict:
     folder = datasets.prepare(source)
     graph = store.load_graph(folder)
     z = finetune.train_gae(graph).z
-    rows = detectors(graph, z, views.of_folder(folder, graph, z=z))
+    rows = detectors(graph, z, views.from_folder(folder, graph, z=z))
     cases: dict[str, list] = {name: [] for name in rows}
     for seed in splits.SEEDS[:num_splits]:
         split = splits.stratified(graph.labels, fractions=splits.FULL, seed=seed)

@@ -25,11 +25,10 @@ from gadkit import datasets, store
 from gadkit.evaluation import metrics, splits
 from gadkit.evaluation.bootstrap import nested_interval, nested_paired_interval
 from gadkit.evaluation.metrics import Interval
-from gadkit.evaluation.splits import SEEDS, Split
+from gadkit.evaluation.splits import SEEDS, Detector, Split
 from gadkit.graph import HeteroGraph
 from gadkit.network import finetune
 from gadkit.trees import baselines, recipe, views
-from gadkit.trees.recipe import Detector
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "results.json"
@@ -121,7 +120,7 @@ def settings(sources: list[str], num_splits: int, only: list[str]) -> Iterator[S
     for source in sources:
         folder = datasets.prepare(source)
         graph = store.load_graph(folder)
-        seen = views.of_folder(folder, graph, z=_embeddings(folder, graph))
+        seen = views.from_folder(folder, graph, z=_embeddings(folder, graph))
         masks = store.load_masks(folder)
         known = splits.protocols(graph, time=seen.time, masks=masks)
         wanted = PROTOCOLS.get(folder.name, ("full",))
@@ -150,8 +149,8 @@ def _stamp(model: str, graph: HeteroGraph) -> str:
 
 def models(setting: Setting, split_seed: int, seed: int) -> dict[str, Detector]:
     """Return the detectors of a setting, by name."""
-    found = baselines.baselines(setting.seen, past_only=setting.past_only, seed=seed)
-    trees = recipe.detector(setting.seen, past_only=setting.past_only, seed=seed)
+    found = baselines.baseline_detectors(setting.seen, past_only=setting.past_only, seed=seed)
+    trees = recipe.recipe_detector(setting.seen, past_only=setting.past_only, seed=seed)
     if not setting.past_only:  # the network looks at the whole graph
         logits = partial(_logits, setting, split_seed, seed)
         found[NETWORK] = lambda graph, split: logits(split).mean(0).sigmoid()

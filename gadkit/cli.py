@@ -250,12 +250,11 @@ def _run(args: argparse.Namespace) -> int | None:
 
 
 def _recommend(args: argparse.Namespace) -> None:
-    from gadkit import datasets
+    from gadkit import datasets, recommend
     from gadkit.report import suspects
-    from gadkit.trees import recipe
 
     folder = datasets.prepare(args.dataset)
-    fitted = recipe.recommend(folder, protocol=args.protocol, network=args.network)
+    fitted = recommend.recommend(folder, protocol=args.protocol, network=args.network)
     for member in fitted.candidates:
         seat = "on the committee" if member in fitted.members else ""
         print(f"validation AUPRC {member.val_auprc:.3f}  {member.name:45} {seat}".rstrip())

@@ -15,9 +15,9 @@ from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.network import finetune
+from gadkit.network.score import unlabelled_scores
 from gadkit.report import notebooks, suspects
 from gadkit.store import node_ids, tables
-from gadkit.trees import baselines
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])
@@ -166,7 +166,7 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     rows = read(out / "suspects.csv")
     assert list(rows[0]) == ["rank", "node", "type", "id", "score_without_labels", "label"]
     assert [row["type"] for row in rows] == ["user"] * 45
-    expected = baselines.stage1_scores(graph, folder)[[int(row["node"]) for row in rows]]
+    expected = unlabelled_scores(graph, folder)[[int(row["node"]) for row in rows]]
     assert expected.tolist() == sorted(expected.tolist(), reverse=True)
     page = (out / "report" / "index.html").read_text()
     assert "No label was used." in page
@@ -251,7 +251,7 @@ def test_export_scores_without_labels(tmp_path):
     column = suspects.UNLABELLED_SCORE
     assert tables.columns_of(out) == ["node", "type", "id", column]
     written = torch.from_numpy(tables.load(out, {column: "FLOAT"})[column])
-    assert torch.equal(written, baselines.stage1_scores(graph, tmp_path).float())
+    assert torch.equal(written, unlabelled_scores(graph, tmp_path).float())
 
 
 def test_export_errors(named, tmp_path, capsys):

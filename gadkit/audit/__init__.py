@@ -133,10 +133,10 @@ def from_folder(
     from gadkit.trees import recipe, views
 
     graph = store.load_graph(folder)
-    seen = views.of_folder(folder, graph)
+    seen = views.from_folder(folder, graph)
     masks = store.load_masks(folder)
     split = splits.draw(graph, protocol, split_seed, time=seen.time, masks=masks)
-    by_view = recipe.blocks_of(seen, len(split.train), past_only=protocol == "temporal")
+    by_view = recipe.views_to_try(seen, len(split.train), past_only=protocol == "temporal")
     blocks = by_view[list(by_view)[-1]]
     return audit(
         graph,

@@ -20,7 +20,7 @@ from gadkit.explain.company import by_company, meetings
 from gadkit.explain.edges import Edges, edges_into
 from gadkit.graph import HeteroGraph
 from gadkit.trees.learners import Rows, boosted_trees
-from gadkit.trees.recipe import Fitted
+from gadkit.trees.recipe import Committee
 
 FILE = "cases.json"
 FEATURES, NEIGHBORS, MEETINGS, CONFIRMED = 6, 5, 3, 3  # lines of a card, at most
@@ -136,7 +136,7 @@ def most_suspicious(scores: Tensor, learned_from: Tensor) -> Tensor:
 def of_suspects(
     graph: HeteroGraph,
     suspects: Tensor,
-    fitted: Fitted,
+    fitted: Committee,
     space: Tensor,
     *,
     scores: Tensor | None = None,

@@ -9,7 +9,7 @@ from gadkit.explain.network import by_attention, by_gradient, by_occlusion
 from gadkit.explain.trees import by_trees
 from gadkit.graph import HeteroGraph
 from gadkit.network.layers import HeteroGAT
-from gadkit.trees.recipe import Fitted
+from gadkit.trees.recipe import Committee
 
 
 def every_explainer(
@@ -18,7 +18,7 @@ def every_explainer(
     *,
     model: HeteroGAT,
     inputs: dict,
-    fitted: Fitted,
+    fitted: Committee,
     x_names: dict[str, list[str]],
 ) -> dict[str, Tensor]:
     """Return by name what each explainer here says of some edges, (num_edges,) each.

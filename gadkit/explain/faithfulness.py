@@ -18,7 +18,7 @@ from torch import Tensor
 from gadkit.explain.edges import Edges
 from gadkit.graph import CSR, EdgeType, HeteroGraph, indptr_of
 from gadkit.store import RELATIONS, Planted
-from gadkit.trees.recipe import Fitted
+from gadkit.trees.recipe import Committee
 
 
 def planted_edges(graph: HeteroGraph, edges: Edges, planted: Planted) -> Tensor:
@@ -136,7 +136,7 @@ def _ends_in(
     return ends
 
 
-def rescored_by(fitted: Fitted, nodes: Tensor) -> Callable[[HeteroGraph], Tensor]:
+def rescored_by(fitted: Committee, nodes: Tensor) -> Callable[[HeteroGraph], Tensor]:
     """Return what scores some nodes of another graph by a detector on tables, for `faithfulness`.
 
     The tables are made again from that graph; the learners stay as they are.

@@ -35,7 +35,7 @@ def shop():
 def made(shop):
     """Suspects and their cards, as a notebook makes them."""
     split = splits.stratified(shop.labels)
-    fitted = recipe.boosted(Views(shop), split, ("own", "hops"))
+    fitted = recipe.fit_boosted(Views(shop), split, ("own", "hops"))
     suspects = split.test[fitted.scores[split.test[:, 0]].argsort(descending=True)[:5], 0]
     space = torch.cat([shop.x["user"], torch.zeros(40, 3)])
     names = np.array([f"<b>{i}</b>" for i in range(200)] + [""] * 40, dtype=object)
