@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gadkit import __version__, audit, datasets, ingest, store
+from gadkit import __version__, audit, datasets, ingest, network, store
 from gadkit.audit import data
 from gadkit.graph import HeteroGraph
 from gadkit.ingest import columns
-from gadkit.network import finetune
 from gadkit.published import library
 from gadkit.report import notebooks, suspects
 from gadkit.store import node_ids, tables
@@ -192,7 +191,7 @@ def _print_terms(folder: Path) -> None:
 def _run(args: argparse.Namespace) -> None:
     folder = datasets.prepare(args.dataset)
     graph = store.load_graph(folder)
-    finetune.check_trainable(graph)  # now, and not after minutes of training
+    network.check_trainable(graph)  # now, and not after minutes of training
     labelled = graph.labels is not None
     executed = notebooks.run_notebooks(folder, out=args.out, force=args.force, labelled=labelled)
     if labelled:
@@ -230,7 +229,7 @@ def _score(args: argparse.Namespace) -> None:
     models = datasets.prepare(args.models) if args.models else folder
     graph = store.load_graph(folder)
     _check_same_features(folder, models)
-    scores = finetune.score(graph, models)
+    scores = network.score_graph(graph, models)
     _write_suspects(args.out, folder, graph, scores, models=models, top=args.top)
 
 

@@ -12,7 +12,7 @@ from numba import njit
 from torch import Tensor
 
 from gadkit.graph import CSR, HeteroGraph, Stream
-from gadkit.network.layers import NEGATIVE_SLOPE, HeteroGAT
+from gadkit.network.gat import NEGATIVE_SLOPE, HeteroGAT
 from gadkit.ops import attention
 from gadkit.trees.recipe import Fitted
 

@@ -13,8 +13,8 @@ from torch.nn.functional import softplus
 from gadkit import store
 from gadkit.evaluation.bootstrap import Interval
 from gadkit.graph import HeteroGraph
-from gadkit.network.finetune import load_gae
-from gadkit.network.layers import GAE
+from gadkit.network.gae import GAE
+from gadkit.network.score import load_gae
 from gadkit.trees.recipe import Detector, table_detector
 from gadkit.trees.views import Views
 

@@ -24,7 +24,7 @@ from gadkit.evaluation import splits
 from gadkit.evaluation.metrics import auprc_error, average_precision
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
-from gadkit.network import finetune
+from gadkit.network import train_network
 from gadkit.trees import views as views_of
 from gadkit.trees.learners import FEW, LEARNERS, Boosted, Learner, Predict, Rows
 from gadkit.trees.views import Views
@@ -360,8 +360,8 @@ def recommend(
         source: a dataset folder with labels.
         protocol: how to split the labels, see `splits.protocols`; "temporal" describes a node only
             by what came before it.
-        network: whether to train the graph network too, as `finetune.network`, and let it join the
-            committee; it takes several times as long as the trees.
+        network: whether to train the graph network too, as `network.train_network`, and let it
+            join the committee; it takes several times as long as the trees.
         seed: of the split and all that learns.
         progress: whether to show bars.
 
@@ -382,7 +382,7 @@ def recommend(
     split = splits.draw(graph, protocol, number, time=known.time, masks=masks)
     beside = {}
     if network:
-        trained = finetune.network(graph, split, seed=seed, progress=progress).members
+        trained = train_network(graph, split, seed=seed, progress=progress).members
         beside = {f"graph network {number}": one.scores for number, one in enumerate(trained, 1)}
     options = {"past_only": past_only, "seed": seed, "progress": progress}
     return fit_recipe(known, split, beside=beside, **options)

@@ -10,8 +10,7 @@ from gadkit.evaluation.bootstrap import Interval
 from gadkit.evaluation.metrics import roc_auc
 from gadkit.evaluation.splits import stratified
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.network import finetune
-from gadkit.network.layers import GAE
+from gadkit.network import GAE, load_gae, train_gae
 from gadkit.trees import baselines
 from gadkit.trees.views import Views
 
@@ -45,11 +44,11 @@ def test_reconstruction_error_is_the_mean_surprise_of_a_nodes_edges(graph):
 def test_stage_1_ranks_a_folder_as_it_has_left_it(graph, tmp_path):
     with pytest.raises(FileNotFoundError):
         baselines.stage1_scores(graph, tmp_path)
-    found = finetune.train_gae(graph, epochs=2, progress=False)
+    found = train_gae(graph, epochs=2, progress=False)
     store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, found.best)
     store.save_array(tmp_path, store.GAE_EMBEDDINGS, found.z)
     scores = baselines.stage1_scores(graph, tmp_path)
-    model = finetune.load_gae(tmp_path / store.GAE_CHECKPOINT)
+    model = load_gae(tmp_path / store.GAE_CHECKPOINT)
     assert torch.equal(scores, baselines.reconstruction_error(graph, model, found.z))
     store.save_array(tmp_path, store.GAE_EMBEDDINGS, found.z[:2])
     with pytest.raises(ValueError, match="rows"):
