@@ -195,11 +195,7 @@ def finetune_gat(
                 run.best = _snapshot(model, graph, split) | record
         if callback:
             callback(record)
-    model.load_state_dict(run.best["model"])
-    with torch.no_grad():
-        embedding = model.embed(graph, inputs, shown=all_shown)
-        logits = model.classify(embedding).cpu()
-    return Finetuned(model.cpu(), embedding.cpu(), logits, logits.sigmoid(), run.history, run.best)
+    return _with_best_weights(model, graph, inputs, all_shown, run)
 
 
 def _check_embeddings(graph: HeteroGraph, z: Tensor) -> None:
@@ -243,6 +239,17 @@ def _snapshot(model: HeteroGAT, graph: HeteroGraph, split: Split) -> dict:
         "learned_from": torch.cat([split.train[:, 0], split.val[:, 0]]),
         "labelled_types": graph.labelled_types,
     }
+
+
+@torch.no_grad()
+def _with_best_weights(
+    model: HeteroGAT, graph: HeteroGraph, inputs: dict, shown: Tensor | None, run: Checkpoint
+) -> Finetuned:
+    """Put the weights of the best epoch back and say what they make of the graph."""
+    model.load_state_dict(run.best["model"])
+    z = model.embed(graph, inputs, shown=shown)
+    logits = model.classify(z).cpu()
+    return Finetuned(model.cpu(), z.cpu(), logits, logits.sigmoid(), run.history, run.best)
 
 
 def _loss(

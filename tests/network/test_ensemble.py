@@ -66,11 +66,8 @@ def test_network_is_the_mean_of_the_variants_that_validate_well(planted, z, spli
 
 
 def test_network_trains_the_first_stage_if_it_is_not_given(planted, split, monkeypatch):
-    small = {"epochs": 2, **GAE_OPTIONS}
-    quick = partial(train_gae, **small)
-    monkeypatch.setattr(
-        ensemble, "train_gae", lambda graph, seed, progress: quick(graph, seed=seed)
-    )
+    quick = partial(train_gae, epochs=2, **GAE_OPTIONS)
+    monkeypatch.setattr(ensemble, "train_gae", quick)
     monkeypatch.setattr(ensemble, "VARIANTS", (QUICK.replace(epochs=2),))
     whole = train_network(planted, split, seed=3, progress=False)
     given = train_network(planted, split, z=quick(planted, seed=3).z, seed=3, progress=False)

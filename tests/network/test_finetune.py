@@ -228,11 +228,7 @@ def plain_scores(planted, z, split):
 
 @pytest.mark.parametrize("name", [*TUNED, "label_share"])
 def test_every_option_changes_what_is_learned(plain_scores, name):
-    plain = {
-        "features": name != "features",
-        "residual": False,
-        "label_input": name == "label_share",
-    }
+    plain = {"features": name != "features", "label_input": name == "label_share"}
     other = plain | {name: (TUNED | {"label_share": 0.2})[name]}
     assert not torch.equal(plain_scores(plain), plain_scores(other))
 

@@ -180,10 +180,8 @@ def test_gradients_reach_every_parameter_of_the_network(randn, drop_edge):
 @pytest.mark.parametrize("heads", [1, 2])
 def test_attention_sums_to_one_per_row_and_is_that_of_the_first_layer(hidden, heads):
     graph = graph_of(BUYS, FOLLOWS)
-    model, h = (
-        HeteroGAT(["buys", "follows"], 6, Architecture(4, heads=heads)).double(),
-        hidden(graph),
-    )
+    model = HeteroGAT(["buys", "follows"], 6, Architecture(4, heads=heads)).double()
+    h = hidden(graph)
     alpha = model.attention(graph, h)
     for relation, edge_type, csr in graph.streams:
         src, _, dst = edge_type
