@@ -36,7 +36,7 @@ gpu:  ## check the kernels on this machine's GPU and measure them, in 8 minutes
 
 lab: env  ## open the notebooks on DATASET in JupyterLab
 	@data="$(DATASET)"; if [ -e "$$data" ]; then case $$data in /*) ;; *) data=$$PWD/$$data;; esac; fi; \
-	GADKIT_DATASET=$$data $(BIN)/jupyter lab notebooks
+	GADKIT_DATASET=$$data OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-passive} $(BIN)/jupyter lab notebooks
 
 strip: env  ## remove outputs from notebooks/, as they are committed
 	$(BIN)/jupyter nbconvert --to notebook --inplace --log-level=WARN \

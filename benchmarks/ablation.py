@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from gadkit import datasets, network, store
 from gadkit.evaluation import metrics, splits
-from gadkit.evaluation.bootstrap import Interval, nested_paired_interval
+from gadkit.evaluation.bootstrap import nested_paired_interval
+from gadkit.evaluation.metrics import Interval
 from gadkit.trees import recipe, views
 from gadkit.trees.recipe import Detector
 

@@ -23,7 +23,8 @@ from tqdm import tqdm
 import gadkit
 from gadkit import datasets, network, store
 from gadkit.evaluation import metrics, splits
-from gadkit.evaluation.bootstrap import Interval, nested_interval, nested_paired_interval
+from gadkit.evaluation.bootstrap import nested_interval, nested_paired_interval
+from gadkit.evaluation.metrics import Interval
 from gadkit.evaluation.splits import SEEDS, Split
 from gadkit.graph import HeteroGraph
 from gadkit.trees import baselines, recipe, views

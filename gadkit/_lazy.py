@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 
 def lazy(
-    package: str, home: Mapping[str, str]
+    package: str, home: Mapping[str, str], here: Mapping[str, object] | None = None
 ) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Make the `__getattr__`, `__dir__` and `__all__` of a package (PEP 562).
 
@@ -15,6 +15,7 @@ def lazy(
     Args:
         package: its `__name__`.
         home: by public name the module of the package that defines it.
+        here: the `globals()` of a package that also holds names of its own.
     """
 
     def load(name: str) -> object:
@@ -22,4 +23,7 @@ def lazy(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
 
-    return load, lambda: sorted(home), sorted(home)
+    def public() -> list[str]:
+        return sorted([*home, *(name for name in here or () if not name.startswith("_"))])
+
+    return load, public, sorted(home)

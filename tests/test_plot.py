@@ -8,8 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gadkit import plot
-from gadkit.evaluation.bootstrap import Interval
-from gadkit.evaluation.metrics import precision_recall_curve, roc_curve
+from gadkit.evaluation.metrics import Interval, precision_recall_curve, roc_curve
 from gadkit.graph import SanitizeReport
 from gadkit.plot import Curve
 

@@ -1,4 +1,4 @@
-"""What a dataset folder says of itself: the numbers of the first notebook.
+"""Describe a dataset folder in tables: where it is from, what is missing, nodes, edges, labels.
 
 `about` is what `store.read_about` returns. Any of its keys may be missing: a graph may come with
 or without a history, labels, features and names, and what is not known is said to be so.
@@ -34,7 +34,9 @@ def provenance(about: dict) -> dict[str, str]:
         rows["time range"] = f"{time['first']} to {time['last']}"
         rows["time range"] += f" ({time['column']})" if time.get("column") else ""
     if about.get("roles"):
-        roles = (f"{role}: {', '.join(map(str, of))}" for role, of in about["roles"].items())
+        roles = (
+            f"{role}: {', '.join(map(str, columns))}" for role, columns in about["roles"].items()
+        )
         rows["columns used"] = "; ".join(roles)
     if "co_purchase_cap" in about:
         cap = about["co_purchase_cap"]
@@ -94,24 +96,6 @@ def label_meaning(about: dict, graph: HeteroGraph) -> str:
     return f"{says} {KINDS.get(labels.get('kind'), '')}".strip()
 
 
-def feature_names(about: dict, graph: HeteroGraph, node_type: str) -> list[str]:
-    """Return the name of each feature of a type, "feature 7" where the folder does not say.
-
-    Raises:
-        ValueError: the folder names another number of features than the graph has.
-    """
-    width = graph.x[node_type].shape[1]
-    names = about.get("features", {}).get(node_type)
-    if names is None:
-        return [f"feature {column}" for column in range(width)]
-    if len(names) != width:
-        raise ValueError(
-            f"about.json names {len(names)} features of a {node_type}, but there are {width}: "
-            "is it from another graph? Correct or delete it"
-        )
-    return list(names)
-
-
 def relation_table(graph: HeteroGraph) -> dict[str, list[str]]:
     """Describe every relation: ends, edges, and how many nodes at each end have none.
 
@@ -121,12 +105,12 @@ def relation_table(graph: HeteroGraph) -> dict[str, list[str]]:
     """
     rows = {}
     for (src, name, dst), csr in graph.edges.items():
-        others = (csr.indices != csr.dst()) | (src != dst)
-        ends = (csr.indices[others], csr.num_src), (csr.dst()[others], csr.num_dst)
+        is_link = (csr.indices != csr.dst()) | (src != dst)
+        ends = (csr.indices[is_link], csr.num_src), (csr.dst()[is_link], csr.num_dst)
         degrees = (torch.bincount(ids, minlength=count) for ids, count in ends)
-        without = [int((degree == 0).sum()) for degree in degrees]
-        edges = int(others.sum())
-        numbers = edges, csr.num_edges - edges, *without
+        isolated = [int((degree == 0).sum()) for degree in degrees]
+        edges = int(is_link.sum())
+        numbers = edges, csr.num_edges - edges, *isolated
         rows[name] = [src, dst, *map("{:,}".format, numbers)]
     return rows
 
@@ -139,13 +123,13 @@ def node_table(graph: HeteroGraph) -> dict[str, list[str]]:
     """
     empty = torch.empty(0, 2, dtype=torch.int64)
     ids, y_true = (empty if graph.labels is None else graph.labels).unbind(1)
-    of_type = graph.node_type_of(ids)
+    type_number = graph.node_type_of(ids)
     rows = {}
     for number, (name, count) in enumerate(graph.num_nodes.items()):
-        known = y_true[of_type == number]
-        rate = f"{known.double().mean():.2%}" if len(known) else ""
+        verdicts = y_true[type_number == number]
+        rate = f"{verdicts.double().mean():.2%}" if len(verdicts) else ""
         width = 0 if graph.x is None else graph.x[name].shape[1]
-        numbers = count, width, len(known), int(known.sum())
+        numbers = count, width, len(verdicts), int(verdicts.sum())
         rows[name] = [*map("{:,}".format, numbers), rate]
     return rows
 
@@ -162,9 +146,9 @@ def single_feature_areas(graph: HeteroGraph) -> tuple[str | None, Tensor]:
     if graph.labels is None or graph.x is None:
         return nothing
     ids, y_true = graph.labels.unbind(1)
-    of_type = graph.node_type_of(ids)
-    number = int(of_type[y_true == 1].mode().values)
-    node_type, chosen = graph.node_types[number], of_type == number
+    type_number = graph.node_type_of(ids)
+    number = int(type_number[y_true == 1].mode().values)
+    node_type, chosen = graph.node_types[number], type_number == number
     if bool(y_true[chosen].all()):
         return nothing
     x = graph.x[node_type][ids[chosen] - graph.offset(node_type)]

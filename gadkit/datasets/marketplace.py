@@ -1,4 +1,4 @@
-"""Generate a marketplace with planted fraud and planted explanations.
+"""Generate a marketplace with planted fraud, and the answer key that says what was planted.
 
 First a genuine marketplace is drawn: communities of interest, products of Zipf popularity, sellers
 of Zipf size, users of log-normal activity. Fraud is planted among accounts picked at random: by
@@ -34,7 +34,6 @@ KIND_NAMES = (
 )  # fmt: skip
 NORMAL, RING, CAMOUFLAGED, SHILL, SELLER, BURST, OPPORTUNIST = range(7)
 EPU, EPS, EUU = range(3)  # relations of planted edges
-PLANTED = "planted.npz"
 
 # Share of the fraudulent users that is of a kind, and how visibly that kind reviews.
 _SHARE = {RING: 0.35, CAMOUFLAGED: 0.15, SHILL: 0.25, BURST: 0.15, OPPORTUNIST: 0.10}
@@ -79,28 +78,6 @@ _NAMED = (
 FEATURE_NAMES = _NAMED + tuple(f"topic_{i}" for i in range(store.FEATURE_DIM - len(_NAMED)))
 
 
-class Planted(NamedTuple):
-    """The answer key of a generated marketplace; see `generate`.
-
-    Attributes:
-        kind: (total,) int8; index into kind_names, 0 = normal.
-        kind_names: names of the kinds.
-        node: (num_fraud,) int64; global ids of the fraudulent nodes, ascending.
-        edge_ptr: (num_fraud + 1,) int64; node[i] owns the edges edge_ptr[i]:edge_ptr[i + 1].
-        edge_src: (num_planted,) int64; row of the stored entry, a global id.
-        edge_dst: (num_planted,) int64; column of the stored entry, a global id.
-        edge_relation: (num_planted,) int8; 0 epu, 1 eps, 2 euu.
-    """
-
-    kind: np.ndarray
-    kind_names: tuple[str, ...]
-    node: np.ndarray
-    edge_ptr: np.ndarray
-    edge_src: np.ndarray
-    edge_dst: np.ndarray
-    edge_relation: np.ndarray
-
-
 def generate(
     folder: str | Path,
     *,
@@ -118,10 +95,10 @@ def generate(
     """Write a marketplace with planted fraud as a raw dataset folder.
 
     Writes node_counts.json, {epu,eps,euu}_{row_ptr,col_idx}.bin, X_combined.memmap, labels.npy,
-    about.json and planted.npz (`load_planted`). Columns are sorted within a row, each pair occurs
-    once, and every row holds a self-loop on its own global id: in epu and eps a wrong-typed entry,
-    to be repaired. The same arguments give the same bytes. Nothing appears at `folder` before all
-    is written.
+    about.json and planted.npz (`store.load_planted`). Columns are sorted within a row, each pair
+    occurs once, and every row holds a self-loop on its own global id: in epu and eps a wrong-typed
+    entry, to be repaired. The same arguments give the same bytes. Nothing appears at `folder`
+    before all is written.
 
     Planted kinds: ring members, who review target products together; camouflaged members of the
     same rings, who buy much that is popular and hardly show in features; shill buyers and the
@@ -153,10 +130,10 @@ def generate(
     """
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
-    given = (num_users, num_products, num_sellers)
+    overrides = (num_users, num_products, num_sellers)
     counts = tuple(
         default if count is None else operator.index(count)
-        for default, count in zip(SIZES[size], given, strict=True)
+        for default, count in zip(SIZES[size], overrides, strict=True)
     )
     if label_rate is None:
         label_rate = min(1.0, _REVIEWED / (counts[0] + counts[2]))
@@ -167,16 +144,6 @@ def generate(
         _follow(stages, progress)
         store.write_about(partial, _about(label_noise))
     return Path(folder)
-
-
-def load_planted(folder: str | Path) -> Planted:
-    """Read planted.npz of a generated dataset folder.
-
-    Raises:
-        FileNotFoundError: the folder was not made by `generate`.
-    """
-    arrays = store.read_npz(Path(folder) / PLANTED)
-    return Planted(**arrays | {"kind_names": tuple(arrays["kind_names"].tolist())})
 
 
 def _about(label_noise: float) -> dict:
@@ -233,9 +200,14 @@ class _Pool:
         self.cum = np.concatenate([[0.0], np.cumsum(weight[self.order])])
         self.first = np.searchsorted(community[self.order], np.arange(num_communities + 1))
 
-    def draw(self, community: np.ndarray, own: float, rng: np.random.Generator) -> np.ndarray:
-        """Draw one item per entry of `community`, from that community with probability `own`."""
-        local = rng.random(len(community)) < own
+    def draw(self, community: np.ndarray, stay: float, rng: np.random.Generator) -> np.ndarray:
+        """Draw one item per entry of `community`, from that community with probability `stay`.
+
+        An item is drawn by its weight: `cum` adds the weights up, community after community, so a
+        point between two of its values falls on an item as often as the item weighs. A community
+        is the range from cum[first[community]] to cum[first[community + 1]].
+        """
+        local = rng.random(len(community)) < stay
         low = np.where(local, self.cum[self.first[community]], 0.0)
         high = np.where(local, self.cum[self.first[community + 1]], self.cum[-1])
         point = low + rng.random(len(community)) * (high - low)
@@ -284,8 +256,8 @@ def _found_market(counts: tuple[int, int, int], rng: np.random.Generator) -> _Wo
     main_seller = sellers.draw(community[1], 0.9, rng)
     keys = [np.arange(num_products) * num_sellers + main_seller]
     for share in (0.25, 0.10):
-        more = np.flatnonzero(rng.random(num_products) < share)
-        keys.append(more * num_sellers + sellers.draw(community[1][more], 0.9, rng))
+        listed_again = np.flatnonzero(rng.random(num_products) < share)
+        keys.append(listed_again * num_sellers + sellers.draw(community[1][listed_again], 0.9, rng))
     return _World(
         counts, num_communities, community, popularity,
         _Pool(community[1], popularity, num_communities),
@@ -302,8 +274,8 @@ def _cast_roles(world: _World, base_rate: float, rng: np.random.Generator) -> _C
     ends = np.round(np.cumsum(list(_SHARE.values())) * round(base_rate * num_users)).astype(int)
     for k, begin, end in zip(_SHARE, [0, *ends[:-1]], ends, strict=True):
         kind[shuffled[begin:end]] = k
-    clubs, others = np.split(shuffled[ends[-1] :], [int(_CLUB_SHARE * num_users)])
-    rush = np.isin(np.arange(num_users), others[: int(_RUSH_SHARE * num_users)])
+    clubs, loners = np.split(shuffled[ends[-1] :], [int(_CLUB_SHARE * num_users)])
+    rush = np.isin(np.arange(num_users), loners[: int(_RUSH_SHARE * num_users)])
     colluders = _pick_colluders(world, max(1, round(base_rate * num_sellers)), rng)
     kind[num_users + num_products + colluders] = SELLER
 
@@ -339,6 +311,7 @@ def _shared_interest(world: _World, num_groups: int, rng: np.random.Generator) -
 def _agree(group, targets, rng) -> tuple[np.ndarray, np.ndarray]:
     """Let each member of a group buy a random three or more of its targets: users, products."""
     members = np.flatnonzero(group >= 0)
+    # A row of `place` is a random order of the targets; a member buys those in the first places.
     place = rng.random((len(members), _TARGETS)).argsort(axis=1)
     bought = place < rng.integers(3, _TARGETS + 1, len(members))[:, None]
     row, slot = np.nonzero(bought)
@@ -361,8 +334,10 @@ def _promoted(world: _World, seller: np.ndarray, rng: np.random.Generator) -> np
     first = np.searchsorted(world.main_seller[order], np.arange(world.counts[2] + 1))
     size = np.diff(first)[seller]
     place = first[seller] + (rng.random((2, len(seller))) * size).astype(np.int64)
-    one, other = order[place]
-    return np.where(world.popularity[one] < world.popularity[other], one, other)
+    first_draw, second_draw = order[place]
+    return np.where(
+        world.popularity[first_draw] < world.popularity[second_draw], first_draw, second_draw
+    )
 
 
 def _buy(world: _World, cast: _Cast, camouflage: float, rng: np.random.Generator) -> _Reviews:
@@ -374,10 +349,10 @@ def _buy(world: _World, cast: _Cast, camouflage: float, rng: np.random.Generator
     burst = np.where(kind == BURST, (0.7 * activity).clip(3), 0).round().astype(np.int64)
     # Agreed purchases take the place of ordinary ones, lest the number of them tell.
     planned = np.bincount(cast.user, minlength=num_users) + burst
-    own = np.maximum(activity.round().astype(np.int64) - planned, 1)
-    own += rng.poisson(camouflage * (0.5 * (kind > 0) + 5.5 * (kind == CAMOUFLAGED)))
+    num_ordinary = np.maximum(activity.round().astype(np.int64) - planned, 1)
+    num_ordinary += rng.poisson(camouflage * (0.5 * (kind > 0) + 5.5 * (kind == CAMOUFLAGED)))
 
-    user = np.repeat(np.arange(num_users), own)
+    user = np.repeat(np.arange(num_users), num_ordinary)
     stay = np.where(kind == CAMOUFLAGED, 0.3, _OWN_COMMUNITY)[user]
     key = user * num_products + world.products.draw(home[user], stay, rng)
     hasty = np.repeat(np.arange(num_users), burst)
@@ -403,7 +378,7 @@ def _choose_seller(world: _World, product, shilled, rng) -> np.ndarray:
 
 
 def _link_buyers(reviews: _Reviews, num_users: int, rng: np.random.Generator) -> np.ndarray:
-    """Link users who bought the same products; return sorted keys low * num_users + high.
+    """Link users who bought the same products; return sorted keys low * num_users + high, int64.
 
     At most `_BUYER_CAP` random buyers of a product are compared with each other. A pair that shares
     two products or more is linked with probability `_STRONG_KEPT`; of those that share one, as many
@@ -430,11 +405,13 @@ def _compare_buyers(reviews: _Reviews, num_users: int, rng: np.random.Generator)
     user, product = reviews.user[order], reviews.product[order]
     keep = np.arange(len(product)) - np.searchsorted(product, product) < _BUYER_CAP
     user, product = user[keep], product[keep]
+    # The buyers of a product stand side by side. Moved by `step` places, the list pairs each buyer
+    # with the one `step` further on, which counts where both are of the same product.
     keys = []
     for step in range(1, _BUYER_CAP):
-        same = product[step:] == product[:-step]
-        one, other = user[:-step][same], user[step:][same]
-        keys.append(np.minimum(one, other) * num_users + np.maximum(one, other))
+        is_shared = product[step:] == product[:-step]
+        earlier, later = user[:-step][is_shared], user[step:][is_shared]
+        keys.append(np.minimum(earlier, later) * num_users + np.maximum(earlier, later))
     return np.concatenate(keys)
 
 
@@ -504,10 +481,18 @@ def _aggregate(key, reviews, drawn, links, rng) -> np.ndarray:
 
 
 def _time_features(stamp: np.ndarray, count: np.ndarray, rng) -> list[np.ndarray]:
+    """Describe when each node was reviewed: a list of (n,) columns.
+
+    Args:
+        stamp: (num_reviews,) int64 node * _HOURS + hour, so that sorting puts the reviews of a node
+            side by side in the order of time; is sorted in place.
+        count: (n,) reviews of each node.
+        rng: for the age of accounts before their first review.
+    """
     stamp.sort()
     key, n = stamp // _HOURS, len(count)
-    same = key[1:] == key[:-1]
-    gap, key_of_gap = np.diff(stamp)[same], key[1:][same]
+    is_same_node = key[1:] == key[:-1]
+    gap, key_of_gap = np.diff(stamp)[is_same_node], key[1:][is_same_node]
     gaps = np.maximum(count - 1, 1)
 
     def mean(value):
@@ -516,8 +501,8 @@ def _time_features(stamp: np.ndarray, count: np.ndarray, rng) -> list[np.ndarray
     center = mean(gap)
     sd = np.sqrt(np.maximum(mean(gap**2) - center**2, 0))
     first = np.full(n, float(_HOURS))
-    at = np.flatnonzero(np.concatenate([[True], ~same]))
-    first[key[at]] = stamp[at] % _HOURS
+    starts = np.flatnonzero(np.concatenate([[True], ~is_same_node]))
+    first[key[starts]] = stamp[starts] % _HOURS
     age = (_HOURS - first) / 24 + rng.exponential(60, n)
     burstiness = (sd - center) / np.maximum(sd + center, 1)
     return [
@@ -542,7 +527,7 @@ def _features(world: _World, reviews, attributes, links, rng) -> np.ndarray:
     return x
 
 
-def _explain(world: _World, cast: _Cast, reviews: _Reviews, low, high) -> Planted:
+def _explain(world: _World, cast: _Cast, reviews: _Reviews, low, high) -> store.Planted:
     """Collect the stored entries that make each fraudulent node one, ordered by node."""
     num_users, num_products, num_sellers = world.counts
     kind, group = cast.kind[:num_users], cast.group
@@ -566,7 +551,7 @@ def _explain(world: _World, cast: _Cast, reviews: _Reviews, low, high) -> Plante
     relation = np.repeat([part[3] for part in parts], [len(part[0]) for part in parts])
     order = np.lexsort((dst, src, relation, owner))
     node = np.flatnonzero(cast.kind)
-    return Planted(
+    return store.Planted(
         kind=cast.kind,
         kind_names=KIND_NAMES,
         node=node,
@@ -602,11 +587,11 @@ def _stages(folder, counts, base_rate, camouflage, noise, label_rate, streams) -
     reviews = _buy(world, cast, camouflage, next(rngs))
     yield "purchases"
     low, high = np.divmod(_link_buyers(reviews, num_users, next(rngs)), num_users)
-    ends, others = np.concatenate([low, high]), np.concatenate([high, low])
+    rows, columns = np.concatenate([low, high]), np.concatenate([high, low])
     yield "co-purchases"
     product, seller = np.divmod(world.offers, num_sellers)
     attributes = _draw_attributes(world, cast, reviews, 1.0 - camouflage, next(rngs))
-    links = zip((ends, product, seller), counts, strict=True)
+    links = zip((rows, product, seller), counts, strict=True)
     links = [np.bincount(key, minlength=n) for key, n in links]
     x = _features(world, reviews, attributes, links, next(rngs))
     yield "features"
@@ -614,11 +599,11 @@ def _stages(folder, counts, base_rate, camouflage, noise, label_rate, streams) -
     relations = {
         "epu": store.raw_csr(reviews.user, reviews.product + num_users, num_users, 0),
         "eps": store.raw_csr(product, seller + first_seller, num_products, num_users),
-        "euu": store.raw_csr(ends, others, num_users, 0),
+        "euu": store.raw_csr(rows, columns, num_users, 0),
     }
     labels = torch.from_numpy(_label(cast, counts, label_rate, noise, next(rngs)))
     num_nodes = dict(zip(store.NODE_TYPES.values(), counts, strict=True))
-    with store.atomic_path(folder / PLANTED) as path:
+    with store.atomic_path(folder / store.PLANTED) as path:
         np.savez(path, **_explain(world, cast, reviews, low, high)._asdict())
     store.write_raw(folder, num_nodes, relations, torch.from_numpy(x), labels)
     yield "files"

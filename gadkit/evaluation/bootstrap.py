@@ -1,9 +1,6 @@
 """How sure a metric is: intervals from resampled cases, and from resampled splits.
 
-Drawing m out of m cases with replacement is the same as counting how often each is drawn. So a
-resample is a weight, the ranking stays as it is, and each score is sorted once. The metrics that
-results are reported in are counted under many weights at a time, in whole numbers as in `metrics`;
-any other metric is called once for each.
+How a metric is evaluated on a thousand resamples stands in `resample`.
 
 Sources: B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile
 intervals); T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27, 2006
@@ -13,208 +10,17 @@ and columns of a table, here splits and nodes, resampled independently).
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gadkit.evaluation.metrics import (
-    average_precision,
+    Interval,
     checked,
-    precision_at_k,
     precision_at_recall,
     recall_at_false_positive_rate,
-    recall_at_k,
-    recall_at_positives,
-    refuse_one_class,
-    roc_auc,
 )
-
-Metric = Callable[..., float]
-
-_BLOCK = 1 << 20  # weights held at a time
-
-
-class Interval(NamedTuple):
-    """A number and its interval; prints as `0.873 [0.851, 0.893]`, or by a format as `{:+.2f}`."""
-
-    value: float
-    low: float
-    high: float
-
-    def __format__(self, spec: str) -> str:
-        spec = spec or ".3f"
-        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
-
-    def __str__(self) -> str:
-        return format(self, "")
-
-
-class _Ranking:
-    """Cases by descending score, and what many resamples of them have in common.
-
-    Attributes:
-        column: (n,) int64; which of all nodes that are resampled each case is.
-        y_true, y_score: (n,) int64 and float64.
-        first, last: (n,) int64; ranks at which the tie of each case begins and ends.
-        positive: (positives,) int64; their ranks.
-        positives_until: (n + 1,) int64; how many positives have a lower rank.
-    """
-
-    def __init__(self, y_true: Tensor, y_score: Tensor, column: Tensor):
-        y_true, y_score = checked(y_true, y_score)
-        order = y_score.argsort(descending=True)
-        self.y_true, self.y_score, self.column = y_true[order], y_score[order], column[order]
-        begins = torch.ones(len(order), dtype=torch.bool)
-        begins[1:] = self.y_score[1:] != self.y_score[:-1]
-        starts = begins.nonzero().squeeze(1)
-        ends = torch.cat([starts[1:], starts.new_tensor([len(order)])]) - 1
-        tie = begins.cumsum(0) - 1
-        self.first, self.last = starts[tie], ends[tie]
-        self.positive = self.y_true.nonzero().squeeze(1)
-        self.positives_until = torch.cat([tie.new_zeros(1), self.y_true.cumsum(0)])
-
-
-class _Counted:
-    """A ranking under many weights at once, (resamples, n) int32: what the metrics read."""
-
-    def __init__(self, ranking: _Ranking, weight: Tensor):
-        self.ranking, self.weight = ranking, weight
-        self.seen = weight.cumsum(1, dtype=torch.int32)  # (resamples, n), up to each rank
-        self.hits = weight.index_select(1, ranking.positive)  # (resamples, positives)
-        found = self.hits.cumsum(1, dtype=torch.int32)
-        self.found = torch.cat([found.new_zeros(len(found), 1), found], dim=1)  # of the first k
-        self.positives = self.found[:, -1].contiguous()
-        self.negatives = self.seen[:, -1] - self.positives
-
-    def _above(self, ranks: Tensor) -> tuple[Tensor, Tensor]:
-        """Count positives and samples above (m,) ranks, those where ties begin."""
-        seen = self.seen.index_select(1, ranks) - self.weight.index_select(1, ranks)
-        return self.found.index_select(1, self.ranking.positives_until[ranks]), seen
-
-    def _down_to(self, ranks: Tensor) -> tuple[Tensor, Tensor]:
-        """Count positives and samples down to (m,) ranks, those where ties end."""
-        seen = self.seen.index_select(1, ranks)
-        return self.found.index_select(1, self.ranking.positives_until[ranks + 1]), seen
-
-    def average_precision(self) -> Tensor:
-        found, seen = self._down_to(self.ranking.last[self.ranking.positive])
-        precision = found.double() / seen.clamp(min=1)
-        return (self.hits * precision).sum(1) / self.positives
-
-    def roc_auc(self) -> Tensor:
-        found, seen = self._down_to(self.ranking.last[self.ranking.positive])
-        found_before, seen_before = self._above(self.ranking.first[self.ranking.positive])
-        twice_above = (seen - found) + (seen_before - found_before)  # negatives, ties counted once
-        twice_pairs = (self.hits.long() * (2 * self.negatives[:, None] - twice_above)).sum(1)
-        return twice_pairs / (2 * self.positives.double() * self.negatives)
-
-    def expected_found(self, k: Tensor) -> Tensor:
-        """Expected number of positives among the k highest, ties at the cut broken at random.
-
-        Args:
-            k: (resamples,) int32, from 1 to the number of samples.
-        """
-        rank = torch.searchsorted(self.seen, k[:, None])
-        first, last = self.ranking.first[rank], self.ranking.last[rank]  # (resamples, 1)
-        before = self.seen.gather(1, first) - self.weight.gather(1, first)
-        found_before = self.found.gather(1, self.ranking.positives_until[first])
-        found = self.found.gather(1, self.ranking.positives_until[last + 1]) - found_before
-        share = (k[:, None] - before).double() / (self.seen.gather(1, last) - before)
-        return (found_before + found * share).squeeze(1)
-
-    def recall_at_positives(self) -> Tensor:
-        return self.expected_found(self.positives) / self.positives
-
-    def recall_at_k(self, k: int) -> Tensor:
-        return self.expected_found(self._checked_k(k)) / self.positives
-
-    def precision_at_k(self, k: int) -> Tensor:
-        return self.expected_found(self._checked_k(k)) / k
-
-    def _checked_k(self, k: int) -> Tensor:
-        num_samples = int(self.seen[:, -1].min())
-        if not 1 <= k <= num_samples:
-            raise ValueError(
-                f"k must be in [1, {num_samples}], the samples of the smallest resample, but is {k}"
-            )
-        return self.positives.new_full(self.positives.shape, k)
-
-
-_COUNTED = {
-    average_precision: _Counted.average_precision,
-    roc_auc: _Counted.roc_auc,
-    recall_at_positives: _Counted.recall_at_positives,
-}
-_COUNTED_AT = {recall_at_k: _Counted.recall_at_k, precision_at_k: _Counted.precision_at_k}
-
-
-def _counted(metric: Metric) -> Callable[[_Counted], Tensor] | None:
-    """Return how to count a metric under many weights; None where it must be called for each."""
-    if isinstance(metric, partial):
-        known = metric.func in _COUNTED_AT and not metric.args and {*metric.keywords} == {"k"}
-        return partial(_COUNTED_AT[metric.func], **metric.keywords) if known else None
-    return _COUNTED.get(metric)
-
-
-def _values(metric: Metric, ranking: _Ranking, weight: Tensor) -> Tensor:
-    """Evaluate a metric under each weight: (resamples, ...) float64.
-
-    NaN where a resample holds one class only, which has no metric.
-    """
-    weight = weight.index_select(1, ranking.column)
-    num_positives = weight.index_select(1, ranking.positive).sum(1)
-    has_both = (num_positives > 0) & (num_positives < weight.sum(1))
-    count = _counted(metric)
-    if count is not None:
-        return count(_Counted(ranking, weight)).masked_fill(~has_both, torch.nan)
-    values = [
-        metric(ranking.y_true, ranking.y_score, weight=one) if both else torch.nan
-        for one, both in zip(weight, has_both.tolist(), strict=True)
-    ]
-    return torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values])
-
-
-def _draw(strata: list[Tensor], generator: torch.Generator) -> Tensor:
-    """How often each node occurs in one resample: (num_nodes,) int32."""
-    drawn = [
-        stratum.index_select(0, torch.randint(len(stratum), stratum.shape, generator=generator))
-        for stratum in strata
-    ]
-    return torch.cat(drawn).bincount(minlength=sum(map(len, strata))).int()
-
-
-def _resampled(
-    metric: Metric, y_true: Tensor, rankings: Sequence[_Ranking], repeats: int, seed: int
-) -> Tensor:
-    """Evaluate a metric of each ranking on the same stratified resamples of all nodes.
-
-    Args:
-        y_true: (num_nodes,) int64, of all nodes.
-
-    Returns:
-        (repeats, rankings, ...) float64.
-    """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, but is {repeats}")
-    refuse_one_class(int(y_true.sum()), len(y_true))
-    strata = [(y_true == label).nonzero().squeeze(1) for label in (0, 1)]
-    generator = torch.Generator().manual_seed(seed)
-    rows, size = [], max(1, _BLOCK // len(y_true))
-    for start in range(0, repeats, size):
-        block = range(start, min(start + size, repeats))
-        weight = torch.stack([_draw(strata, generator) for _ in block])
-        rows.append(torch.stack([_values(metric, one, weight) for one in rankings], dim=1))
-    return torch.cat(rows)
-
-
-def _percentiles(values: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    """The central `level` of the values along axis 0."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie strictly between 0 and 1 (0.95 = 95 %), but is {level}")
-    tail = (1 - level) / 2
-    low, high = values.quantile(values.new_tensor([tail, 1 - tail]), dim=0)
-    return low, high
+from gadkit.evaluation.resample import Metric, Ranking, percentiles, resampled
 
 
 def _of_cases(
@@ -222,8 +28,8 @@ def _of_cases(
 ) -> Tensor:
     """Evaluate a metric of each score on the same resamples: (repeats, scores, ...) float64."""
     everyone = torch.arange(len(y_true))
-    rankings = [_Ranking(y_true, y_score, everyone) for y_score in y_scores]
-    return _resampled(metric, checked(y_true, y_scores[0])[0], rankings, repeats, seed)
+    rankings = [Ranking(y_true, y_score, everyone) for y_score in y_scores]
+    return resampled(metric, checked(y_true, y_scores[0])[0], rankings, repeats, seed)
 
 
 def bootstrap_interval(
@@ -257,7 +63,7 @@ def bootstrap_interval(
         TypeError: as `metrics.roc_curve`.
     """
     value = metric(y_true, y_score)
-    low, high = _percentiles(_of_cases(metric, y_true, (y_score,), repeats, seed)[:, 0], level)
+    low, high = percentiles(_of_cases(metric, y_true, (y_score,), repeats, seed)[:, 0], level)
     return Interval(value, float(low), float(high))
 
 
@@ -290,7 +96,7 @@ def paired_interval(
     """
     value = metric(y_true, y_score_a) - metric(y_true, y_score_b)
     values = _of_cases(metric, y_true, (y_score_a, y_score_b), repeats, seed)
-    low, high = _percentiles(values[:, 0] - values[:, 1], level)
+    low, high = percentiles(values[:, 0] - values[:, 1], level)
     return Interval(value, float(low), float(high))
 
 
@@ -372,25 +178,25 @@ def _nested(
     y_true, columns = _all_nodes(cases)
     models = [_runs(cases, columns, position) for position in range(2, 2 + len(signs))]
     counts = [len(runs) for runs in models]
-    values = _resampled(metric, y_true, sum(models, []), repeats, seed).split(counts, dim=1)
+    values = resampled(metric, y_true, sum(models, []), repeats, seed).split(counts, dim=1)
     drawn = _draw_runs(len(cases), [count // len(cases) for count in counts], repeats, seed)
-    value, resampled = 0.0, torch.zeros(repeats, dtype=torch.float64)
+    value, totals = 0.0, torch.zeros(repeats, dtype=torch.float64)
     for sign, runs, of_model, how_often in zip(signs, models, values, drawn, strict=True):
         value += sign * sum(metric(run.y_true, run.y_score) for run in runs) / len(runs)
-        resampled += sign * _mean_of_drawn(of_model, how_often)
-    low, high = _percentiles(resampled, level)
+        totals += sign * _mean_of_drawn(of_model, how_often)
+    low, high = percentiles(totals, level)
     return Interval(value, float(low), float(high))
 
 
 def _runs(
     cases: Sequence[tuple[Tensor, ...]], columns: list[Tensor], position: int
-) -> list[_Ranking]:
+) -> list[Ranking]:
     """Rank what a model says in each split, training by training."""
     trainings = [_trainings(case[position], len(case[1])) for case in cases]
     if len({len(y_scores) for y_scores in trainings}) > 1:
         raise ValueError("the number of trainings differs between splits; give as many for each")
     return [
-        _Ranking(case[1], y_score, column)
+        Ranking(case[1], y_score, column)
         for case, column, y_scores in zip(cases, columns, trainings, strict=True)
         for y_score in y_scores
     ]
@@ -469,7 +275,7 @@ def _band(
     curve = partial(curve, grid=grid)
     curve(y_true, y_score)  # bad input is an error before it is resampled
     values = _of_cases(curve, y_true, (y_score,), repeats, seed)[:, 0]
-    return grid, *_percentiles(values, level)
+    return grid, *percentiles(values, level)
 
 
 def roc_band(

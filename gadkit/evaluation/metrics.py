@@ -244,15 +244,16 @@ def average_precision(y_true: Tensor, y_score: Tensor, *, weight: Tensor | None 
 class _Cut(NamedTuple):
     """The tie that holds the k-th sample: how many score higher, and how many at least as high."""
 
-    found_before: int
-    found: int
+    positives_before: int
+    positives_until: int
     before: int
     until: int
 
     def expected_found(self, k: int) -> float:
         """Expected number of positives among the k highest, the tie broken at random."""
         share = (k - self.before) / (self.until - self.before)
-        return self.found_before + (self.found - self.found_before) * share
+        positives_in = self.positives_until - self.positives_before
+        return self.positives_before + positives_in * share
 
 
 def _cut(counts: _Counts, k: int) -> _Cut:
@@ -260,9 +261,9 @@ def _cut(counts: _Counts, k: int) -> _Cut:
     k, num_samples = index(k), int(total[-1])
     if not 1 <= k <= num_samples:
         raise ValueError(f"k must be in [1, {num_samples}], the number of samples, but is {k}")
-    at = int(torch.searchsorted(total, k))
-    found = _from_zero(counts.positives)
-    return _Cut(*found[at - 1 : at + 1].tolist(), *total[at - 1 : at + 1].tolist())
+    tie = int(torch.searchsorted(total, k))  # the tie in which the k-th case stands
+    positives = _from_zero(counts.positives)
+    return _Cut(*positives[tie - 1 : tie + 1].tolist(), *total[tie - 1 : tie + 1].tolist())
 
 
 def recall_at_k(y_true: Tensor, y_score: Tensor, k: int, *, weight: Tensor | None = None) -> float:
@@ -440,5 +441,20 @@ def precision_at_recall(
     """
     counts = _count(y_true, y_score, weight)
     needed = (grid * counts.positives[-1] - _ROUNDING).ceil().clamp(min=1)
-    at = torch.searchsorted(counts.positives, needed.long())
-    return counts.positives[at].double() / (counts.positives + counts.negatives)[at]
+    rank = torch.searchsorted(counts.positives, needed.long())
+    return counts.positives[rank].double() / (counts.positives + counts.negatives)[rank]
+
+
+class Interval(NamedTuple):
+    """A number and its interval; prints as `0.873 [0.851, 0.893]`, or by a format as `{:+.2f}`."""
+
+    value: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".3f"
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+    def __str__(self) -> str:
+        return format(self, "")

@@ -29,6 +29,11 @@ class Split(NamedTuple):
     test: Tensor
 
 
+# (graph, split) -> (total,) scores, higher = more suspicious; NaN for nodes it does not score. A
+# detector learns from split.train, may choose by split.val, and never reads labels of split.test.
+Detector = Callable[[HeteroGraph, Split], Tensor]
+
+
 def stratified(
     labels: Tensor, *, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
 ) -> Split:
@@ -271,18 +276,18 @@ def protocols(
     """
     labels = graph.labels
     _check_labels(labels)
-    found = {
+    makers = {
         "demo": lambda seed: stratified(labels, seed=seed),
         "full": lambda seed: stratified(labels, fractions=FULL, seed=seed),
     }
     negatives, positives = labels[:, 1].bincount(minlength=2).tolist()
     if negatives > 2 * FEW_NEGATIVES and positives > 2 * FEW_POSITIVES:
-        found["few"] = lambda seed: few_label(labels, seed=seed)
+        makers["few"] = lambda seed: few_label(labels, seed=seed)
     if masks is not None:
-        found["official"] = lambda seed: official(labels, masks, _number(seed, masks.shape[1]))
+        makers["official"] = lambda seed: official(labels, masks, _number(seed, masks.shape[1]))
     if time is not None and not time[labels[:, 0]].isnan().any():
-        found["temporal"] = lambda seed: temporal(labels, time)
-    return found | _by_source(graph)
+        makers["temporal"] = lambda seed: temporal(labels, time)
+    return makers | _by_source(graph)
 
 
 def draw(
@@ -298,10 +303,10 @@ def draw(
     Raises:
         ValueError: the graph has no labels, or does not allow the protocol.
     """
-    known = protocols(graph, time=time, masks=masks)
-    if protocol not in known:
-        raise ValueError(f"no protocol {protocol!r} for this graph; there are {', '.join(known)}")
-    return known[protocol](seed)
+    makers = protocols(graph, time=time, masks=masks)
+    if protocol not in makers:
+        raise ValueError(f"no protocol {protocol!r} for this graph; there are {', '.join(makers)}")
+    return makers[protocol](seed)
 
 
 def _number(seed: int, num_splits: int) -> int:
@@ -312,18 +317,18 @@ def _number(seed: int, num_splits: int) -> int:
 
 def _by_source(graph: HeteroGraph) -> dict[str, Callable[[int], Split]]:
     """Return a protocol for each relation that says whose a labelled node is."""
-    found = {}
+    makers = {}
     for edge_type, csr in graph.edges.items():
         src, relation, dst = edge_type
         if src == dst or dst not in graph.labelled_types or csr.degrees().max() > 1:
             continue  # within a type, a source is itself a node to be parted
         group = _sources(graph, edge_type, csr)
-        of_label = group[graph.labels[:, 0]]
-        sizes = of_label[of_label >= 0].bincount()
-        if len(sizes) and 1 < sizes.max() <= min(FULL) * len(of_label):
-            name = f"new_{src}" if f"new_{src}" not in found else f"new_{src}_by_{relation}"
-            found[name] = _split_by(graph.labels, group)
-    return found
+        sources = group[graph.labels[:, 0]]
+        sizes = sources[sources >= 0].bincount()
+        if len(sizes) and 1 < sizes.max() <= min(FULL) * len(sources):
+            name = f"new_{src}" if f"new_{src}" not in makers else f"new_{src}_by_{relation}"
+            makers[name] = _split_by(graph.labels, group)
+    return makers
 
 
 def _split_by(labels: Tensor, group: Tensor) -> Callable[[int], Split]:

@@ -194,8 +194,8 @@ def _labels(num_nodes: dict[str, int], y: dict[str, Tensor]) -> Tensor | None:
     for node_type, count in num_nodes.items():
         if node_type in y:
             values = _checked_y(node_type, y[node_type], count)
-            known = (values != UNKNOWN).nonzero().flatten()
-            rows.append(torch.stack([known + offset, values[known].long()], 1))
+            labelled = (values != UNKNOWN).nonzero().flatten()
+            rows.append(torch.stack([labelled + offset, values[labelled].long()], 1))
         offset += count
     labels = torch.cat(rows) if rows else None
     return None if labels is None or len(labels) == 0 else labels
@@ -245,8 +245,9 @@ def _named_apart(edges: dict[EdgeType, CSR]) -> dict[EdgeType, CSR]:
 
 def _is_reverse(csr: CSR, forward: CSR) -> bool:
     """Whether the edges are the same pairs, equally often, in any order."""
-    one, other = csr.transpose(), forward.transpose().transpose()
-    return torch.equal(one.indptr, other.indptr) and torch.equal(one.indices, other.indices)
+    turned, sorted_ = csr.transpose(), forward.transpose().transpose()
+    same_rows = torch.equal(turned.indptr, sorted_.indptr)
+    return same_rows and torch.equal(turned.indices, sorted_.indices)
 
 
 def from_scipy(
@@ -389,16 +390,16 @@ def _pairs_of(
 ) -> dict[EdgeType, list[tuple[int, int]]]:
     """Return by relation the pairs (source, destination), numbered within their types."""
     directed, pairs = network.is_directed(), {}
-    for one, other, attributes in network.edges(data=True):
-        (src, i), (dst, j) = place[one], place[other]
+    for source, target, attributes in network.edges(data=True):
+        (src, i), (dst, j) = place[source], place[target]
         if not directed and node_types.index(src) > node_types.index(dst):
             (src, i), (dst, j) = (dst, j), (src, i)
         default = TO if len(node_types) == 1 else f"{src}_to_{dst}"
-        name = _attribute(attributes, relation, default, f"edge {(one, other)!r}")
-        found = pairs.setdefault((src, name, dst), [])
-        found.append((i, j))
+        name = _attribute(attributes, relation, default, f"edge {(source, target)!r}")
+        edges = pairs.setdefault((src, name, dst), [])
+        edges.append((i, j))
         if not directed and src == dst and i != j:
-            found.append((j, i))
+            edges.append((j, i))
     return pairs
 
 

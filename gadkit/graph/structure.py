@@ -47,6 +47,29 @@ def structural_names(graph: HeteroGraph) -> dict[str, list[str]]:
     return names
 
 
+def feature_names(about: dict, graph: HeteroGraph) -> dict[str, list[str]]:
+    """Name the columns of x by node type, `x_0`, `x_1`, ... where the folder does not say.
+
+    Args:
+        about: as `store.read_about` gives it.
+        graph: with x.
+
+    Raises:
+        ValueError: the folder names more or fewer features than a type has.
+    """
+    named, names = about.get("features", {}), {}
+    for node_type, x in graph.x.items():
+        width = x.shape[1]
+        numbered = [f"x_{k}" for k in range(width)]
+        names[node_type] = list(named.get(node_type, numbered))
+        if len(names[node_type]) != width:
+            raise ValueError(
+                f"about.json names {len(names[node_type])} features of {node_type}, but x has "
+                f"{width} columns: is it from another graph? Correct or delete it"
+            )
+    return names
+
+
 def own_columns(graph: HeteroGraph, about: dict) -> dict[str, int]:
     """Say how many leading columns of x are the authors' own; structural ones follow.
 
@@ -61,17 +84,13 @@ def own_columns(graph: HeteroGraph, about: dict) -> dict[str, int]:
     Raises:
         ValueError: `features` names more or fewer columns than a type has.
     """
-    named, found = about.get("features", {}), {}
+    names, own_dims = feature_names(about, graph), {}
     for node_type, structural in structural_names(graph).items():
-        width = graph.x[node_type].shape[1]
-        names = named.get(node_type, [])
-        if node_type in named and len(names) != width:
-            raise ValueError(
-                f"about.json names {len(names)} features of {node_type}, but x has {width} columns"
-            )
-        own = width - len(structural)
-        found[node_type] = own if names and names[own:] == structural else width
-    return found
+        width = len(names[node_type])
+        own_dim = width - len(structural)
+        ends_with_ours = names[node_type][own_dim:] == structural
+        own_dims[node_type] = own_dim if ends_with_ours else width
+    return own_dims
 
 
 def statistics(csr: CSR, value: Tensor) -> Tensor:
@@ -85,7 +104,7 @@ def statistics(csr: CSR, value: Tensor) -> Tensor:
 
 def _around(csr: CSR) -> Iterator[Tensor]:
     back = csr.transpose()
-    degree, degree_back = (one.degrees().double().log1p() for one in (csr, back))
+    degree, degree_back = (rows.degrees().double().log1p() for rows in (csr, back))
     seen = degree_back[csr.indices]  # (num_edges,)
     mean_back = _mean(degree[back.indices], back)
     yield degree.float()

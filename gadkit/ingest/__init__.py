@@ -1,9 +1,9 @@
-"""A table of events becomes a dataset folder, and no row is lost without a reason.
+"""Ingest: make a dataset folder of a table of events, and account for every row.
 
 An event is a purchase, a review, a payment: who, what, perhaps from whom, when, and what was said.
 Where events have no labels of their own, they become edges of a marketplace (users, products,
 sellers, and co-purchases of users). Where they have, each event becomes a node that is to be found
-out (`datasets.layout.event_graph`).
+out (`graph.build.event_graph`).
 
 A row is used, or it is listed in `unused_rows.csv` with its line and the reason.
 """
@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from gadkit import store
+from gadkit.graph import build
 from gadkit.ingest import columns, features
 from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES
 from gadkit.ingest.features import Events
 from gadkit.ingest.source import Source
-from gadkit.published import layout
 from gadkit.store import node_ids, tables
 
 EVENT = "event"
@@ -75,9 +75,9 @@ def ingest(
         raise ValueError(f"co_purchase_cap must be 0 or more, got {co_purchase_cap}")
     if encoding not in tables.ENCODINGS:
         raise ValueError(f"encoding must be one of {', '.join(tables.ENCODINGS)}, got {encoding!r}")
-    found = tables.columns_of(events, encoding=encoding)
+    present = tables.columns_of(events, encoding=encoding)
     with store.errors_about(events):
-        roles = columns.guess_roles(found, roles)
+        roles = columns.guess_roles(present, roles)
     if labels is not None:
         roles.pop("label", None)
     with (
@@ -160,10 +160,10 @@ def _write_marketplace(folder: Path, source: Source, cap: int, about: dict) -> N
     links = {role: np.bincount(link, minlength=num_nodes[role]) for role, link in links.items()}
     x = _features(source, links, about)
     relations = {}
-    for name, (rows, of_rows) in pairs.items():
+    for name, (rows, partners) in pairs.items():
         _, row_type, column_type = store.RELATIONS[name]
         relations[name] = store.raw_csr(
-            rows, of_rows + offset[column_type], num_nodes[row_type], offset[row_type]
+            rows, partners + offset[column_type], num_nodes[row_type], offset[row_type]
         )
     store.write_raw(folder, num_nodes, relations, torch.from_numpy(x), labels)
 
@@ -173,15 +173,15 @@ def _features(source: Source, links: dict[str, np.ndarray], about: dict) -> np.n
     events, has_text = source.events, "text" in source.roles
     counts = [len(source.ids[role]) for role in NODE_TYPES]
     x = np.zeros((sum(counts), store.FEATURE_DIM), np.float32)
-    of_type = dict(zip(NODE_TYPES, np.split(x, np.cumsum(counts)[:-1]), strict=True))
+    x_by_type = dict(zip(NODE_TYPES, np.split(x, np.cumsum(counts)[:-1]), strict=True))
     names = features.names(events, text=has_text)
     about["features"] = dict.fromkeys(events.nodes, names)
     about["missing_x"] = {
-        role: features.describe(events, role, links[role], of_type[role]) for role in events.nodes
+        role: features.describe(events, role, links[role], x_by_type[role]) for role in events.nodes
     }
     if has_text:
         first = next(i for i, name in enumerate(names) if name.startswith("topic"))
-        outs = [(events.nodes[role], of_type[role]) for role in events.nodes]
+        outs = [(events.nodes[role], x_by_type[role]) for role in events.nodes]
         features.add_topics(source.texts(), outs, first)
     return x
 
@@ -198,9 +198,9 @@ def _write_event_graph(folder: Path, source: Source, path: Path, about: dict) ->
     about["missing"]["label"] = len(y) - frauds - normal
     time = None if events.time is None else _filled(events.time)
     values = {name: _filled(value) for name, value in events.values.items()}
-    graph = layout.event_graph(events.nodes, values, time=time, y=y, event=EVENT)
-    own = layout.event_features(events.nodes, values, timed=time is not None, event=EVENT)
-    about["features"] = layout.feature_names(graph, own)
+    graph = build.event_graph(events.nodes, values, time=time, y=y, event=EVENT)
+    own_names = build.event_features(events.nodes, values, timed=time is not None, event=EVENT)
+    about["features"] = build.name_columns(graph, own_names)
     missing = {f"log_{name}": about["missing"][name] for name in values}
     about["missing_x"] = {EVENT: {name: count for name, count in missing.items() if count}}
     lines = np.char.add("line ", source.lines_of_events().astype(str))
@@ -224,11 +224,14 @@ def co_purchases(events: Events, cap: int) -> tuple[np.ndarray, np.ndarray]:
     else:
         order = np.lexsort((events.time, product))
     product, user = product[order], user[order]
+    # Purchases are sorted by product, and those of a product by time. Compared with itself moved by
+    # `step`, the list pairs each purchase with the one `step` places later, which counts where both
+    # are of one product. A pair of users is one number: the lower in the upper 32 bits.
     keys = [np.empty(0, np.int64)]
     for step in range(1, min(cap, len(product) - 1) + 1):
         together = (product[step:] == product[:-step]) & (user[step:] != user[:-step])
-        one, other = user[:-step][together], user[step:][together]
-        keys.append(np.minimum(one, other) << 32 | np.maximum(one, other))
+        earlier, later = user[:-step][together], user[step:][together]
+        keys.append(np.minimum(earlier, later) << 32 | np.maximum(earlier, later))
     keys = np.unique(np.concatenate(keys))
     return keys >> 32, keys & 0xFFFFFFFF
 
@@ -237,11 +240,11 @@ def _distinct(rows: np.ndarray, columns: np.ndarray | None) -> tuple[np.ndarray,
     """Return each pair once, ascending, without pairs of nobody (-1)."""
     if columns is None:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    both = columns >= 0
-    keys = np.unique(rows[both] << 32 | columns[both])
+    is_pair = columns >= 0
+    keys = np.unique(rows[is_pair] << 32 | columns[is_pair])
     return keys >> 32, keys & 0xFFFFFFFF
 
 
 def _filled(values: np.ndarray) -> np.ndarray:
-    known = np.isfinite(values)
-    return np.where(known, values, values[known].mean() if known.any() else 0)
+    is_known = np.isfinite(values)
+    return np.where(is_known, values, values[is_known].mean() if is_known.any() else 0)

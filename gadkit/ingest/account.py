@@ -1,4 +1,4 @@
-"""Which rows of a table are used, and for each of the others why not."""
+"""Account for the rows of the ingested tables: which are used, and for the others why not."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -49,7 +49,10 @@ class Account:
         self._staged[name] = file, staged
         for reason in sorted({bad.reason for bad in staged.bad}):
             bad = [bad for bad in staged.bad if bad.reason == reason]
-            lines, texts = np.array([one.line for one in bad]), [one.text for one in bad]
+            lines, texts = (
+                np.array([bad_line.line for bad_line in bad]),
+                [bad_line.text for bad_line in bad],
+            )
             self._refuse(name, lines, f"cannot be read: {reason}", texts)
 
     def _refuse(self, name: str, lines: np.ndarray, reason: str, texts) -> None:
@@ -67,11 +70,11 @@ class Account:
         """
         self.con.execute(f"CREATE TABLE {name}_fate AS {fates}")
         text = f"left(concat_ws(',', {listed(name, wanted)}), {_SHOWN})"
-        found = self.con.execute(
+        refused = self.con.execute(
             f"SELECT judged.{PLACE} AS row, judged.fate, {text} AS text FROM {name}_fate AS judged "
             f"JOIN {name} ON {name}.rowid = judged.{PLACE} WHERE judged.fate IS NOT NULL ORDER BY 1"
         ).fetchnumpy()
-        rows, reasons, texts = (np.ma.getdata(found[key]) for key in ("row", "fate", "text"))
+        rows, reasons, texts = (np.ma.getdata(refused[key]) for key in ("row", "fate", "text"))
         rows = rows.astype(np.int64)
         for reason in sorted(set(reasons)):
             which = reasons == reason
@@ -86,22 +89,22 @@ class Account:
 
     def summary(self) -> list[tuple[str, dict]]:
         """Return for each file, in the order of staging, what `about.json` keeps of its rows."""
-        found = []
+        summaries = []
         for file, num_read in self._num_read.items():
-            unused = {one.reason: len(one.line) for one in self._unused if one.file == file}
+            unused = {part.reason: len(part.line) for part in self._unused if part.file == file}
             used = num_read - sum(unused.values())
-            found.append((file, {"read": num_read, "used": used, "unused": unused}))
-        return found
+            summaries.append((file, {"read": num_read, "used": used, "unused": unused}))
+        return summaries
 
     def write(self, path: Path) -> None:
         """List every row that is not used, by file and line."""
         unused = self._unused
-        lengths = [len(one.line) for one in unused]
+        lengths = [len(part.line) for part in unused]
         content = {
-            "file": np.repeat(np.array([one.file for one in unused], object), lengths),
-            "line": np.concatenate([np.empty(0, np.int64), *(one.line for one in unused)]),
-            "reason": np.repeat(np.array([one.reason for one in unused], object), lengths),
-            "text": np.concatenate([np.empty(0, object), *(one.text for one in unused)]),
+            "file": np.repeat(np.array([part.file for part in unused], object), lengths),
+            "line": np.concatenate([np.empty(0, np.int64), *(part.line for part in unused)]),
+            "reason": np.repeat(np.array([part.reason for part in unused], object), lengths),
+            "text": np.concatenate([np.empty(0, object), *(part.text for part in unused)]),
         }
         order = np.lexsort((content["line"], content["file"].astype(str)))
         tables.write(path, {name: values[order] for name, values in content.items()})

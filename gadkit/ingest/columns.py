@@ -1,4 +1,4 @@
-"""What the columns of a table of events mean, and how what people write in them is read.
+"""Guess what the columns of a table of events mean, and write SQL that reads their values.
 
 Everything here is SQL or makes SQL: a value is cleaned where it lies, whatever its number.
 """
@@ -114,13 +114,13 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
             if name not in columns:
                 raise ValueError(f"there is no column {name!r} for {role}; found {_list(columns)}")
     taken = {name for names in given.values() for name in names}
-    layout = next((one for one in _LAYOUTS if _all_names(one) <= set(columns)), {})
+    layout = next((pattern for pattern in _LAYOUTS if _all_names(pattern) <= set(columns)), {})
     roles = {}
     for role in ROLES:
-        found = given.get(role, layout.get(role) or _named_like(role, columns, taken))
-        if found:
-            roles[role] = list(found)
-            taken |= set(found)
+        chosen = given.get(role, layout.get(role) or _named_like(role, columns, taken))
+        if chosen:
+            roles[role] = list(chosen)
+            taken |= set(chosen)
     for role in ("user", "product"):
         if role not in roles:
             raise ValueError(
@@ -150,16 +150,16 @@ def _list(columns: Sequence[str]) -> str:
 
 def find_id(columns: Sequence[str], node_type: str, roles: Roles) -> list[str]:
     """Return the columns that name a node type in another table: as in the events, or as usual."""
-    same = roles.get(node_type, [])
-    if same and set(same) <= set(columns):
-        return same
+    names = roles.get(node_type, [])
+    if names and set(names) <= set(columns):
+        return names
     return _named_like(node_type, columns, set())
 
 
 def find_label(columns: Sequence[str], ids: Sequence[str]) -> list[str]:
     """Return the column of verdicts in a table of labels: by its name, or as the only other one."""
-    others = [name for name in columns if name not in ids]
-    return _named_like("label", others, set()) or (others if len(others) == 1 else [])
+    candidates = [name for name in columns if name not in ids]
+    return _named_like("label", candidates, set()) or (candidates if len(candidates) == 1 else [])
 
 
 def cleaned(table: str, names: Sequence[str], where: str = "true") -> str:
@@ -266,8 +266,8 @@ def time_of(
     zoned = Reading(_dated(f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))"), "ISO 8601")
     since = _since_1970(con, table, names, f"TRY_CAST({value} AS DOUBLE)")
     written = [
-        Reading(_dated(f"epoch(try_strptime({value}, {sql_text(one)}))"), one)
-        for one in ((time_format,) if time_format else _FORMATS)
+        Reading(_dated(f"epoch(try_strptime({value}, {sql_text(date_format)}))"), date_format)
+        for date_format in ((time_format,) if time_format else _FORMATS)
     ]
     readings = written if time_format else [zoned, *written]
     # Eight digits that make a date are one: numbers are for columns that hold few dates.
@@ -275,8 +275,8 @@ def time_of(
     best = _best(con, table, names, readings, "time", "; say how with --time-format", last)
     if best in (zoned, *written[: bool(time_format)]):
         return best
-    both = f"CASE WHEN ({best.sql}) IS NULL THEN {zoned.sql} ELSE {best.sql} END"
-    return Reading(both, best.written)
+    with_zones = f"CASE WHEN ({best.sql}) IS NULL THEN {zoned.sql} ELSE {best.sql} END"
+    return Reading(with_zones, best.written)
 
 
 def _since_1970(con, table, names, number: str) -> Reading:
@@ -284,8 +284,8 @@ def _since_1970(con, table, names, number: str) -> Reading:
     sample = _sample(con, table, names)
     middle = con.execute(f"SELECT median(abs({number})) FROM {sample}").fetchone()[0] or 0
     units = (("seconds", 1e11, 1), ("milliseconds", 1e14, 1e3), ("microseconds", 1e17, 1e6))
-    found = (unit for unit in units if middle < unit[1])
-    name, _, per_second = next(found, ("nanoseconds", None, 1e9))
+    fitting = (unit for unit in units if middle < unit[1])
+    name, _, per_second = next(fitting, ("nanoseconds", None, 1e9))
     return Reading(_within(_LATEST, f"{number} / {per_second}"), f"{name} since 1970")
 
 
@@ -293,8 +293,8 @@ def _sample(con, table, names) -> str:
     """Take some values that are spread over the table."""
     total = con.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
     step = max(1, total // _SAMPLE)
-    given = " AND ".join(f"{sql_name(name)} IS NOT NULL" for name in names)
-    return f"(FROM {cleaned(table, names, f'rowid % {step} = 0')} WHERE {given})"
+    is_given = " AND ".join(f"{sql_name(name)} IS NOT NULL" for name in names)
+    return f"(FROM {cleaned(table, names, f'rowid % {step} = 0')} WHERE {is_given})"
 
 
 def _best(
@@ -306,12 +306,11 @@ def _best(
     """
     sample = _sample(con, table, names)
     readings = [*readings, last] if last else readings
-    counts = con.execute(
-        f"SELECT {', '.join(f'count({one.sql})' for one in readings)}, count(*) FROM {sample}"
-    ).fetchone()
+    counted = ", ".join(f"count({reading.sql})" for reading in readings)
+    counts = con.execute(f"SELECT {counted}, count(*) FROM {sample}").fetchone()
     worth = [
-        count / 2 if one is last else count
-        for one, count in zip(readings, counts[:-1], strict=True)
+        count / 2 if reading is last else count
+        for reading, count in zip(readings, counts[:-1], strict=True)
     ]
     best = worth.index(max(worth))
     if counts[-1] and not counts[best]:

@@ -1,4 +1,4 @@
-"""Describe users, products and sellers by their events: 128 numbers a node, from what there is.
+"""Features of users, products and sellers, out of their events: 128 numbers a node.
 
 The statistics look at the whole table, past and future: fit for a random split, not to report how
 well the future is predicted.
@@ -114,9 +114,9 @@ class _Groups:
 
     def moments(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation over what is known of each group, else NaN."""
-        known = np.isfinite(value)
-        count = self.sum(known)
-        value = np.where(known, value, 0)
+        is_known = np.isfinite(value)
+        count = self.sum(is_known)
+        value = np.where(is_known, value, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = self.sum(value) / count
             square = self.sum(np.square(value, dtype=np.float64)) / count
@@ -156,8 +156,8 @@ def _counts(events, groups, node_type, links) -> Iterator[np.ndarray]:
 
 
 def _timed(groups: _Groups, time: np.ndarray) -> Iterator[np.ndarray]:
-    known = np.isfinite(time)
-    begin, end = (time[known].min(), time[known].max()) if known.any() else (0.0, 0.0)
+    is_known = np.isfinite(time)
+    begin, end = (time[is_known].min(), time[is_known].max()) if is_known.any() else (0.0, 0.0)
     time = time[groups.order]  # unknown ones last within a group
     gap = np.full(len(time), np.nan)
     gap[1:] = np.diff(time)
@@ -173,13 +173,15 @@ def _timed(groups: _Groups, time: np.ndarray) -> Iterator[np.ndarray]:
     yield np.log1p((last - first) / DAY)
     yield (first - begin) / DAY
     yield (end - last) / DAY
-    known = np.isfinite(time)
-    yield groups.mean(np.where(known, np.floor(time / DAY + 3) % 7 >= 5, np.nan))
-    yield groups.mean(np.where(known, time % DAY < DAY / 4, np.nan))
+    is_known = np.isfinite(time)
+    yield groups.mean(np.where(is_known, np.floor(time / DAY + 3) % 7 >= 5, np.nan))
+    yield groups.mean(np.where(is_known, time % DAY < DAY / 4, np.nan))
 
 
 def _busiest(groups: _Groups, day: np.ndarray) -> np.ndarray:
     """Return the largest share of a node's events that fall on one day."""
+    # `run` counts the events of a day: days 3 3 3 4 | 4 (of the next node) give 1 2 3 1 | 1. The
+    # place of an event less the place of the last event that begins a day or a node, and one.
     is_new = np.concatenate([[True], day[1:] != day[:-1]])
     is_new[groups.starts] = True
     place = np.arange(len(day))
@@ -188,32 +190,32 @@ def _busiest(groups: _Groups, day: np.ndarray) -> np.ndarray:
 
 
 def _rating(groups: _Groups, value: np.ndarray, product: np.ndarray) -> Iterator[np.ndarray]:
-    own, known = value[groups.order], np.isfinite(value[groups.order])
-    yield from groups.moments(own)
-    for end in (np.nanmin(value), np.nanmax(value)) if known.any() else (0, 0):
-        yield groups.mean(np.where(known, own == end, np.nan))
+    grouped, is_known = value[groups.order], np.isfinite(value[groups.order])
+    yield from groups.moments(grouped)
+    for end in (np.nanmin(value), np.nanmax(value)) if is_known.any() else (0, 0):
+        yield groups.mean(np.where(is_known, grouped == end, np.nan))
     yield groups.mean((value - _mean_by(product, value))[groups.order])
 
 
 def _amount(groups: _Groups, value: np.ndarray, product: np.ndarray) -> Iterator[np.ndarray]:
     value = _log(value)
-    own = value[groups.order]
-    yield from groups.moments(own)
-    yield groups.top(own)
+    grouped = value[groups.order]
+    yield from groups.moments(grouped)
+    yield groups.top(grouped)
     yield groups.mean((value - _mean_by(product, value))[groups.order])
 
 
 def _votes(groups: _Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
-    own = value[groups.order]
-    yield groups.mean(_log(own))
-    yield groups.top(_log(own))
-    yield groups.mean(np.where(np.isfinite(own), own == 0, np.nan))
+    grouped = value[groups.order]
+    yield groups.mean(_log(grouped))
+    yield groups.top(_log(grouped))
+    yield groups.mean(np.where(np.isfinite(grouped), grouped == 0, np.nan))
 
 
 def _text(groups: _Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
-    own = value[groups.order]
-    yield from groups.moments(_log(own))
-    yield groups.mean(np.where(np.isfinite(own), own < SHORT_TEXT, np.nan))
+    grouped = value[groups.order]
+    yield from groups.moments(_log(grouped))
+    yield groups.mean(np.where(np.isfinite(grouped), grouped < SHORT_TEXT, np.nan))
 
 
 def _verified(groups: _Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
@@ -235,9 +237,9 @@ def _log(value: np.ndarray) -> np.ndarray:
 
 def _mean_by(key: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Return, for each event, the mean over what is known of the events with its key."""
-    known = np.isfinite(value)
-    total = np.bincount(key, np.where(known, value, 0))
-    return (total / np.maximum(np.bincount(key, known), 1))[key]
+    is_known = np.isfinite(value)
+    total = np.bincount(key, np.where(is_known, value, 0))
+    return (total / np.maximum(np.bincount(key, is_known), 1))[key]
 
 
 def add_topics(
@@ -269,14 +271,23 @@ def add_topics(
 
 @njit(cache=True, nogil=True)
 def _hash(content, ends, num_buckets):
-    """Return bucket * 2 + (1 if negative) of every word, and the text it stands in."""
+    """Return bucket * 2 + (1 if negative) of every word, and the text it stands in.
+
+    Args:
+        content: (num_bytes,) uint8, the texts one after the other.
+        ends: (num_texts,) int64, where each of them ends.
+        num_buckets: to share words out among.
+    """
+    # One byte after the other: letters and digits go into the hash `word`, which is 0 between
+    # words; any other byte ends a word, and so does the end of a text, where a space is read. Of
+    # the finished hash the lowest bit is the sign, and the bits above it choose the bucket.
     buckets = np.empty(len(content) // 2 + len(ends) + 1, np.int32)
     events = np.empty(len(buckets), np.int32)
     count = begin = 0
     for event in range(len(ends)):
         word = np.uint64(0)
-        for at in range(begin, ends[event] + 1):
-            byte = content[at] if at < ends[event] else 32
+        for i in range(begin, ends[event] + 1):
+            byte = content[i] if i < ends[event] else 32
             if 65 <= byte <= 90:
                 byte += 32
             if byte >= 128 or 97 <= byte <= 122 or 48 <= byte <= 57:

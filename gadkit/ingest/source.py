@@ -1,4 +1,4 @@
-"""The tables of one ingestion, in a database: what events hold, and who is who in them."""
+"""The tables of one ingestion, in a database: the values of the events, and ids made numbers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -99,13 +99,13 @@ class Source:
         """Refuse JSON objects and lists as ids: in one of them a price would make a new node."""
         for role in NODE_TYPES:
             name = sql_name(role)
-            found = self.con.execute(
+            example = self.con.execute(
                 f"SELECT {name} FROM typed WHERE {name}[1] IN ('{{', '[') AND json_valid({name}) "
                 "LIMIT 1"
             ).fetchone()
-            if found:
+            if example:
                 raise ValueError(
-                    f"{path}: the {role} is {found[0][:_SHOWN]!r} in a row; "
+                    f"{path}: the {role} is {example[0][:_SHOWN]!r} in a row; "
                     "an id must be one value: write it as a column of its own"
                 )
 
@@ -161,25 +161,25 @@ class Source:
 
     def _look_up(self, role: str) -> np.ndarray:
         """Return the node of every row of `typed`, -1 = none."""
-        found = self.con.execute(
+        matched = self.con.execute(
             f"SELECT {PLACE} AS row, node FROM typed "
             f"JOIN ids_{role} AS ids ON typed.{sql_name(role)} = ids.id"
         ).fetchnumpy()
         nodes = np.full(len(self.keep), -1)
-        nodes[found["row"]] = found["node"]
+        nodes[matched["row"]] = matched["node"]
         return nodes
 
     def _read_offers(self, path: Path) -> None:
         """Read which seller a table of products names, the first one of each: `offers_seller`."""
-        found = tables.columns_of(path, encoding=self.account.encoding)
-        product, seller = (columns.find_id(found, role, self.roles) for role in NODE_TYPES[1:])
+        present = tables.columns_of(path, encoding=self.account.encoding)
+        product, seller = (columns.find_id(present, role, self.roles) for role in NODE_TYPES[1:])
         if not product or not seller:
             raise ValueError(
                 f"{path}: no column is called like a {'seller' if product else 'product'}; "
-                f"found {', '.join(found)}; rename it to {'seller' if product else 'product'}"
+                f"found {', '.join(present)}; rename it to {'seller' if product else 'product'}"
             )
         self.account.stage(path, "offers", product + seller)
-        known = (
+        is_used = (
             "product IS NOT NULL AND seller IS NOT NULL AND product IN (SELECT id FROM ids_product)"
         )
         self.con.execute(
@@ -187,7 +187,7 @@ class Source:
             f"{columns.id_of(seller)} AS seller "
             f"FROM {columns.cleaned('offers', product + seller)}; "
             f"CREATE TABLE offers_seller AS SELECT product, arg_min(seller, {PLACE}) AS seller, "
-            f"min({PLACE}) AS place FROM offered WHERE {known} GROUP BY product"
+            f"min({PLACE}) AS place FROM offered WHERE {is_used} GROUP BY product"
         )
         self.account.judge(
             "offers", product + seller,
@@ -207,31 +207,31 @@ class Source:
         )
         if with_offers:  # after those of the events
             places += f" UNION ALL SELECT seller, {1 << 60} + place FROM offers_seller"
-        names, own = self._create_ids("seller", places), self._look_up("seller")
+        names, sellers = self._create_ids("seller", places), self._look_up("seller")
         if with_offers:
-            found = self.con.execute(
+            offers = self.con.execute(
                 "SELECT p.node AS product, s.node AS seller FROM offers_seller AS o "
                 "JOIN ids_product AS p ON o.product = p.id JOIN ids_seller AS s ON o.seller = s.id"
             ).fetchnumpy()
             offered = np.full(len(ids["product"]) + 1, -1)  # the last is for rows without a product
-            offered[found["product"]] = found["seller"]
-            own = np.where(own >= 0, own, offered[nodes["product"]])
+            offered[offers["product"]] = offers["seller"]
+            sellers = np.where(sellers >= 0, sellers, offered[nodes["product"]])
         # All products of a seller may have another one in the events that are used.
-        seen = np.unique(own[self.keep & (own >= 0)])
+        seen = np.unique(sellers[self.keep & (sellers >= 0)])
         number = np.full(len(names) + 1, -1)
         number[seen] = np.arange(len(seen))
-        ids["seller"], nodes["seller"] = names[seen], number[own]
+        ids["seller"], nodes["seller"] = names[seen], number[sellers]
 
     def _read_labels(self, path: Path) -> tuple[str, np.ndarray]:
         """Read verdicts: the node type, and (n, 2) int64 rows [node, 1 = anomaly], by node."""
-        found = tables.columns_of(path, encoding=self.account.encoding)
-        named = ((role, columns.find_id(found, role, self.roles)) for role in NODE_TYPES)
+        present = tables.columns_of(path, encoding=self.account.encoding)
+        named = ((role, columns.find_id(present, role, self.roles)) for role in NODE_TYPES)
         role, names = next(((role, names) for role, names in named if names), ("user", []))
-        label = columns.find_label(found, names)
+        label = columns.find_label(present, names)
         if not names or not label:
             raise ValueError(
                 f"{path}: expected a column called like a user, product or seller (or as in the "
-                f"events), and one called label; found {', '.join(found)}"
+                f"events), and one called label; found {', '.join(present)}"
             )
         self.account.stage(path, "labels", names + label)
         self.con.execute(
@@ -270,24 +270,24 @@ class Source:
         wanted = {name: f"COALESCE({name}, 'nan')::FLOAT" for name in present}
         if "time" in self.roles:
             wanted["time"] = "COALESCE(time, 'nan')::DOUBLE"
-        found = self._typed(wanted)
-        if "votes" in found and not (found["votes"] == 0).any():
+        content = self._typed(wanted)
+        if "votes" in content and not (content["votes"] == 0).any():
             # Where nobody ever writes a 0, as in Amazon's reviews of 2018, nothing written is one.
-            np.nan_to_num(found["votes"], copy=False)
+            np.nan_to_num(content["votes"], copy=False)
             self.written["votes"] += ", 0 where there is none"
         kept = {role: node[self.keep] for role, node in nodes.items()}
         if (kept["seller"] < 0).all():
             del kept["seller"]
-        return Events(kept, found.pop("time", None), found)
+        return Events(kept, content.pop("time", None), content)
 
     def _typed(self, wanted: dict[str, str]) -> dict[str, np.ndarray]:
         """Fetch expressions of `typed` for every used event, in the order of the file."""
         listed = "".join(f", {sql} AS {name}" for name, sql in wanted.items())
-        found = self.con.execute(f"SELECT {PLACE} AS row{listed} FROM typed").fetchnumpy()
+        fetched = self.con.execute(f"SELECT {PLACE} AS row{listed} FROM typed").fetchnumpy()
         order = np.empty(len(self.keep), np.int64)
-        order[found["row"]] = np.arange(len(order))
+        order[fetched["row"]] = np.arange(len(order))
         order = order[self.keep]
-        return {name: np.ma.getdata(found[name])[order] for name in wanted}
+        return {name: np.ma.getdata(fetched[name])[order] for name in wanted}
 
     def texts(self) -> Iterator[tuple[np.ndarray, list[str]]]:
         """Yield the numbers of used events and their texts, piece by piece."""

@@ -111,21 +111,21 @@ def download(
     return path
 
 
-def _verify_or_set_aside(found: Path, path: Path, check: str | None, url: str) -> None:
+def _verify_or_set_aside(arrived: Path, path: Path, check: str | None, url: str) -> None:
     """Check what is found, at its place or still a part."""
-    difference = _difference(found, check or _remembered(path, found))
+    difference = _difference(arrived, check or _remembered(path, arrived))
     if difference:
         aside = path.with_name(path.name + WRONG)
-        found.replace(aside)
+        arrived.replace(aside)
         raise WrongChecksum(f"{path} {difference}; it came from {url} and is kept as {aside.name}")
 
 
-def _remembered(path: Path, found: Path) -> str:
+def _remembered(path: Path, arrived: Path) -> str:
     """Return the checksum that a file had when it was first downloaded, which may be now."""
     memory = path.with_name(path.name + ".sha256")
     if not memory.is_file():
         with store.atomic_path(memory) as temporary:
-            temporary.write_text(f"sha256:{checksum(found)}\n", encoding="utf-8")
+            temporary.write_text(f"sha256:{checksum(arrived)}\n", encoding="utf-8")
     return memory.read_text(encoding="utf-8").strip()
 
 
@@ -157,7 +157,7 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
 
 def _receive(url: str, file: BinaryIO, state: Path, progress: bool) -> None:
     """Fill a part to its end over as many connections as it takes."""
-    failures, most = 0, file.seek(0, os.SEEK_END)
+    failures, largest = 0, file.seek(0, os.SEEK_END)
     while True:
         try:
             return _receive_once(url, file, state, progress)
@@ -171,8 +171,8 @@ def _receive(url: str, file: BinaryIO, state: Path, progress: bool) -> None:
         except TimeoutError:
             reason = f"no answer within {TIMEOUT:g} s"
         size = file.seek(0, os.SEEK_END)
-        failures = 1 if size > most else failures + 1
-        most = max(most, size)
+        failures = 1 if size > largest else failures + 1
+        largest = max(largest, size)
         if failures >= ATTEMPTS:
             raise OSError(
                 f"{url}: {reason}; gave up after {failures} attempts in a row at {size:,} bytes. "
@@ -218,10 +218,10 @@ def _version(headers: email.message.Message) -> str | None:
 def _version_of(state: Path, url: str) -> str | None:
     """Return the version that the bytes of a part are of, if it came from this address."""
     try:
-        known = json.loads(state.read_text(encoding="utf-8"))
+        state_of_part = json.loads(state.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return known.get("version") if known.get("url") == url else None
+    return state_of_part.get("version") if state_of_part.get("url") == url else None
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -311,10 +311,10 @@ def _difference(path: Path | str, check: str) -> str:
             f"{check!r} is no checksum: expected sha256:<16 to 64 hex digits> or git:<40>"
         )
     kind, expected = check.split(":")
-    found = checksum(path, kind)
-    if found.startswith(expected):
+    digest = checksum(path, kind)
+    if digest.startswith(expected):
         return ""
-    return f"has the wrong checksum ({kind}): expected {expected}, got {found}"
+    return f"has the wrong checksum ({kind}): expected {expected}, got {digest}"
 
 
 def is_archive(path: Path | str) -> bool:

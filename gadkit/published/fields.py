@@ -1,4 +1,4 @@
-"""Columns of published tables: where the files are, numbers for texts, dates, places of ids."""
+"""Helpers of the readers of tables: find a file, number texts, look ids up, read dates."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,12 +27,12 @@ def find(path: Path | str, *patterns: str) -> Path:
         return path
     folder = path if path.is_dir() else path.parent
     for pattern in patterns:
-        found = sorted(p for p in folder.rglob(pattern) if p.is_file() and not _is_litter(p))
-        if len(found) > 1:
-            names = ", ".join(str(p.relative_to(folder)) for p in found[:5])
-            raise ValueError(f"{folder} holds {len(found)} files {pattern}: {names}; choose one")
-        if found:
-            return found[0]
+        matches = sorted(p for p in folder.rglob(pattern) if p.is_file() and not _is_litter(p))
+        if len(matches) > 1:
+            names = ", ".join(str(p.relative_to(folder)) for p in matches[:5])
+            raise ValueError(f"{folder} holds {len(matches)} files {pattern}: {names}; choose one")
+        if matches:
+            return matches[0]
     raise FileNotFoundError(f"{folder} holds no {' or '.join(patterns)}")
 
 
@@ -55,24 +55,29 @@ def numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return numbers, np.array(names, dtype=object)
 
 
-def places(known: np.ndarray, wanted: np.ndarray, *, where: str, column: str) -> np.ndarray:
-    """Return the place of each wanted id among the known ones.
+def places(node_ids: np.ndarray, wanted: np.ndarray, *, where: str, column: str) -> np.ndarray:
+    """Return the place of each wanted id among those of the nodes, (num_wanted,) int64.
+
+    Args:
+        node_ids: (num_nodes,) numbers or texts, all different.
+        wanted: (num_wanted,) of the same.
+        where, column: file and column of the wanted ones, for the message.
 
     Raises:
-        ValueError: an id is known twice, or one is wanted that is not known; names the line, which
+        ValueError: two nodes have one id, or no node has a wanted one; names the line, which
             supposes a header.
     """
-    place_of = dict(zip(known.tolist(), range(len(known)), strict=True))
-    if len(place_of) != len(known):
-        ids, counts = np.unique(known.astype(str), return_counts=True)
+    place_of = dict(zip(node_ids.tolist(), range(len(node_ids)), strict=True))
+    if len(place_of) != len(node_ids):
+        ids, counts = np.unique(node_ids.astype(str), return_counts=True)
         raise ValueError(f"{ids[counts > 1][0]} comes more than once among the nodes")
-    found = np.fromiter(map(place_of.get, wanted.tolist(), repeat(-1)), np.int64, len(wanted))
-    missing = np.flatnonzero(found < 0)
+    position = np.fromiter(map(place_of.get, wanted.tolist(), repeat(-1)), np.int64, len(wanted))
+    missing = np.flatnonzero(position < 0)
     if len(missing):
         raise ValueError(
             f"{where}: line {missing[0] + 2}: {column} {wanted[missing[0]]} is no node"
         )
-    return found
+    return position
 
 
 def texts(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -87,18 +92,29 @@ def joined(path: Path, *columns: str) -> np.ndarray:
 
 
 def one_numbering(first, second) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number the values of two columns in one sequence."""
+    """Number the values of two columns in one sequence.
+
+    Args:
+        first, second: numbers and names of a column each, as `numbered` returns them.
+
+    Returns:
+        The numbers of the first column, those of the second, and what they stand for.
+    """
     names = np.array(sorted({*first[1].tolist(), *second[1].tolist()}), dtype=object)
     place_of = dict(zip(names.tolist(), range(len(names)), strict=True))
     places = [
-        np.fromiter(map(place_of.__getitem__, own.tolist()), np.int64, len(own))[numbers]
-        for numbers, own in (first, second)
+        np.fromiter(map(place_of.__getitem__, values.tolist()), np.int64, len(values))[numbers]
+        for numbers, values in (first, second)
     ]
     return *places, names
 
 
 def coded(values: np.ndarray, codes: dict[str, int], path: Path, column: str) -> np.ndarray:
-    """Translate texts of which only a few are known."""
+    """Translate texts to their codes, (num_rows,) int8.
+
+    Raises:
+        ValueError: a text has no code; names the line of the first.
+    """
     numbers, names = numbered(values)
     unknown = [k for k, name in enumerate(names) if name not in codes]
     if unknown:

@@ -1,4 +1,4 @@
-"""From plain arrays to a graph: the import layout, the shapes it recognizes, structural features.
+"""Graphs of plain arrays: gadkit's import layout, and the data sets whose arrays it recognizes.
 
 The layout (`<relation>_row_ptr`, `<relation>_col_idx`, `x`, `y`) is described in data/README.md.
 
@@ -10,7 +10,6 @@ The layout (`<relation>_row_ptr`, `<relation>_col_idx`, `x`, `y`) is described i
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from gadkit import store
 from gadkit.graph import CSR, EdgeType, HeteroGraph
-from gadkit.graph.structure import statistics, structural_features, structural_names
+from gadkit.graph.build import assemble, event_graph, name_columns, num_of
 
 Arrays = dict[str, np.ndarray]
 
@@ -58,7 +57,7 @@ def from_arrays(
     arrays: Arrays,
     about: dict,
     *,
-    own: dict[str, list[str]] | None = None,
+    own_names: dict[str, list[str]] | None = None,
     ids: dict[str, np.ndarray] | None = None,
 ) -> Converted:
     """Make a graph of arrays; features from `structural_features` are joined to its own.
@@ -67,7 +66,7 @@ def from_arrays(
         arrays: the relations of YelpChi (users, reviews, products) or Amazon (users), the columns
             of S-FFSD (transactions and four entity types), or any in the import layout; with any of
             them, masks of the nodes that `y` is about (`published_masks`).
-        about, own, ids: as for `described`.
+        about, own_names, ids: as for `described`.
 
     Raises:
         ValueError: they do not fit; the message names the array.
@@ -83,7 +82,7 @@ def from_arrays(
     else:
         graph, labelled = _plain(arrays)
     masks = published_masks(arrays, labelled, graph.num_nodes[labelled])
-    return described(graph, about, own=own, ids=ids, time=time, masks=masks)
+    return described(graph, about, own_names=own_names, ids=ids, time=time, masks=masks)
 
 
 def published_masks(arrays: Arrays, node_type: str, num_nodes: int) -> dict[str, np.ndarray] | None:
@@ -102,23 +101,23 @@ def published_masks(arrays: Arrays, node_type: str, num_nodes: int) -> dict[str,
     Raises:
         ValueError: one of the three is missing, does not fit, or shares a node with another.
     """
-    names = [[key for key in arrays if re.fullmatch(f"({part})_masks?", key)] for part in _PARTS]
-    found = sum(names, [])
-    if not found:
+    by_part = [[key for key in arrays if re.fullmatch(f"({part})_masks?", key)] for part in _PARTS]
+    names = sum(by_part, [])
+    if not names:
         return None
-    if [len(keys) for keys in names] != [1, 1, 1]:
+    if [len(keys) for keys in by_part] != [1, 1, 1]:
         raise ValueError(
             "a published split takes one array for train, one for val and one for test, but found "
-            f"{', '.join(found)}; add what is missing, or leave all of them out"
+            f"{', '.join(names)}; add what is missing, or leave all of them out"
         )
-    masks = [_mask(arrays[key], key, num_nodes) for key in found]
+    masks = [_mask(arrays[key], key, num_nodes) for key in names]
     if len({mask.shape for mask in masks}) > 1:
         widths = ", ".join(str(mask.shape[1]) for mask in masks)
-        raise ValueError(f"arrays {', '.join(found)} are of {widths} splits; expected as many each")
+        raise ValueError(f"arrays {', '.join(names)} are of {widths} splits; expected as many each")
     shared = np.argwhere(sum(masks) > 1)
     if len(shared):
         raise ValueError(
-            f"arrays {', '.join(found)}: node {shared[0, 0]} is in more than one part of split "
+            f"arrays {', '.join(names)}: node {shared[0, 0]} is in more than one part of split "
             f"{shared[0, 1]}"
         )
     return {node_type: sum(number * mask for number, mask in enumerate(masks, start=1))}
@@ -126,7 +125,7 @@ def published_masks(arrays: Arrays, node_type: str, num_nodes: int) -> dict[str,
 
 def _mask(mask: np.ndarray, name: str, num_nodes: int) -> np.ndarray:
     """Read one or more masks as (num_nodes, num_splits) int8."""
-    given = mask
+    shape = mask.shape
     if mask.ndim == 2 and mask.shape[1] == num_nodes:
         mask = mask.T
     elif mask.ndim == 1:
@@ -134,7 +133,7 @@ def _mask(mask: np.ndarray, name: str, num_nodes: int) -> np.ndarray:
     if mask.ndim != 2 or len(mask) != num_nodes or not mask.size or not np.isin(mask, (0, 1)).all():
         raise ValueError(
             f"array {name!r} must be ({num_nodes},) or (splits, {num_nodes}) of 0 and 1, one value "
-            f"per node, got {given.shape} {given.dtype}"
+            f"per node, got {shape} {mask.dtype}"
         )
     return mask.astype(np.int8)
 
@@ -159,12 +158,12 @@ def _yelpchi(arrays: Arrays) -> HeteroGraph:
         ("user", "writes", "review"): _link(user, review),
         ("review", "rates", "product"): _link(review, product),
     }
-    num_nodes = {"user": _count(user), "review": num_reviews, "product": _count(product)}
-    of_product = {"rtr": ("posted_in", "product_month"), "rsr": ("gives", "product_stars")}
-    for relation, (verb, node_type) in of_product.items():
+    num_nodes = {"user": num_of(user), "review": num_reviews, "product": num_of(product)}
+    groupings = {"rtr": ("posted_in", "product_month"), "rsr": ("gives", "product_stars")}
+    for relation, (verb, node_type) in groupings.items():
         if f"{relation}_row_ptr" in arrays:
             group = _components([_relation(arrays, relation)])
-            num_nodes[node_type] = _count(group)
+            num_nodes[node_type] = num_of(group)
             edges["review", verb, node_type] = _link(review, group)
     x = _features(arrays, "x", num_reviews)
     x = {} if x is None else {"review": x}
@@ -172,11 +171,7 @@ def _yelpchi(arrays: Arrays) -> HeteroGraph:
 
 
 def _link(src: Tensor, dst: Tensor) -> CSR:
-    return CSR.from_edges(src, dst, num_src=_count(src), num_dst=_count(dst))
-
-
-def _count(ids: Tensor) -> int:
-    return int(ids.max()) + 1 if len(ids) else 0
+    return CSR.from_edges(src, dst, num_src=num_of(src), num_dst=num_of(dst))
 
 
 def _ids(arrays: Arrays, name: str, length: int) -> Tensor:
@@ -211,122 +206,6 @@ def _s_ffsd(arrays: Arrays) -> HeteroGraph:
     return event_graph(entities, {"amount": amount}, time=time, y=arrays.get("y"), verbs=ENTITIES)
 
 
-def event_graph(
-    entities: dict[str, np.ndarray],
-    values: dict[str, np.ndarray],
-    *,
-    time: np.ndarray | None = None,
-    y: np.ndarray | None = None,
-    event: str = "transaction",
-    verbs: dict[str, str] | None = None,
-    types: dict[str, str] | None = None,
-) -> HeteroGraph:
-    """Make events nodes of their own, linked to the entities that they have in common.
-
-    An event knows its values, compressed as sign(v) log1p(|v|); and where there is a time, for each
-    role log1p of the time since the entity's previous event in it, and whether it is the first. An
-    entity knows mean, standard deviation, maximum and minimum of its events' compressed values.
-    `event_features` names these columns. Structural features are joined to both.
-
-    Args:
-        entities: (num_events,) integers by role; whom the event concerns, numbered from 0 in each
-            node type, -1 = nobody.
-        values: (num_events,) numbers by name.
-        time: (num_events,) numbers, in seconds.
-        y: (num_events,) labels: 1 = anomaly, 0 = normal, -1 = unknown.
-        event: node type of the events, the first of the graph.
-        verbs: name of the relation from an entity to its events, by role; `<role>_of` by default.
-        types: node type of a role, where several share one as sender and receiver are both
-            accounts; by default each role is a type of its own.
-
-    Raises:
-        ValueError: a length differs, a value is not finite, or no event concerns anybody.
-    """
-    num, types = len(next(iter(entities.values()))), types or {}
-    ids = {role: _per_event(column, role, num, "iu").long() for role, column in entities.items()}
-    own = [_compressed(_per_event(column, name, num, "iufb")) for name, column in values.items()]
-    about_values, x = list(own), {event: own}
-    time = None if time is None else _per_event(time, "time", num, "iuf").double()
-    num_nodes, edges = {event: num}, {}
-    for role, who in ids.items():
-        node_type = types.get(role, role)
-        num_nodes[node_type] = max(num_nodes.get(node_type, 0), _count(who))
-    for role, who in ids.items():
-        node_type, verb = types.get(role, role), (verbs or {}).get(role, f"{role}_of")
-        known = (who >= 0).nonzero().flatten()
-        csr = CSR.from_edges(who[known], known, num_src=num_nodes[node_type], num_dst=num)
-        edges[node_type, verb, event] = csr
-        back = csr.transpose()
-        x.setdefault(node_type, []).extend(statistics(back, value) for value in about_values)
-        if time is not None:
-            own += _since_previous(back, time)
-    features = {name: _columns(parts, num_nodes[name]) for name, parts in x.items()}
-    return assemble(num_nodes, edges, features, y, event)
-
-
-def _columns(parts: list[Tensor], num_nodes: int) -> Tensor:
-    parts = [part[:, None] if part.dim() == 1 else part for part in parts]
-    return torch.cat(parts, dim=1) if parts else torch.empty(num_nodes, 0)
-
-
-def _per_event(column: np.ndarray, name: str, num: int, kinds: str) -> Tensor:
-    if column.shape != (num,) or column.dtype.kind not in kinds:
-        raise ValueError(
-            f"column {name!r} must be ({num},) {'integers' if kinds == 'iu' else 'numbers'}, "
-            f"got {column.shape} {column.dtype}"
-        )
-    return torch.from_numpy(np.ascontiguousarray(column))
-
-
-def _compressed(value: Tensor) -> Tensor:
-    value = value.double()
-    return (value.sign() * value.abs().log1p()).float()
-
-
-def event_features(
-    roles: Iterable[str],
-    values: Iterable[str],
-    *,
-    timed: bool,
-    event: str = "transaction",
-    types: dict[str, str] | None = None,
-) -> dict[str, list[str]]:
-    """Name the columns that `event_graph` makes, by node type, without the structural ones."""
-    roles, values, types = list(roles), list(values), types or {}
-    names = {event: [f"log_{value}" for value in values]}
-    for role in roles:
-        prefix = f"{role}_" if role in types else ""
-        names.setdefault(types.get(role, role), []).extend(
-            f"{prefix}{what}_log_{value}"
-            for value in values
-            for what in ("mean", "sd", "max", "min")
-        )
-        if timed:
-            names[event] += [f"log_seconds_since_{role}_before", f"is_first_of_{role}"]
-    return names
-
-
-def _since_previous(csr: CSR, time: Tensor) -> list[Tensor]:
-    """Measure the time since the previous source of the same row; looks back only.
-
-    Sources of the same time follow each other in the order of their ids.
-
-    Returns:
-        log1p of the time, 0 for the first source of a row; and 1 where it is the first, else 0.
-        Both are 0 for sources of no row.
-    """
-    row, source = csr.dst(), csr.indices.long()
-    by_time = torch.argsort(time[source], stable=True)
-    order = by_time[torch.argsort(row[by_time], stable=True)]
-    row, source = row[order], source[order]
-    is_first = torch.ones(len(row), dtype=torch.bool)
-    is_first[1:] = row[1:] != row[:-1]
-    gap = time[source].diff(prepend=time.new_zeros(1)).masked_fill(is_first, 0)
-    since, first = torch.zeros(len(time)), torch.zeros(len(time))
-    since[source], first[source] = gap.log1p().float(), is_first.float()
-    return [since, first]
-
-
 def _amazon(arrays: Arrays) -> tuple[HeteroGraph, str]:
     """Call the nodes users, and take no label of those that the published protocol leaves out."""
     y = arrays.get("y")
@@ -355,7 +234,7 @@ def _plain(arrays: Arrays, *, node_type: str = "node") -> tuple[HeteroGraph, str
     first = next(iter(num_nodes))
     x = {name: _features(arrays, f"x_{name}", num) for name, num in num_nodes.items()}
     x[first] = _features(arrays, "x", num_nodes[first]) if x[first] is None else x[first]
-    x = {name: own for name, own in x.items() if own is not None}
+    x = {name: features for name, features in x.items() if features is not None}
     y = arrays.get("y")
     labelled = _labelled_type(y, num_nodes)
     return assemble(num_nodes, edges, x, y, labelled), labelled
@@ -363,8 +242,8 @@ def _plain(arrays: Arrays, *, node_type: str = "node") -> tuple[HeteroGraph, str
 
 def _labelled_type(y: np.ndarray | None, num_nodes: dict[str, int]) -> str:
     """Return the first type, or where it has another number of nodes, the only type that fits."""
-    first, *others = num_nodes
-    fitting = [name for name in others if y is not None and y.shape == (num_nodes[name],)]
+    first, *later_types = num_nodes
+    fitting = [name for name in later_types if y is not None and y.shape == (num_nodes[name],)]
     if y is None or y.shape == (num_nodes[first],) or len(fitting) != 1:
         return first
     return fitting[0]
@@ -431,69 +310,29 @@ def _features(arrays: Arrays, name: str, num_nodes: int) -> Tensor | None:
     return torch.from_numpy(x.astype(np.float32))
 
 
-def assemble(
-    num_nodes: dict[str, int],
-    edges: dict[EdgeType, CSR],
-    x: dict[str, Tensor],
-    y: np.ndarray | None,
-    labelled: str,
-) -> HeteroGraph:
-    """Leave out what has no edges, add the structural features, and number the labels globally.
-
-    Args:
-        num_nodes: by node type, in the order of the graph.
-        edges: rows are destinations.
-        x: (num_nodes[type], dim) float32 of the types that have features of their own.
-        y: (num_nodes[labelled],) 1 = anomaly, 0 = normal, -1 = unknown; or None.
-        labelled: the node type that `y` is about.
-
-    Raises:
-        ValueError: the labelled nodes have no edges, a label is none, or the graph is not sound.
-    """
-    edges = {edge_type: csr for edge_type, csr in edges.items() if csr.num_edges}
-    connected = {node_type for src, _, dst in edges for node_type in (src, dst)}
-    if labelled not in connected:
-        raise ValueError(f"the {labelled} nodes have no edges")
-    num_nodes = {node_type: num for node_type, num in num_nodes.items() if node_type in connected}
-    bare = HeteroGraph(num_nodes, edges)
-    structure = structural_features(bare)
-    x = {
-        name: torch.cat([x[name], new], dim=1) if name in x else new
-        for name, new in structure.items()
-    }
-    labels = None if y is None else _labels(y, num_nodes[labelled], bare.offset(labelled))
-    return HeteroGraph(num_nodes, edges, x, labels)
-
-
-def _labels(y: np.ndarray, num_nodes: int, offset: int) -> Tensor:
-    if y.shape != (num_nodes,):
-        raise ValueError(f"array 'y' must be ({num_nodes},), one label per node, got {y.shape}")
-    wrong = np.flatnonzero(~np.isin(y, (-1, 0, 1)))
-    if len(wrong):
-        raise ValueError(
-            f"array 'y' is {y[wrong[0]]} at node {wrong[0]}; "
-            "labels are -1 (unknown), 0 (normal) or 1 (anomaly)"
-        )
-    known = np.flatnonzero(y >= 0)
-    return torch.from_numpy(np.stack([known + offset, y[known].astype(np.int64)], axis=1))
-
-
 def described(
     graph: HeteroGraph,
     about: dict,
     *,
-    own: dict[str, list[str]] | None = None,
+    own_names: dict[str, list[str]] | None = None,
     ids: dict[str, np.ndarray] | None = None,
     time: dict[str, np.ndarray] | None = None,
     masks: dict[str, np.ndarray] | None = None,
 ) -> Converted:
-    """Put a graph, names of its own features, ids and what else is known together.
+    """Put together a graph and what is known of it, with the names of its features.
+
+    Args:
+        graph: as `build.assemble` makes it.
+        about: as `store.write_about` takes it, without the features.
+        own_names: names of the authors' columns of x by node type, as for `build.name_columns`.
+        ids, time, masks: see `Converted`.
 
     Entries of `about` that are None, and ids of types that are not in the graph, are left out.
     """
     about = {key: value for key, value in about.items() if value is not None}
-    ids = {name: own_ids for name, own_ids in (ids or {}).items() if name in graph.num_nodes}
-    return Converted(graph, ids, {"features": feature_names(graph, own)} | about, time, masks)
+    ids = {name: strings for name, strings in (ids or {}).items() if name in graph.num_nodes}
+    about = {"features": name_columns(graph, own_names)} | about
+    return Converted(graph, ids, about, time, masks)
 
 
 def row_counts(read: int, unused: dict[str, int] | None = None) -> dict:
@@ -532,14 +371,15 @@ def one_class(y: np.ndarray, positive: int | str = "rarest") -> tuple[np.ndarray
 
 
 def _place_of(positive: int | str, classes: np.ndarray) -> int:
-    found = np.flatnonzero(classes.astype(str) == str(positive))
-    found = found if len(found) else np.flatnonzero([f"{c:g}" == str(positive) for c in classes])
-    if not len(found):
+    places = np.flatnonzero(classes.astype(str) == str(positive))
+    if not len(places):
+        places = np.flatnonzero([f"{c:g}" == str(positive) for c in classes])
+    if not len(places):
         raise ValueError(
             f"there is no class {positive!r}; found {', '.join(f'{c:g}' for c in classes)}, "
             "or say rarest"
         )
-    return int(found[0])
+    return int(places[0])
 
 
 def distinct_edges(
@@ -551,23 +391,7 @@ def distinct_edges(
     )
     row, keep = csr.dst(), torch.ones(csr.num_edges, dtype=torch.bool)
     keep[1:] = (row[1:] != row[:-1]) | (csr.indices[1:] != csr.indices[:-1])
+    # kept_before[i]: how many of the first i edges are kept, so its values at the old pointers are
+    # the new ones.
     kept_before = torch.cat([torch.zeros(1, dtype=torch.int64), keep.cumsum(0)])
     return CSR(kept_before[csr.indptr], csr.indices[keep], num_src), int((~keep).sum())
-
-
-def feature_names(
-    graph: HeteroGraph, own: dict[str, list[str]] | None = None
-) -> dict[str, list[str]]:
-    """Name every column of x, by node type.
-
-    Args:
-        graph: as `assemble` makes it.
-        own: names of the columns before the structural ones, by node type; `x_0`, `x_1`, ... where
-            the authors give none.
-    """
-    names = {}
-    for node_type, structural in structural_names(graph).items():
-        num_own = graph.x[node_type].shape[1] - len(structural)
-        numbered = [f"x_{k}" for k in range(num_own)]
-        names[node_type] = (own or {}).get(node_type, numbered) + structural
-    return names

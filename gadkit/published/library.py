@@ -1,4 +1,8 @@
-"""Get published data sets, or add them from files that are there: check, extract, convert, file."""
+"""Published data sets become dataset folders: download, check, extract, read and write.
+
+`get` takes the files from the authors' servers, `add` from the user, and `convert_to` takes one
+file as it lies there, whatever its name.
+"""
 
 import json
 import shutil
@@ -6,26 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gadkit import store
+from gadkit import published, store
+from gadkit.graph import HeteroGraph
 from gadkit.published import fetch, readers
 from gadkit.published.layout import Converted
-from gadkit.published.registry import KINDS, OWN, PUBLISHED, File, Published, published
+from gadkit.published.registry import KINDS, OWN, PUBLISHED, File, Published, entry_of
 from gadkit.store import node_ids
 
-DATA = Path(__file__).resolve().parents[2] / "data"  # of the repository, wherever a notebook runs
 DOWNLOADS = "downloads"  # folder beside the dataset folders; what the authors' servers sent
-
 ORIGIN = "source.json"  # what a folder was converted from
-_OWN_SUFFIXES = (
-    ".npz",
-    ".zip",
-    ".tar",
-    ".gz",
-    ".tgz",
-    ".bz2",
-    ".xz",
-)  # of a file of the user's own
 FORMAT = 4  # of the conversion; to be raised when the same file gives another folder
+
+SUFFIXES = {".mat": "care_gnn_mat", ".csv": "s_ffsd", ".npz": "npz"}  # and whose reader takes them
+_USER_SUFFIXES = (".npz", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz")  # of a file in no data set
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def get(
         OSError: a server failed; the same call goes on from there.
     """
     entry, positive = _entry(name, positive)
-    root = Path(root or DATA)
+    root = Path(root or published.DATA)
     if _is_there(root / name, {"dataset": name, "positive": positive}):
         return root / name
     if not entry.files:
@@ -111,12 +108,12 @@ def add(
         ValueError: as for `get`.
     """
     (entry, positive), path = _entry(name, positive), Path(path)
-    if entry is OWN and path.is_file() and path.suffix.lower() not in _OWN_SUFFIXES:
+    if entry is OWN and path.is_file() and path.suffix.lower() not in _USER_SUFFIXES:
         raise ValueError(f"{path} is no .npz file, nor an archive of one")
     as_name = as_name or (path.stem if entry is OWN else name)
     if Path(as_name).name != as_name:
         raise ValueError(f"{as_name!r} must be the name of a folder, not a path")
-    folder = Path(root or DATA) / as_name
+    folder = Path(root or published.DATA) / as_name
     source = _local(entry, path)
     if not unchecked:
         _check_local(entry, source)
@@ -126,19 +123,55 @@ def add(
     return folder
 
 
+def convert_to(folder: Path, path: Path) -> Path:
+    """Convert a file to a folder, which is kept where it was made from the same file.
+
+    Raises:
+        ValueError: the folder holds something that was not converted from a file, or the content of
+            the file does not fit.
+    """
+    made_from = {"file": path.name, "size": path.stat().st_size, "sha256": fetch.checksum(path)}
+    origin = read_origin(folder)
+    if not origin and not store.is_free(folder):
+        raise ValueError(f"{folder} exists and was not converted from a file; rename it, or {path}")
+    if not store.is_dataset(folder) or origin != made_from | {"format": FORMAT}:
+        write(folder, lambda _: _read(path), made_from)
+    return folder
+
+
+def convert(path: Path | str) -> HeteroGraph:
+    """Read a published file as a graph; features from `structural_features` are joined to its own.
+
+    Args:
+        path: YelpChi.mat or an .npz with the same relations (users, reviews, products); S-FFSD.csv
+            or an .npz with its columns (transactions and four entity types); or any .npz in
+            gadkit's import layout, which another .mat with `net_*` matrices is read as.
+
+    Raises:
+        ValueError: the content does not fit; the message names file and array.
+    """
+    return _read(Path(path)).graph
+
+
+def _read(path: Path) -> Converted:
+    converted = readers.READERS[SUFFIXES[path.suffix.lower()]](path)
+    converted.about = {"name": path.stem, "source": path.name} | converted.about
+    return converted
+
+
 def table(root: Path | str | None = None) -> list[list[str]]:
     """Return the rows of an overview: header, then name, nodes, edges, labels, here, license."""
     rows = [["name", "nodes", "edges", "labels", "here", "license"]]
     for entry in PUBLISHED.values():
         nodes, edges = (f"{sum(counts.values()):,}" for counts in (entry.nodes, entry.edges))
-        here = "yes" if store.is_dataset(Path(root or DATA) / entry.name) else "no"
+        here = "yes" if store.is_dataset(Path(root or published.DATA) / entry.name) else "no"
         rows.append([entry.name, nodes, edges, entry.kind, here, entry.license])
     return rows
 
 
 def describe(name: str) -> list[list[str]]:
     """Return all that is known of a data set, as rows of a label and a text."""
-    entry = published(name)
+    entry = entry_of(name)
     files = [f"{file.url} ({file.check or 'no checksum known'})" for file in entry.files]
     rows = [
         ["name", f"{entry.name}: {entry.title}"],
@@ -161,7 +194,7 @@ def _listed(counts: dict[str, int]) -> str:
 
 def _entry(name: str, positive: int | str | None) -> tuple[Published, int | str | None]:
     """Return a data set and its class, a number where it is one."""
-    entry = published(name)
+    entry = entry_of(name)
     if positive is not None and not entry.has_classes:
         raise ValueError(
             f"{name} says itself what an anomaly is ({entry.labels}); no class can be chosen"
@@ -177,9 +210,9 @@ def _is_there(folder: Path, made_from: dict) -> bool:
     """
     if store.is_free(folder):
         return False
-    known = read_origin(folder)
-    if store.is_dataset(folder) and known | made_from == known:
-        return known.get("format") == FORMAT
+    origin = read_origin(folder)
+    if store.is_dataset(folder) and origin | made_from == origin:
+        return origin.get("format") == FORMAT
     raise ValueError(
         f"{folder} is there and was not made from the same file in the same way: delete or rename "
         "it, or choose another folder with `gadkit data add ... --as FOLDER`"
@@ -207,22 +240,23 @@ def _local(entry: Published, path: Path) -> _Source:
         return _Source(((path, _published_file(entry, path)),))
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is neither a file nor a folder")
-    inside = {file: path / file.name for file in entry.files}
-    missing = [file.name for file, own in inside.items() if not own.is_file()]
-    if len(missing) == len(inside):  # not as downloaded, so as extracted
+    places = {file: path / file.name for file in entry.files}
+    missing = [file.name for file, place in places.items() if not place.is_file()]
+    if len(missing) == len(places):  # not as downloaded, so as extracted
         return _Source(folder=path)
     if missing:
         raise ValueError(f"{path} holds a part of {entry.name}: {', '.join(missing)} is missing")
-    return _Source(tuple((own, file) for file, own in inside.items()))
+    return _Source(tuple((place, file) for file, place in places.items()))
 
 
 def _published_file(entry: Published, path: Path) -> File | None:
     """Return which file of a data set this is: by its name, or the only one that ends like it."""
-    named = [file for file in entry.files if file.name == _plain_name(path)]
-    alike = [f for f in entry.files if Path(f.name).suffix == Path(_plain_name(path)).suffix]
-    if named:
-        return named[0]
-    return alike[0] if len(alike) == len(entry.files) == 1 else None
+    name = _plain_name(path)
+    for file in entry.files:
+        if file.name == name:
+            return file
+    ends_alike = [file for file in entry.files if Path(file.name).suffix == Path(name).suffix]
+    return ends_alike[0] if len(ends_alike) == len(entry.files) == 1 else None
 
 
 def _plain_name(path: Path) -> str:
@@ -246,8 +280,9 @@ def _convert(
 
     def read(work: Path) -> Converted:
         converted = readers.READERS[entry.reader](_content(source, work), **options)
-        known = _about(entry, converted.about, where)
-        converted.about = known | converted.about | known  # what is known comes first, and holds
+        registered = _about(entry, converted.about, where)
+        # What the registry says comes first, also in the order of the keys, and holds.
+        converted.about = registered | converted.about | registered
         return converted
 
     write(folder, read, {"dataset": entry.name, "positive": positive} | source.origin())
@@ -298,6 +333,7 @@ def _content(source: _Source, folder: Path) -> Path:
 
 
 def _about(entry: Published, read: dict, where: str) -> dict:
+    """Return what the registry says of a data set; `read` is what its reader says."""
     if entry is OWN:
         return {"source": where}
     return {

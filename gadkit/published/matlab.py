@@ -81,34 +81,34 @@ def read_mat(path: Path) -> dict[str, Sparse | np.ndarray | None]:
 
 
 def _variables(content: bytes, order: str):
-    at = _HEADER
-    while at < len(content):
-        kind, body, at = _element(content, at, order)
+    offset = _HEADER
+    while offset < len(content):
+        kind, body, offset = _element(content, offset, order)
         if kind == _COMPRESSED:
             kind, body, _ = _element(zlib.decompress(body), 0, order)
         if kind == _MATRIX:
             yield _matrix(body, order)
 
 
-def _element(content: bytes, at: int, order: str) -> tuple[int, bytes, int]:
+def _element(content: bytes, offset: int, order: str) -> tuple[int, bytes, int]:
     """Return type and bytes of the element at a place, and where the next one begins."""
-    if at + 8 > len(content):
-        raise ValueError(f"byte {at}: an element without type and length")
-    kind, size = np.frombuffer(content, f"{order}u4", 2, at).tolist()
-    start, end = at + 8, at + 8 + size
+    if offset + 8 > len(content):
+        raise ValueError(f"byte {offset}: an element without type and length")
+    kind, size = np.frombuffer(content, f"{order}u4", 2, offset).tolist()
+    start, end = offset + 8, offset + 8 + size
     following = end if kind == _COMPRESSED else end + -size % 8
     if kind >> 16:  # a short one: the length is in the upper half, four bytes hold all
         kind, size = kind & 0xFFFF, kind >> 16
-        start, end, following = at + 4, at + 4 + size, at + 8
+        start, end, following = offset + 4, offset + 4 + size, offset + 8
         if size > 4:
-            raise ValueError(f"byte {at}: a short element of {size} bytes")
+            raise ValueError(f"byte {offset}: a short element of {size} bytes")
     if end > len(content):
-        raise ValueError(f"byte {at}: an element of {size:,} bytes ends after the file")
+        raise ValueError(f"byte {offset}: an element of {size:,} bytes ends after the file")
     return kind, content[start:end], following
 
 
-def _numbers(body: bytes, at: int, order: str) -> tuple[np.ndarray, int]:
-    kind, content, following = _element(body, at, order)
+def _numbers(body: bytes, offset: int, order: str) -> tuple[np.ndarray, int]:
+    kind, content, following = _element(body, offset, order)
     dtype = _TYPES.get(kind)
     if dtype is None or len(content) % int(dtype[1]):
         raise ValueError(f"an element of type {kind} with {len(content)} bytes is no numbers")
@@ -116,9 +116,9 @@ def _numbers(body: bytes, at: int, order: str) -> tuple[np.ndarray, int]:
 
 
 def _matrix(body: bytes, order: str) -> tuple[str, Sparse | np.ndarray | None]:
-    flags, at = _numbers(body, 0, order)
-    shape, at = _numbers(body, at, order)
-    letters, at = _numbers(body, at, order)
+    flags, offset = _numbers(body, 0, order)
+    shape, offset = _numbers(body, offset, order)
+    letters, offset = _numbers(body, offset, order)
     name = letters.astype("u1").tobytes().decode("latin1")
     if len(flags) != 2 or len(shape) < 2 or shape.dtype.kind != "i" or shape.min() < 0:
         raise ValueError(f"variable {name!r} has no class or no dimensions")
@@ -126,20 +126,20 @@ def _matrix(body: bytes, order: str) -> tuple[str, Sparse | np.ndarray | None]:
     if int(flags[0]) & _COMPLEX or not (kind == _SPARSE or kind in _NUMERIC):
         return name, None
     with store.errors_about(f"variable {name!r}"):
-        return name, (_sparse if kind == _SPARSE else _full)(body, at, shape, order)
+        return name, (_sparse if kind == _SPARSE else _full)(body, offset, shape, order)
 
 
-def _full(body: bytes, at: int, shape: tuple[int, ...], order: str) -> np.ndarray:
-    values, _ = _numbers(body, at, order)
+def _full(body: bytes, offset: int, shape: tuple[int, ...], order: str) -> np.ndarray:
+    values, _ = _numbers(body, offset, order)
     if len(values) != math.prod(shape):
         raise ValueError(f"a matrix of shape {shape} has {len(values)} numbers")
     return values.reshape(shape, order="F")
 
 
-def _sparse(body: bytes, at: int, shape: tuple[int, ...], order: str) -> Sparse:
-    rows, at = _numbers(body, at, order)
-    indptr, at = _numbers(body, at, order)
-    data, _ = _numbers(body, at, order)
+def _sparse(body: bytes, offset: int, shape: tuple[int, ...], order: str) -> Sparse:
+    rows, offset = _numbers(body, offset, order)
+    indptr, offset = _numbers(body, offset, order)
+    data, _ = _numbers(body, offset, order)
     indptr, num = indptr.astype(np.int64), len(data)
     if len(shape) != 2 or len(indptr) != shape[1] + 1 or indptr[0] != 0:
         raise ValueError(f"its {len(indptr)} pointers do not fit the shape {shape}")

@@ -1,6 +1,6 @@
 """Readers of networks that are published as tables of nodes and edges.
 
-What a reader is, `readers` says. Tables are read column by column, and never row by row.
+`readers` says what a reader is. Tables are read column by column, never row by row.
 """
 
 from pathlib import Path
@@ -10,9 +10,10 @@ import torch
 
 from gadkit import store
 from gadkit.graph import CSR
+from gadkit.graph.build import assemble
 from gadkit.graph.structure import statistics
 from gadkit.published.fields import coded, find, find_table, places, seconds_range, step_range
-from gadkit.published.layout import Converted, assemble, described, one_class, row_counts
+from gadkit.published.layout import Converted, described, one_class, row_counts
 from gadkit.store import tables
 
 _ELLIPTIC_OWN = [f"local_{k}" for k in range(1, 94)] + [f"aggregate_{k}" for k in range(1, 73)]
@@ -53,7 +54,7 @@ def elliptic(path: Path) -> Converted:
     return described(
         graph,
         about,
-        own={"transaction": _ELLIPTIC_OWN},
+        own_names={"transaction": _ELLIPTIC_OWN},
         ids={"transaction": nodes["txId"].astype(str)},
         time={"transaction": nodes["time step"]},
     )
@@ -114,7 +115,7 @@ def amlsim(path: Path) -> Converted:
         "time": _amlsim_time(time_name, table[time_name]),
         "rows": row_counts(len(src)),
     }
-    return described(graph, about, own={"account": _ACCOUNT}, ids={"account": account})
+    return described(graph, about, own_names={"account": _ACCOUNT}, ids={"account": account})
 
 
 _ACCOUNT = ["log_balance"] + [
@@ -126,13 +127,13 @@ _ACCOUNT = ["log_balance"] + [
 
 def _schema(path: Path, schemas: tuple) -> dict | tuple:
     """Return the schema that a table is in."""
-    found = set(tables.columns_of(path))
+    present = set(tables.columns_of(path))
     for schema in schemas:
         columns = set(schema.values() if isinstance(schema, dict) else schema)
-        if columns <= found:
+        if columns <= present:
             return schema
     raise ValueError(
-        f"{path}: the columns are {', '.join(sorted(found))}; expected "
+        f"{path}: the columns are {', '.join(sorted(present))}; expected "
         + ", or ".join(", ".join(s.values() if isinstance(s, dict) else s) for s in schemas)
     )
 
@@ -183,8 +184,8 @@ def bitcoin(path: Path) -> Converted:
     if y is not None:
         meaning = "the founder, or a user the founder trusts, rated the user as low as can be"
         about["labels"] = {"meaning": meaning, "kind": "proxy"}
-    own = {"user": ["mean_rating_given", "mean_rating_received"]}
-    return described(graph, about, own=own, ids={"user": users.astype(str)})
+    own_names = {"user": ["mean_rating_given", "mean_rating_received"]}
+    return described(graph, about, own_names=own_names, ids={"user": users.astype(str)})
 
 
 def _mean_ratings(src, dst, rating, num: int) -> torch.Tensor:
@@ -211,8 +212,8 @@ def _bitcoin_labels(path: Path, users: np.ndarray) -> np.ndarray | None:
         )
     y, place = np.full(len(users), -1), np.searchsorted(users, labels["user"])
     place = place.clip(max=len(users) - 1)
-    known = users[place] == labels["user"]
-    y[place[known]] = labels["label"][known] == -1
+    is_node = users[place] == labels["user"]
+    y[place[is_node]] = labels["label"][is_node] == -1
     return y
 
 
@@ -314,8 +315,8 @@ def rcdd(path: Path) -> Converted:
             raise ValueError(f"{labels}: line {wrong[0] + 1}: {table['id'][wrong[0]]} is no item")
         y[local[who]] = table["label"]
     with store.errors_about(nodes.parent):
-        own = {name: torch.from_numpy(x[node_type == name]) for name in num_nodes}
-        graph = assemble(num_nodes, relations, own, y, "item")
+        x_by_type = {name: torch.from_numpy(x[node_type == name]) for name in num_nodes}
+        graph = assemble(num_nodes, relations, x_by_type, y, "item")
     ids = {name: node_id[node_type == name].astype(str) for name in num_nodes}
     return described(graph, {"labels": _RCDD_LABELS, "rows": rows}, ids=ids)
 
@@ -333,9 +334,9 @@ def _rcdd_nodes(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     node_type, _, first = np.strings.partition(rest, ",")
     unknown = np.flatnonzero(~np.isin(node_type, _RCDD_NODES))
     if len(unknown):
-        found = str(node_type[unknown[0]])
+        type_name = str(node_type[unknown[0]])
         raise ValueError(
-            f"{path}: line {unknown[0] + 1}: the node type is {found!r}, not one of "
+            f"{path}: line {unknown[0] + 1}: the node type is {type_name!r}, not one of "
             f"{', '.join(_RCDD_NODES)}"
         )
     x = np.empty((len(heads), _RCDD_DIM), np.float32)
@@ -357,20 +358,20 @@ def _within_types(node_id: np.ndarray, node_type: np.ndarray):
         raise ValueError(f"line {repeated[0] + 1}: id {node_id[repeated[0]]} comes again later")
     local, num_nodes = np.empty(len(node_id), np.int64), {}
     for name in _RCDD_NODES:
-        mine = node_type == name
-        if mine.any():
-            num_nodes[name] = int(mine.sum())
-            local[mine] = np.arange(num_nodes[name])
+        is_of_type = node_type == name
+        if is_of_type.any():
+            num_nodes[name] = int(is_of_type.sum())
+            local[is_of_type] = np.arange(num_nodes[name])
     return local, num_nodes, place
 
 
 def _looked_up(ids: np.ndarray, place: np.ndarray, path: Path) -> np.ndarray:
     inside = (ids >= 0) & (ids < len(place))
-    found = np.where(inside, place[np.where(inside, ids, 0)], -1)
-    missing = np.flatnonzero(found < 0)
+    position = np.where(inside, place[np.where(inside, ids, 0)], -1)
+    missing = np.flatnonzero(position < 0)
     if len(missing):
         raise ValueError(f"{path}: line {missing[0] + 1}: {ids[missing[0]]} is no node")
-    return found
+    return position
 
 
 def _rcdd_edges(path: Path, node_type, local, num_nodes, place) -> tuple[dict, dict]:
@@ -388,16 +389,16 @@ def _rcdd_edges(path: Path, node_type, local, num_nodes, place) -> tuple[dict, d
             raise ValueError(f"{path}: line {wrong[0] + 1}: {end} is not the type of that node")
     edges: dict[tuple[str, str, str], CSR] = {}
     for name in _RCDD_EDGES:
-        mine = np.flatnonzero(table["relation"] == name)
-        if not len(mine):
+        rows = np.flatnonzero(table["relation"] == name)
+        if not len(rows):
             continue
-        ends = [np.unique(node_type[who[mine]]) for who in (src, dst)]
+        ends = [np.unique(node_type[who[rows]]) for who in (src, dst)]
         if any(len(names) != 1 for names in ends):
             raise ValueError(f"{path}: relation {name!r} is between more than two types of node")
         src_type, dst_type = (str(names[0]) for names in ends)
         with store.errors_about(path):
             edges[src_type, name, dst_type] = _relation(
-                local[src[mine]], local[dst[mine]], num_nodes[src_type], num_nodes[dst_type]
+                local[src[rows]], local[dst[rows]], num_nodes[src_type], num_nodes[dst_type]
             )
     kept = {key: csr for key, csr in edges.items() if not _is_reverse(key, csr, edges)}
     read, used = len(src), sum(csr.num_edges for csr in kept.values())
@@ -407,8 +408,8 @@ def _rcdd_edges(path: Path, node_type, local, num_nodes, place) -> tuple[dict, d
 def _is_reverse(key: tuple[str, str, str], csr: CSR, edges: dict) -> bool:
     """Whether a relation `<name>_1` holds the edges of `<name>`, turned around."""
     src_type, name, dst_type = key
-    other = edges.get((dst_type, name.removesuffix("_1"), src_type))
-    if not name.endswith("_1") or other is None:
+    forward = edges.get((dst_type, name.removesuffix("_1"), src_type))
+    if not name.endswith("_1") or forward is None:
         return False
-    back = other.transpose()
-    return torch.equal(back.indptr, csr.indptr) and torch.equal(back.indices, csr.indices)
+    reverse = forward.transpose()
+    return torch.equal(reverse.indptr, csr.indptr) and torch.equal(reverse.indices, csr.indices)

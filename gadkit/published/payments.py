@@ -1,6 +1,6 @@
 """Readers of payments that are published as one table; a payment becomes a node.
 
-What a reader is, `readers` says. Tables are read column by column, and never row by row.
+`readers` says what a reader is. Tables are read column by column, never row by row.
 """
 
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gadkit import store
+from gadkit.graph.build import event_features, event_graph
 from gadkit.published.fields import (
     coded,
     find_table,
@@ -23,8 +24,6 @@ from gadkit.published.layout import (
     ENTITIES,
     Converted,
     described,
-    event_features,
-    event_graph,
     from_arrays,
 )
 from gadkit.store import tables
@@ -38,10 +37,10 @@ def s_ffsd(path: Path) -> Converted:
     names = [name.title() for name in ENTITIES]
     expected = ("Time", *names, "Amount", "Labels")
     with store.errors_about(path):
-        found = tables.columns_of(path)
-        if not set(expected) <= set(found):
+        present = tables.columns_of(path)
+        if not set(expected) <= set(present):
             raise ValueError(
-                f"the columns are {', '.join(found)}; S-FFSD.csv has {', '.join(expected)}, "
+                f"the columns are {', '.join(present)}; S-FFSD.csv has {', '.join(expected)}, "
                 f"and any other table of events comes in by: gadkit ingest {path} --out FOLDER"
             )
         types = dict.fromkeys(names, "VARCHAR") | dict.fromkeys(("Time", "Amount"), "DOUBLE")
@@ -50,9 +49,9 @@ def s_ffsd(path: Path) -> Converted:
         arrays = {role: numbers for role, (numbers, _) in ids.items()}
         arrays["x"] = np.stack([table["Time"], table["Amount"]], axis=1)
         arrays["y"] = np.where(table["Labels"] == 2, -1, table["Labels"])
-        own = event_features(ENTITIES, ["amount"], timed=True)
-        names = {role: of_role for role, (_, of_role) in ids.items()}
-        converted = from_arrays(arrays, {"labels": _FRAUD}, own=own, ids=names)
+        own_names = event_features(ENTITIES, ["amount"], timed=True)
+        names = {role: role_names for role, (_, role_names) in ids.items()}
+        converted = from_arrays(arrays, {"labels": _FRAUD}, own_names=own_names, ids=names)
     converted.about["time"] = step_range("Time", table["Time"])
     return converted
 
@@ -88,10 +87,10 @@ def amlworld(path: Path) -> Converted:
         graph = event_graph(
             roles, values, time=seconds, y=table["Is Laundering"], types=_AMLWORLD_TYPES
         )
-    own = event_features(roles, values, timed=True, types=_AMLWORLD_TYPES)
+    own_names = event_features(roles, values, timed=True, types=_AMLWORLD_TYPES)
     about = {"labels": _AMLWORLD_LABELS, "time": seconds_range("Timestamp", seconds)}
     ids = {"account": account_ids, "currency": currencies, "payment_format": format_names}
-    return described(graph, about, own=own, ids=ids, time={"transaction": seconds})
+    return described(graph, about, own_names=own_names, ids=ids, time={"transaction": seconds})
 
 
 def _timestamps(stamps: np.ndarray) -> np.ndarray:
@@ -123,10 +122,10 @@ def tabformer(path: Path) -> Converted:
         fraud = tables.load(path, {"Is Fraud?": "VARCHAR"})["Is Fraud?"]
         y = coded(fraud, {"Yes": 1, "No": 0}, path, "Is Fraud?")
         graph = event_graph(roles, {"amount": amount}, time=seconds, y=y)
-    own = event_features(roles, ["amount"], timed=True)
+    own_names = event_features(roles, ["amount"], timed=True)
     about = {"labels": _FRAUD, "time": seconds_range("Year, Month, Day, Time", seconds)}
     ids = {role: names for role, (_, names) in entities.items()}
-    return described(graph, about, own=own, ids=ids, time={"transaction": seconds})
+    return described(graph, about, own_names=own_names, ids=ids, time={"transaction": seconds})
 
 
 def _present(numbers: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

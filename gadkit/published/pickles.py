@@ -1,4 +1,4 @@
-"""Files of other programs, read without running anything that is in them.
+"""Pickles, PyTorch archives and DGL files, read without running anything that is in them.
 
 Pickles and PyTorch archives may name any function to be called while they are read. Here they can
 name only what a graph is made of, and most of that is replaced by stand-ins that just hold values.
@@ -71,9 +71,9 @@ class HeldArray:
         dtype, content, shape = (state.get(name) for name in ("dtype", "content", "shape"))
         if isinstance(content, str):  # bytes of Python 2
             content = content.encode("latin1", errors="replace")
-        known = isinstance(dtype, HeldType) and dtype.code in _NUMBERS and dtype.order in "<>|="
+        is_numeric = isinstance(dtype, HeldType) and dtype.code in _NUMBERS
         sizes = shape if isinstance(shape, tuple) else (-1,)
-        if not known or not isinstance(content, bytes):
+        if not is_numeric or dtype.order not in "<>|=" or not isinstance(content, bytes):
             raise ValueError("an array is not of numbers")
         if not all(isinstance(n, int) and n >= 0 for n in sizes):
             raise ValueError(f"an array has shape {shape}")
@@ -227,17 +227,17 @@ class _Dgl:
         size = np.dtype(dtype).itemsize * count
         if count < 0 or self.at + size > len(self.content):
             raise ValueError(f"byte {self.at}: the file ends inside of {size:,} bytes; cut off?")
-        found = np.frombuffer(self.content, dtype, count, self.at)
+        values = np.frombuffer(self.content, dtype, count, self.at)
         self.at += size
-        return found
+        return values
 
     def number(self) -> int:
         return int(self.take("<u8")[0])
 
     def expect(self, number: int, what: str) -> None:
-        at, found = self.at, self.number()
-        if found != number:
-            raise ValueError(f"byte {at}: expected {what}, found {found:#x}")
+        begin, value = self.at, self.number()
+        if value != number:
+            raise ValueError(f"byte {begin}: expected {what}, found {value:#x}")
 
     def text(self) -> str:
         return self.take("u1", self.number()).tobytes().decode("utf-8", errors="replace")
@@ -335,8 +335,8 @@ def _dgl_graph(file: _Dgl) -> tuple[dict, dict]:
     node_arrays, _ = file.tensors(), file.tensors()
     node_names = [file.text() for _ in range(file.number())]
     edge_names = [file.text() for _ in range(file.number())]
-    known = set(range(len(node_names)))
-    if not known.issuperset([*src_types.tolist(), *dst_types.tolist()]):
+    type_ids = set(range(len(node_names)))
+    if not type_ids.issuperset([*src_types.tolist(), *dst_types.tolist()]):
         raise ValueError(f"a relation is between none of the node types {', '.join(node_names)}")
     ends = zip(src_types.tolist(), dst_types.tolist(), strict=True)
     edges = {

@@ -1,4 +1,4 @@
-"""The files of published fraud data sets, as their authors wrote them, read as `Converted`.
+"""Readers: from the files of a published data set, as its authors wrote them, to `Converted`.
 
 A reader takes the authors' file, or the folder it was extracted to. It raises FileNotFoundError
 where a file is missing, and ValueError, naming file and place, where the content does not fit. The
@@ -6,7 +6,7 @@ readers of data sets with classes also take `positive`, the class to find (`layo
 Where the authors' file holds masks of a split into train, val and test nodes, they are read; but
 not those of PyGOD's Cora, which were made for the topics of papers.
 
-Here are the graphs that are published as arrays. Of those published as tables, `events` reads
+Here are the graphs that are published as arrays. Of those published as tables, `payments` reads
 payments, which become nodes, and `networks` nodes and edges.
 """
 
@@ -20,6 +20,7 @@ import torch
 
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.graph.build import assemble
 from gadkit.published import networks, payments, pickles
 from gadkit.published.fields import find
 from gadkit.published.layout import (
@@ -27,7 +28,6 @@ from gadkit.published.layout import (
     AMAZON_USERS,
     Arrays,
     Converted,
-    assemble,
     described,
     distinct_edges,
     from_arrays,
@@ -132,21 +132,21 @@ def heterophilous_npz(path: Path) -> Converted:
         arrays = store.read_npz(path)
         x, y = _needed(arrays, "node_features", 2), _needed(arrays, "node_labels", 1)
         pairs = _needed(arrays, "edges", 2, width=2)
-        both = np.concatenate([pairs, pairs[:, ::-1]])
-        csr, repeats = _distinct(both[:, 0], both[:, 1], len(x), "edges")
+        both_ways = np.concatenate([pairs, pairs[:, ::-1]])
+        csr, repeats = _distinct(both_ways[:, 0], both_ways[:, 1], len(x), "edges")
         graph = _one_type(x, y, {"edge": csr})
-        about = {"rows": row_counts(len(both), {_REPEATED: repeats})}
+        about = {"rows": row_counts(len(both_ways), {_REPEATED: repeats})}
         return described(graph, about, masks=published_masks(arrays, "node", len(x)))
 
 
 def _needed(arrays: Arrays, name: str, ndim: int, *, width: int | None = None) -> np.ndarray:
-    found = arrays.get(name)
-    if found is None or found.ndim != ndim or found.dtype.kind not in "iufb":
-        got = "nothing" if found is None else f"{found.shape} {found.dtype}"
+    array = arrays.get(name)
+    if array is None or array.ndim != ndim or array.dtype.kind not in "iufb":
+        got = "nothing" if array is None else f"{array.shape} {array.dtype}"
         raise ValueError(f"array {name!r} must be {ndim}-D numbers, got {got}; found {[*arrays]}")
-    if width is not None and found.shape[1] != width:
-        raise ValueError(f"array {name!r} must have {width} columns, got {found.shape}")
-    return found
+    if width is not None and array.shape[1] != width:
+        raise ValueError(f"array {name!r} must have {width} columns, got {array.shape}")
+    return array
 
 
 def _distinct(src: np.ndarray, dst: np.ndarray, num_nodes: int, what: str) -> tuple[CSR, int]:
@@ -165,9 +165,9 @@ def _one_type(
     num = next(iter(relations.values())).num_dst
     if not len(x) == len(y) == num:
         raise ValueError(f"there are {num} nodes, {len(x)} rows of features and {len(y)} labels")
-    own = {node_type: torch.from_numpy(np.asarray(x, np.float32))}
+    x_by_type = {node_type: torch.from_numpy(np.asarray(x, np.float32))}
     edges = {(node_type, name, node_type): csr for name, csr in relations.items()}
-    return assemble({node_type: num}, edges, own, y, node_type)
+    return assemble({node_type: num}, edges, x_by_type, y, node_type)
 
 
 def pygod_pt(path: Path) -> Converted:
@@ -224,9 +224,9 @@ def fdcompcn(path: Path) -> Converted:
             if name == "homo" and len(edges) > 1:
                 continue
             straight = src != dst
-            csr, more = _distinct(src[straight], dst[straight], num, name)
+            csr, num_repeats = _distinct(src[straight], dst[straight], num, name)
             relations[name] = csr
-            read, loops, repeats = read + len(src), loops + (~straight).sum(), repeats + more
+            read, loops, repeats = read + len(src), loops + (~straight).sum(), repeats + num_repeats
         graph = _one_type(x, y, relations, "company")
         rows = row_counts(read, {_LOOP: loops, _REPEATED: repeats})
         masks = published_masks(arrays, "company", num)
@@ -287,22 +287,22 @@ def planetoid(path: Path, *, positive: int | str | None = None) -> Converted:
     with store.errors_about(index):
         order = np.loadtxt(index, dtype=np.int64, ndmin=1)
     with store.errors_about(index.parent / stem.rstrip(".")):
-        known, tested = _dense(content, "allx"), _dense(content, "tx")
-        if len(order) != len(tested) or order.min(initial=len(known)) < len(known):
+        trained, tested = _dense(content, "allx"), _dense(content, "tx")
+        if len(order) != len(tested) or order.min(initial=len(trained)) < len(trained):
             raise ValueError(
                 f"test.index has {len(order)} nodes from {order.min()}, "
-                f"but tx has {len(tested)} rows and allx {len(known)}"
+                f"but tx has {len(tested)} rows and allx {len(trained)}"
             )
-        num = max(len(known), int(order.max(initial=-1)) + 1)
-        x, y = np.zeros((num, known.shape[1]), np.float32), np.full(num, -1)
-        x[: len(known)], x[order] = known, tested
-        y[: len(known)], y[order] = _classes(content, "ally"), _classes(content, "ty")
+        num = max(len(trained), int(order.max(initial=-1)) + 1)
+        x, y = np.zeros((num, trained.shape[1]), np.float32), np.full(num, -1)
+        x[: len(trained)], x[order] = trained, tested
+        y[: len(trained)], y[order] = _classes(content, "ally"), _classes(content, "ty")
         y, labels = one_class(y, "rarest" if positive is None else positive)
         src, dst = _adjacency(content["graph"])
         straight = src != dst
         src, dst = src[straight], dst[straight]
-        both = np.concatenate([src, dst]), np.concatenate([dst, src])
-        csr, repeats = _distinct(*both, num, "graph")
+        both_ways = np.concatenate([src, dst]), np.concatenate([dst, src])
+        csr, repeats = _distinct(*both_ways, num, "graph")
         graph = _one_type(x, y, {"cites": csr}, "paper")
     unused = {_LOOP: 2 * (~straight).sum(), _REPEATED: repeats}
     return described(graph, {"labels": labels, "rows": row_counts(2 * len(straight), unused)})
@@ -310,12 +310,12 @@ def planetoid(path: Path, *, positive: int | str | None = None) -> Converted:
 
 def _dense(content: dict, part: str) -> np.ndarray:
     """Make a sparse matrix, held as its parts, dense."""
-    held = content[part]
-    state = vars(held) if isinstance(held, pickles.Held) else {}
+    matrix = content[part]
+    state = vars(matrix) if isinstance(matrix, pickles.Held) else {}
     arrays = [state.get(name) for name in ("indptr", "indices", "data")]
     shape = state.get("_shape")
     if not all(isinstance(array, pickles.HeldArray) for array in arrays) or not _is_shape(shape):
-        raise ValueError(f"{part} must be a sparse matrix, got {type(held).__name__}")
+        raise ValueError(f"{part} must be a sparse matrix, got {type(matrix).__name__}")
     with store.errors_about(part):
         indptr, indices, data = (array.array() for array in arrays)
         csr = CSR(torch.from_numpy(indptr).long(), torch.from_numpy(indices), shape[1])
@@ -336,11 +336,11 @@ def _is_shape(shape: object) -> bool:
 
 def _classes(content: dict, part: str) -> np.ndarray:
     """Read one-hot rows; a row of zeros has no class."""
-    held = content[part]
-    if not isinstance(held, pickles.HeldArray):
-        raise ValueError(f"{part} must be a matrix of numbers, got {type(held).__name__}")
+    matrix = content[part]
+    if not isinstance(matrix, pickles.HeldArray):
+        raise ValueError(f"{part} must be a matrix of numbers, got {type(matrix).__name__}")
     with store.errors_about(part):
-        one_hot = held.array()
+        one_hot = matrix.array()
         if one_hot.ndim != 2 or not one_hot.shape[1]:
             raise ValueError(f"expected one row a node, got {one_hot.shape}")
     return np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1)

@@ -1,1 +1,1 @@
-"""What leaves: notebooks executed, one page of them, the ranked list."""
+"""What is shown and handed out: executed notebooks, one page of them, the list of suspects."""

@@ -60,8 +60,8 @@ class Lines(NamedTuple):
 
     def line_of(self, records: np.ndarray) -> np.ndarray:
         """Return the line, from 1, on which each record (from 0) begins."""
-        at = np.searchsorted(self.record, records, side="right") - 1
-        return records + self.shift[at] + 1
+        part = np.searchsorted(self.record, records, side="right") - 1
+        return records + self.shift[part] + 1
 
 
 def is_gzip(path: Path) -> bool:
@@ -95,19 +95,19 @@ def copy(
     Raises:
         ValueError: the file is cut off (gzip), or a line has no end for 16 MiB.
     """
-    found = _Found()
+    progress = _Progress()
     with open(out, "wb") as file:
         rest = np.empty(0, np.uint8)
         for block, is_last in _blocks(path, encoding):
             bytes_in = np.concatenate([rest, np.frombuffer(block, np.uint8)])
-            done = found.take(bytes_in, file, ord(delimiter), num_fields, quotes, is_last)
+            done = progress.take(bytes_in, file, ord(delimiter), num_fields, quotes, is_last)
             rest = bytes_in[done:]
             if len(rest) > 4 * LONGEST:
                 raise ValueError(
-                    f"line {found.line + 1} is longer than {4 * LONGEST >> 20} MiB; "
+                    f"line {progress.line + 1} is longer than {4 * LONGEST >> 20} MiB; "
                     "is this a table with one row a line?"
                 )
-    return found.lines()
+    return progress.lines()
 
 
 def _blocks(path: Path, encoding: str) -> Iterator[tuple[bytes, bool]]:
@@ -128,8 +128,8 @@ def _blocks(path: Path, encoding: str) -> Iterator[tuple[bytes, bool]]:
         raise ValueError(f"not a readable gzip file, or cut off: {error}") from error
 
 
-class _Found:
-    """What has been found so far, block by block."""
+class _Progress:
+    """How far a copy is: lines read, records written, lines refused."""
 
     def __init__(self):
         self.line = self.records = 0  # lines read, records written
@@ -190,7 +190,26 @@ class _Found:
 
 @njit(cache=True, nogil=True)
 def _scan(content, delimiter, num_fields, quotes, is_last, line, out, starts, bad):
-    """Find the records in a block; stop before one that may go on in the next block."""
+    """Find the records in a block; stop before one that may go on in the next block.
+
+    Args:
+        content: (num_bytes,) uint8, a block of the file; it begins where a line does.
+        delimiter, num_fields, quotes, is_last: as for `_record`.
+        line: number of the line at its beginning, from 0.
+        out: (num_bytes + 1,) uint8; the records are written to it.
+        starts: (capacity, 3) int64; of each record the line, and begin and end in `out`.
+        bad: (capacity, 4) int64; of each line that is none the line, why, begin and end in content.
+
+    Returns:
+        The bytes of the block that are done with, the line that comes next, the number of records
+        and the number of bad lines.
+    """
+    # One step of an example, with two fields: `begin` is at the a of
+    #     a,"b␤c"␤d␤
+    # `_record` answers (0, end = the place of the ␤ after the quote, following = end + 1, 2 lines).
+    # The bytes from begin to end go to `out` with the ␤ within quotes as a space, and a ␤ after
+    # them; `starts` gets (line, 0, 8). Then begin is at the d, two lines further on, which has one
+    # field: its reason is "too few fields", and it goes to `bad` instead.
     begin = written = num_starts = num_bad = 0
     while begin < len(content):
         reason, end, following, num_lines = _record(
@@ -203,8 +222,8 @@ def _scan(content, delimiter, num_fields, quotes, is_last, line, out, starts, ba
             num_bad += 1
         elif not _is_blank(content, begin, end):
             first = written
-            for at in range(begin, end):
-                byte = content[at]
+            for i in range(begin, end):
+                byte = content[i]
                 is_space = byte == 10 or byte == 13 or (byte < 32 and not quotes)
                 out[written] = 32 if is_space else byte
                 written += 1
@@ -220,6 +239,14 @@ def _scan(content, delimiter, num_fields, quotes, is_last, line, out, starts, ba
 def _record(content, begin, delimiter, num_fields, quotes, is_last):
     """Read the record that begins here, or after a mistake its first line.
 
+    Args:
+        content: (num_bytes,) uint8.
+        begin: where a line begins.
+        delimiter: of the fields, a byte.
+        num_fields: that a record has.
+        quotes: whether a field may be quoted; if not, every line is a record.
+        is_last: whether the file ends with `content`.
+
     Returns:
         reason (0: none, -1: the block ends before the record), its end, begin of what follows, and
         the number of lines read.
@@ -231,6 +258,12 @@ def _record(content, begin, delimiter, num_fields, quotes, is_last):
         return _LONG, first_end, first_following, 1
     if not quotes or _is_blank(content, begin, first_end):
         return 0, first_end, first_following, 1
+    # A record is one line, unless a quote is open where the line ends: then the next line is read
+    # as more of it, until one ends outside of quotes. Lines that were joined so must make a whole
+    # record. If they do not, or if no line closes the quote, the quote was a mistake of the first
+    # line: that one alone is refused, and the second line is read again as the beginning of a
+    # record. So a stray quote costs one line, whatever follows. Where the block ends first, the
+    # answer is -1, and the record is read again with the next block behind it.
     state, fields = _fields(content, begin, first_end, delimiter, _START, 1)
     end, following, num_lines = first_end, first_following, 1
     while state == _QUOTED:
@@ -255,8 +288,8 @@ def _record(content, begin, delimiter, num_fields, quotes, is_last):
 @njit(cache=True, nogil=True)
 def _fields(content, begin, end, delimiter, state, fields):
     """Read on to the end of a line: the state there, and the number of fields so far."""
-    for at in range(begin, end):
-        byte = content[at]
+    for i in range(begin, end):
+        byte = content[i]
         if state == _QUOTED:
             if byte == 34:
                 state = _CLOSED
@@ -278,19 +311,19 @@ def _fields(content, begin, end, delimiter, state, fields):
 @njit(cache=True, nogil=True)
 def _end_of_line(content, begin, is_last):
     """Find where a line ends and the next begins; -1 where that cannot be told yet."""
-    for at in range(begin, len(content)):
-        if content[at] == 10:
-            return at, at + 1
-        if content[at] == 13:
-            if at + 1 < len(content):
-                return at, at + (2 if content[at + 1] == 10 else 1)
-            return (at, at + 1) if is_last else (-1, -1)
+    for i in range(begin, len(content)):
+        if content[i] == 10:
+            return i, i + 1
+        if content[i] == 13:
+            if i + 1 < len(content):
+                return i, i + (2 if content[i + 1] == 10 else 1)
+            return (i, i + 1) if is_last else (-1, -1)
     return (len(content), len(content)) if is_last and begin < len(content) else (-1, -1)
 
 
 @njit(cache=True, nogil=True)
 def _is_blank(content, begin, end):
-    at = begin
-    while at < end and content[at] == 32:
-        at += 1
-    return at == end
+    i = begin
+    while i < end and content[i] == 32:
+        i += 1
+    return i == end

@@ -67,12 +67,12 @@ def of_nodes(folder: Path | str, graph: HeteroGraph) -> np.ndarray | None:
         node_type: load(folder, node_type, rows=count)
         for node_type, count in graph.num_nodes.items()
     }
-    if all(own is None for own in ids.values()):
+    if all(values is None for values in ids.values()):
         return None
     names = np.full(graph.total, "", dtype=object)
-    for node_type, own in ids.items():
-        if own is not None:
-            names[graph.span(node_type)] = own
+    for node_type, values in ids.items():
+        if values is not None:
+            names[graph.span(node_type)] = values
     return names
 
 

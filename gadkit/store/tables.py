@@ -40,20 +40,20 @@ class Staged(NamedTuple):
     Attributes:
         num_rows: rows of the database table.
         bad: the lines that are no rows.
-        found: where the records of a text file stand; None for Parquet.
+        text_lines: on which lines the records of a text file stand; None for Parquet.
         records: (num_rows,) the record that each row is, or None where it is the next one.
     """
 
     num_rows: int
     bad: list[BadLine]
-    found: lines.Lines | None = None
+    text_lines: lines.Lines | None = None
     records: np.ndarray | None = None
 
     def line_of(self, rows: np.ndarray) -> np.ndarray:
         """Return the line, from 1, of rows (from 0); of Parquet the row, from 1."""
-        if self.found is None:
+        if self.text_lines is None:
             return rows + 1
-        return self.found.line_of(rows if self.records is None else self.records[rows])
+        return self.text_lines.line_of(rows if self.records is None else self.records[rows])
 
 
 @contextmanager
@@ -144,32 +144,32 @@ def stage(
 
 def _stage_csv(con, path, table, columns, copied, encoding) -> Staged:
     delimiter, names = _header(_head(path, encoding))
-    found = lines.copy(
+    scanned = lines.copy(
         path, copied, delimiter=delimiter, num_fields=len(names), quotes=True, encoding=encoding
     )
-    _check_header(found)
+    _check_header(scanned)
     types = dict.fromkeys(names, "VARCHAR")
     source = _read_csv(copied, types, delimiter=delimiter, header=True)
     num_rows = _create(con, table, f"SELECT {_listed(columns)}, {_whole_row(names)} FROM {source}")
     copied.unlink()
     # A header is a record that is no row. Whatever the copy let through, the reader must accept.
-    if num_rows != found.num_records - 1:
-        raise ValueError(f"{found.num_records - 1} rows were found, but {num_rows} could be read")
-    return Staged(num_rows, found.bad, found, np.arange(1, num_rows + 1))
+    if num_rows != scanned.num_records - 1:
+        raise ValueError(f"{scanned.num_records - 1} rows were found, but {num_rows} could be read")
+    return Staged(num_rows, scanned.bad, scanned, np.arange(1, num_rows + 1))
 
 
-def _check_header(found: lines.Lines) -> None:
+def _check_header(scanned: lines.Lines) -> None:
     """Refuse a table whose header cannot be read; else its first row would be taken for one."""
-    first = found.line_of(np.zeros(1, np.int64))[0] if found.num_records else np.inf
-    if found.bad and found.bad[0].line < first:
-        line, reason, text = found.bad[0]
+    first = scanned.line_of(np.zeros(1, np.int64))[0] if scanned.num_records else np.inf
+    if scanned.bad and scanned.bad[0].line < first:
+        line, reason, text = scanned.bad[0]
         raise ValueError(
             f"line {line} should name the columns, but cannot be read: {reason}: {text!r}"
         )
 
 
 def _stage_json(con, path, table, columns, copied, encoding) -> Staged:
-    found = lines.copy(path, copied, delimiter=",", num_fields=1, quotes=False, encoding=encoding)
+    scanned = lines.copy(path, copied, delimiter=",", num_fields=1, quotes=False, encoding=encoding)
     source = _read_csv(copied, {"line": "VARCHAR"}, delimiter="\x01", quote="", header=False)
     pointers = (name.replace("~", "~0").replace("/", "~1") for name in columns)  # RFC 6901
     paths = ", ".join(sql_text(f"/{name}") for name in pointers)
@@ -184,14 +184,14 @@ def _stage_json(con, path, table, columns, copied, encoding) -> Staged:
     copied.unlink()
     bad = con.execute("SELECT rowid, bad FROM parsed WHERE bad IS NOT NULL ORDER BY 1").fetchall()
     records = np.arange(num_rows)
-    bad_lines = found.line_of(np.array([row for row, _ in bad], np.int64)).tolist()
+    bad_lines = scanned.line_of(np.array([row for row, _ in bad], np.int64)).tolist()
     reason = "no JSON object"
     refused = [BadLine(line, reason, text) for line, (_, text) in zip(bad_lines, bad, strict=True)]
     fields = ", ".join(f"fields[{i}] AS {sql_name(name)}" for i, name in enumerate(columns, 1))
     kept = _create(con, table, f"SELECT {fields}, {sql_name(WHOLE)} FROM parsed WHERE bad IS NULL")
     con.execute("DROP TABLE parsed")
     records = np.delete(records, [row for row, _ in bad])
-    return Staged(kept, sorted(found.bad + refused), found, records)
+    return Staged(kept, sorted(scanned.bad + refused), scanned, records)
 
 
 def _check_names(columns: list[str]) -> None:
@@ -255,11 +255,11 @@ def load(
         source, types = _strict_source(path, columns, header, delimiter)
         wanted = ", ".join(_cast(name, kind) for name, kind in types.items())
         try:
-            found = con.execute(f"SELECT {wanted} FROM {source}").fetchnumpy()
+            content = con.execute(f"SELECT {wanted} FROM {source}").fetchnumpy()
         except duckdb.Error as error:
             raise ValueError(f"cannot be read: {_first_lines(error)}") from error
         first = 1 if _kind(path) == "parquet" or not header else 2
-        return {name: _whole(found[name], name, kind, first) for name, kind in types.items()}
+        return {name: _whole(content[name], name, kind, first) for name, kind in types.items()}
 
 
 def _strict_source(path, columns, header, delimiter) -> tuple[str, dict[str, str]]:
@@ -270,10 +270,10 @@ def _strict_source(path, columns, header, delimiter) -> tuple[str, dict[str, str
     if kind == "parquet":
         names, source = columns_of(path), _parquet(path)
     else:
-        found, names = _header(_head(path), delimiter)
+        delimiter_used, names = _header(_head(path), delimiter)
         names = names if header else list(columns or {})
         typed = {name: (columns or {}).get(name, "VARCHAR") for name in names}
-        source = _read_whole_numbers(path, typed, delimiter=found, header=header)
+        source = _read_whole_numbers(path, typed, delimiter=delimiter_used, header=header)
     missing = [name for name in columns or {} if name not in names]
     if missing:
         raise ValueError(f"there is no column {missing[0]!r}; found {', '.join(names)}")
@@ -292,9 +292,9 @@ def _read_whole_numbers(path: Path, types: dict[str, str], **options) -> str:
     return f"(SELECT * REPLACE ({read}) FROM {source})" if whole else source
 
 
-def _whole(found: np.ndarray, name: str, kind: str, first: int) -> np.ndarray:
-    missing = np.flatnonzero(np.ma.getmaskarray(found))
-    values = np.ma.getdata(found)
+def _whole(column: np.ndarray, name: str, kind: str, first: int) -> np.ndarray:
+    missing = np.flatnonzero(np.ma.getmaskarray(column))
+    values = np.ma.getdata(column)
     if kind == "VARCHAR":
         values = np.array(values, dtype=object)
         values[missing] = ""
@@ -482,5 +482,5 @@ def sql_text(value: object) -> str:
 
 
 def _first_lines(error: Exception) -> str:
-    found = (line.strip()[:_SHOWN] for line in str(error).splitlines()[:4])
-    return "; ".join(filter(None, found))
+    shown = (line.strip()[:_SHOWN] for line in str(error).splitlines()[:4])
+    return "; ".join(filter(None, shown))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gadkit import store
-from gadkit.evaluation.bootstrap import Interval
+from gadkit.evaluation.metrics import Interval
 from gadkit.graph import HeteroGraph
 from gadkit.network.gae import GAE
 from gadkit.network.score import load_gae

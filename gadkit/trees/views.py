@@ -22,7 +22,12 @@ from torch import Tensor
 
 from gadkit import store
 from gadkit.graph import CSR, EdgeType, HeteroGraph, Stream, checksum
-from gadkit.graph.structure import own_columns, structural_features, structural_names
+from gadkit.graph.structure import (
+    feature_names,
+    own_columns,
+    structural_features,
+    structural_names,
+)
 from gadkit.ops import spmm
 
 FOLDS = 10
@@ -576,7 +581,7 @@ def of_folder(folder: Path | str, graph: HeteroGraph, *, z: Tensor | None = None
     return Views(
         graph,
         own=None if graph.x is None else own_columns(graph, about),
-        names=about.get("features"),
+        names=None if graph.x is None else feature_names(about, graph),
         time=store.load_time(folder),
         z=z,
     )

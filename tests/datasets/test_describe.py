@@ -1,6 +1,5 @@
 """What the first notebook says of a dataset folder, whatever the folder does not say."""
 
-import pytest
 import torch
 
 from gadkit.datasets import describe
@@ -68,14 +67,6 @@ def test_label_meaning():
     assert "not a verdict" in describe.label_meaning({"labels": {"kind": "proxy"}}, graph)
     assert "does not say" in describe.label_meaning({}, graph)
     assert "has no labels" in describe.label_meaning(ABOUT, make_graph(labels=False))
-
-
-def test_feature_names():
-    graph = make_graph()
-    assert describe.feature_names(ABOUT, graph, "account") == ["age", "payments"]
-    assert describe.feature_names(ABOUT, graph, "payment") == ["feature 0"]
-    with pytest.raises(ValueError, match="names 1 features of a account, but there are 2"):
-        describe.feature_names({"features": {"account": ["age"]}}, graph, "account")
 
 
 def test_tables_by_hand():

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gadkit import store
-from gadkit.datasets.marketplace import FEATURE_NAMES, KIND_NAMES, SIZES, generate, load_planted
+from gadkit.datasets.marketplace import FEATURE_NAMES, KIND_NAMES, SIZES, generate
+from gadkit.store import load_planted
 
 USERS, PRODUCTS, SELLERS = SIZES["small"]
 TOTAL = USERS + PRODUCTS + SELLERS

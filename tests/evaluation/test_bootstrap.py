@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit.evaluation import bootstrap
+from gadkit.evaluation import bootstrap, resample
 from gadkit.evaluation.bootstrap import (
     Interval,
     bootstrap_interval,
@@ -183,21 +183,21 @@ def test_counted_at_once_equals_counted_one_by_one(metric, levels):
     weight[0, y_true == 1], weight[1, y_true == 0] = 0, 0  # no metric: one class only
     weight[2, y_score.argsort(descending=True)[:60]] = 0  # the highest are never drawn
     weight[2, y_true.nonzero()[0]] = 1
-    ranking = bootstrap._Ranking(y_true, y_score, torch.arange(120))
-    found = bootstrap._values(metric, ranking, weight)
+    ranking = resample.Ranking(y_true, y_score, torch.arange(120))
+    found = resample._values(metric, ranking, weight)
     expected = [metric(y_true, y_score, weight=one) for one in weight[2:]]
     torch.testing.assert_close(found[2:].tolist(), expected, rtol=1e-13, atol=0)
     assert found[:2].isnan().all()
-    one_by_one = bootstrap._values(called(metric), ranking, weight)
+    one_by_one = resample._values(called(metric), ranking, weight)
     torch.testing.assert_close(found, one_by_one, rtol=1e-13, atol=0, equal_nan=True)
 
 
 def test_blocks_of_resamples_do_not_matter(monkeypatch):
     y_true, y_score = sample()
     whole = bootstrap_interval(roc_auc, y_true, y_score, repeats=50)
-    monkeypatch.setattr(bootstrap, "_BLOCK", 1000)
+    monkeypatch.setattr(resample, "BLOCK", 1000)
     assert bootstrap_interval(roc_auc, y_true, y_score, repeats=50) == whole
-    monkeypatch.setattr(bootstrap, "_BLOCK", 1)
+    monkeypatch.setattr(resample, "BLOCK", 1)
     assert bootstrap_interval(roc_auc, y_true, y_score, repeats=50) == whole
 
 

@@ -4,8 +4,8 @@ import zlib
 import pytest
 import torch
 
-from gadkit.graph import CSR, HeteroGraph, check_finite, check_labels, checksum, sanitize
-from gadkit.graph import hetero as graph_module
+from gadkit.graph import CSR, HeteroGraph, check_finite, check_labels, checksum
+from gadkit.graph import csr as csr_module
 
 DEGREES = (0, 1, 31, 32, 33, 200, 2_000, 0)  # warp edges; 2,000 is a long row; first and last empty
 
@@ -117,7 +117,7 @@ def test_contains_needs_sorted_rows():
 
 
 def test_plan_computes_every_edge_once(monkeypatch):
-    monkeypatch.setattr(graph_module, "TASK", 100)  # many tasks in a small graph
+    monkeypatch.setattr(csr_module, "TASK", 100)  # many tasks in a small graph
     degrees = torch.tensor(DEGREES * 40)
     indptr = torch.cat([torch.zeros(1, dtype=torch.int64), degrees.cumsum(0)])
     csr = CSR(indptr, torch.zeros(int(indptr[-1]), dtype=torch.int32), 1)
@@ -125,7 +125,7 @@ def test_plan_computes_every_edge_once(monkeypatch):
     assert plan.task_ptr[0] == 0
     assert plan.task_ptr[-1] == csr.num_dst
     assert (plan.task_ptr.diff() >= 0).all()
-    assert plan.long_row.tolist() == (degrees > graph_module.CHUNK).nonzero().flatten().tolist()
+    assert plan.long_row.tolist() == (degrees > csr_module.CHUNK).nonzero().flatten().tolist()
     visits = torch.zeros(csr.num_edges, dtype=torch.int64)
     for begin, end in zip(plan.task_ptr[:-1].tolist(), plan.task_ptr[1:].tolist(), strict=True):
         work = 0
@@ -134,7 +134,7 @@ def test_plan_computes_every_edge_once(monkeypatch):
             work += int(degrees[row]) + 1
         assert work <= 100 + 201  # a task, and the row it may end in
     for begin, end in zip(plan.chunk_begin.tolist(), plan.chunk_end.tolist(), strict=True):
-        assert 0 < end - begin <= graph_module.CHUNK
+        assert 0 < end - begin <= csr_module.CHUNK
         visits[begin:end] += 1
     assert (visits == 1).all()
     for r, row in enumerate(plan.long_row.tolist()):
@@ -225,65 +225,6 @@ def test_bad_edges():
         CSR.from_edges(one, two, num_src=2, num_dst=2)
     with pytest.raises(ValueError, match=r"dst has ids outside \[0, 1\): from 0 to 1"):
         CSR.from_edges(two, two, num_src=2, num_dst=1)
-
-
-def sanitize_in_a_loop(indptr, indices, row_offset, valid_min, valid_max):
-    rows, dropped, emptied = [], {"self_loop": 0, "wrong_type": 0}, 0
-    for row in range(len(indptr) - 1):
-        ids = indices[indptr[row] : indptr[row + 1]]
-        kept = [i - valid_min for i in ids if valid_min <= i <= valid_max]
-        lost = [i for i in ids if not valid_min <= i <= valid_max]
-        dropped["self_loop"] += sum(i == row + row_offset for i in lost)
-        dropped["wrong_type"] += sum(i != row + row_offset for i in lost)
-        emptied += bool(ids) and not kept
-        rows.append(kept)
-    return rows, dropped, emptied
-
-
-def test_sanitize_by_hand():
-    """Users 0, 1; products 2, 3, 4; each user's row holds a self-loop, row 1 a user as well."""
-    indptr, indices, report = sanitize(
-        torch.tensor([0, 3, 5]),
-        torch.tensor([0, 2, 4, 1, 0], dtype=torch.int32),
-        row_offset=0,
-        valid_min=2,
-        valid_max=4,
-        total=5,
-        name="buys",
-    )
-    assert indptr.tolist() == [0, 2, 2]
-    assert indices.tolist() == [0, 2]
-    assert report == graph_module.SanitizeReport(
-        "buys", 2, 2, {"self_loop": 2, "wrong_type": 1}, rows_emptied=1
-    )
-
-
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-@pytest.mark.parametrize("seed", range(5))
-def test_sanitize_against_a_loop(seed, dtype):
-    generator = torch.Generator().manual_seed(seed)
-    degrees = torch.randint(0, 5, (40,), generator=generator)
-    indptr = torch.cat([torch.zeros(1, dtype=torch.int64), degrees.cumsum(0)])
-    indices = torch.randint(0, 60, (int(indptr[-1]),), generator=generator).to(dtype)
-    indices[indptr[:-1][degrees > 0]] = (torch.arange(40)[degrees > 0] + 5).to(dtype)  # self-loops
-    limits = {"row_offset": 5, "valid_min": 20, "valid_max": 45}
-    new_indptr, new_indices, report = sanitize(indptr, indices, **limits, total=60, name="r")
-    rows, dropped, emptied = sanitize_in_a_loop(indptr.tolist(), indices.tolist(), *limits.values())
-    assert new_indptr.tolist() == [sum(map(len, rows[:i])) for i in range(41)]
-    assert new_indices.tolist() == sum(rows, [])
-    assert new_indices.dtype == torch.int32
-    assert (report.dropped, report.rows_emptied) == (dropped, emptied)
-    assert report.kept + sum(dropped.values()) == len(indices)
-
-
-def test_sanitize_refuses_what_is_no_node():
-    limits = {"row_offset": 0, "valid_min": 1, "valid_max": 2, "total": 3, "name": "buys"}
-    with pytest.raises(
-        ValueError, match=r"buys col_idx has 2 ids outside \[0, 3\); first at entry 1: 3"
-    ):
-        sanitize(torch.tensor([0, 3]), torch.tensor([1, 3, -1]), **limits)
-    with pytest.raises(ValueError, match="buys row_ptr decreases at row 0: 0 is followed by -1"):
-        sanitize(torch.tensor([0, -1, 1]), torch.tensor([1]), **limits)
 
 
 def shop(**changes) -> dict:

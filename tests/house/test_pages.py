@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gadkit import cli, datasets
+from gadkit import cli, published
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -44,7 +44,7 @@ def test_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch, capsys):
 
 
 def test_python_of_the_readme_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "DATA", tmp_path)
+    monkeypatch.setattr(published, "DATA", tmp_path)
     for line, language, text in blocks(ROOT / "README.md"):
         if language == "python":
             names = {"__name__": "__main__"}

@@ -202,12 +202,22 @@ def test_an_event_without_a_time_keeps_none(tmp_path):
     assert store.load_time(take(untimed, tmp_path / "other")) is None
 
 
+@pytest.fixture(scope="module")
+def made_of_csv(tmp_path_factory):
+    """A table of 400 purchases, and the folder made of it."""
+    folder = tmp_path_factory.mktemp("csv")
+    csv = write(folder / "events.csv", purchases(400))
+    return csv, take(csv, folder / "out")
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".tsv", ".jsonl", ".parquet"])
-def test_every_kind_of_file_gives_the_same_folder(tmp_path, suffix):
-    text = purchases(400)
-    csv = write(tmp_path / "events.csv", text)
+def test_every_kind_of_file_gives_the_same_folder(tmp_path, made_of_csv, suffix):
+    csv, expected = made_of_csv
+    text = csv.read_text(encoding="utf-8")
     path = tmp_path / f"events{suffix}"
-    if suffix == ".csv.gz":
+    if suffix == ".csv":
+        write(path, text)
+    elif suffix == ".csv.gz":
         path.write_bytes(gzip.compress(text.encode()))
     elif suffix == ".tsv":
         write(path, text.replace(",", "\t"))
@@ -219,10 +229,10 @@ def test_every_kind_of_file_gives_the_same_folder(tmp_path, suffix):
         types = {"rating": "DOUBLE", "timestamp": "BIGINT"}
         names = HEADER.strip().split(",")
         tables.write(path, tables.load(csv, {name: types.get(name, "VARCHAR") for name in names}))
-    one, other = take(csv, tmp_path / "one"), take(path, tmp_path / "other")
+    folder = take(path, tmp_path / "out")
     for name in (*store.raw_files(), "ids_user.parquet", "ids_product.parquet"):
         if name != store.LABELS:
-            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+            assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path):

@@ -42,7 +42,10 @@ def test_wrong_model_files(planted, models, tmp_path):
         load_gat(folder / store.GAE_CHECKPOINT)
     with pytest.raises(ValueError, match="run.pt holds no GAE: 'architecture'"):
         load_gae(tmp_path / "run.pt")
-    with pytest.raises(FileNotFoundError, match="is missing; run notebook 04_finetune_gat"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="is missing, which the training of the graph attention network leaves",
+    ):
         load_gat(tmp_path / store.GAT_CHECKPOINT)
 
 

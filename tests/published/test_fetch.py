@@ -282,15 +282,17 @@ def test_without_a_checksum_the_first_download_is_remembered(server, tmp_path):
 
 
 def test_a_killed_download_goes_on(server, tmp_path):
+    is_over = threading.Event()
+
     def slowly(handler):
         handler.send(stop=40_000)
         handler.wfile.flush()
-        time.sleep(20)
+        is_over.wait(60)
 
     server.faults = [slowly]
     path = tmp_path / "f.bin"
     options = {"check": SHA256, "progress": False}
-    child = multiprocessing.get_context("spawn").Process(
+    child = multiprocessing.get_context("fork").Process(
         target=fetch.download, args=(server.url, path), kwargs=options
     )
     child.start()
@@ -303,6 +305,7 @@ def test_a_killed_download_goes_on(server, tmp_path):
         fetch.download(server.url, path, progress=False)
     child.kill()
     child.join()
+    is_over.set()
     assert not path.exists()
     assert fetch.download(server.url, path, **options).read_bytes() == CONTENT
     assert server.requests[-1]["Range"] == "bytes=40000-"

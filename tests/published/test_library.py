@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from gadkit import cli, datasets, store
+from gadkit import cli, datasets, published, store
 from gadkit.published import fetch, library, readers
 from gadkit.published.registry import PUBLISHED, File, Published
 from gadkit.store import node_ids
@@ -80,38 +80,38 @@ def assert_is_s_ffsd(folder):
 
 def test_get_an_archive(serve, server, tmp_path):
     entry = serve("S-FFSD.zip")
-    folder = datasets.get("s_ffsd", root=tmp_path, progress=False)
+    folder = library.get("s_ffsd", root=tmp_path, progress=False)
     assert folder == tmp_path / "s_ffsd"
     assert_is_s_ffsd(folder)
     assert store.read_about(folder)["source"] == entry.files[0].url
     assert names_in(tmp_path) == ["downloads", "s_ffsd"]
     assert names_in(tmp_path / "downloads" / "s_ffsd") == ["S-FFSD.zip"]
     assert not {"content", "downloads"} & {*names_in(folder)}
-    datasets.get("s_ffsd", root=tmp_path, progress=False)
+    library.get("s_ffsd", root=tmp_path, progress=False)
     assert datasets.prepare("s_ffsd", root=tmp_path) == folder
     assert len(server.requests) == 1
 
 
 def test_get_a_plain_file(serve, tmp_path):
     serve("S-FFSD.csv", check=None)
-    assert_is_s_ffsd(datasets.get("s_ffsd", root=tmp_path, progress=False))
+    assert_is_s_ffsd(library.get("s_ffsd", root=tmp_path, progress=False))
     assert names_in(tmp_path / "downloads" / "s_ffsd") == ["S-FFSD.csv", "S-FFSD.csv.sha256"]
 
 
 def test_get_what_a_program_cannot_download(tmp_path):
     with pytest.raises(ValueError, match=r"Log in at Kaggle.*gadkit data add amlworld FILE"):
-        datasets.get("amlworld", root=tmp_path)
+        library.get("amlworld", root=tmp_path)
 
 
 def test_get_with_a_wrong_checksum_says_how_to_go_on(serve, tmp_path):
     serve("S-FFSD.zip", check="sha256:" + "0" * 16)
     with pytest.raises(ValueError, match="wrong checksum.*you trust it") as error:
-        datasets.get("s_ffsd", root=tmp_path, progress=False)
+        library.get("s_ffsd", root=tmp_path, progress=False)
     assert not (tmp_path / "s_ffsd").exists()
     aside = tmp_path / "downloads" / "s_ffsd" / "S-FFSD.zip.wrong-checksum"
     command = f"gadkit data add s_ffsd {aside} --unchecked"
     assert str(error.value).endswith(command)
-    assert_is_s_ffsd(datasets.add("s_ffsd", aside, root=tmp_path, unchecked=True))
+    assert_is_s_ffsd(library.add("s_ffsd", aside, root=tmp_path, unchecked=True))
 
 
 def test_a_failing_reader_leaves_no_folder(serve, tmp_path, monkeypatch):
@@ -121,7 +121,7 @@ def test_a_failing_reader_leaves_no_folder(serve, tmp_path, monkeypatch):
     serve("S-FFSD.zip")
     monkeypatch.setitem(readers.READERS, "s_ffsd", fails)
     with pytest.raises(ValueError, match="not understood"):
-        datasets.get("s_ffsd", root=tmp_path, progress=False)
+        library.get("s_ffsd", root=tmp_path, progress=False)
     assert names_in(tmp_path) == ["downloads"]
 
 
@@ -133,11 +133,11 @@ def test_add(serve, server, tmp_path, kind):
         path = fetch.extract(path, tmp_path / "mine")
     elif kind == "folder of archives":
         path = server.folder
-    folder = datasets.add("s_ffsd", path, root=tmp_path / "data", as_name="cards")
+    folder = library.add("s_ffsd", path, root=tmp_path / "data", as_name="cards")
     assert folder == tmp_path / "data" / "cards"
     assert_is_s_ffsd(folder)
     changed = (folder / store.GRAPH).stat().st_mtime_ns
-    assert datasets.add("s_ffsd", path, root=tmp_path / "data", as_name="cards") == folder
+    assert library.add("s_ffsd", path, root=tmp_path / "data", as_name="cards") == folder
     assert (folder / store.GRAPH).stat().st_mtime_ns == changed
     assert not server.requests
 
@@ -147,9 +147,9 @@ def test_add_replaces_what_an_older_version_made(tmp_path, monkeypatch):
     np.savez(path, sees_row_ptr=np.arange(3), sees_col_idx=np.array([1, 0]), y=np.array([0, 1]))
     with monkeypatch.context() as patch:
         patch.setattr(library, "FORMAT", 1)
-        folder = datasets.add("npz", path, root=tmp_path / "data")
+        folder = library.add("npz", path, root=tmp_path / "data")
     (folder / "trained").touch()
-    assert datasets.add("npz", path, root=tmp_path / "data") == folder
+    assert library.add("npz", path, root=tmp_path / "data") == folder
     assert not (folder / "trained").exists()
     assert (tmp_path / "data" / "mine.old1" / "trained").exists()
     assert names_in(tmp_path / "data") == ["mine", "mine.old1"]
@@ -160,9 +160,9 @@ def test_add_checks_what_it_knows(serve, server, tmp_path):
     other = tmp_path / "renamed.zip"  # the only file there is, so what else could it be
     other.write_bytes((server.folder / "S-FFSD.zip").read_bytes())
     with pytest.raises(ValueError, match=f"wrong checksum.*data add s_ffsd {other} --unchecked"):
-        datasets.add("s_ffsd", other, root=tmp_path / "data")
+        library.add("s_ffsd", other, root=tmp_path / "data")
     assert not (tmp_path / "data").exists() and other.is_file()
-    assert_is_s_ffsd(datasets.add("s_ffsd", other, root=tmp_path / "data", unchecked=True))
+    assert_is_s_ffsd(library.add("s_ffsd", other, root=tmp_path / "data", unchecked=True))
 
 
 def test_add_overwrites_nothing(serve, server, tmp_path):
@@ -171,29 +171,29 @@ def test_add_overwrites_nothing(serve, server, tmp_path):
     mine.mkdir()
     (mine / "diary.txt").write_text("dear")
     with pytest.raises(ValueError, match="is there and was not made from the same file"):
-        datasets.add("s_ffsd", server.folder / "S-FFSD.zip", root=tmp_path)
+        library.add("s_ffsd", server.folder / "S-FFSD.zip", root=tmp_path)
     with pytest.raises(ValueError, match="is there and was not made"):
-        datasets.get("s_ffsd", root=tmp_path, progress=False)
+        library.get("s_ffsd", root=tmp_path, progress=False)
     assert names_in(mine) == ["diary.txt"] and not server.requests
-    folder = datasets.add("s_ffsd", server.folder / "S-FFSD.zip", root=tmp_path, as_name="b")
+    folder = library.add("s_ffsd", server.folder / "S-FFSD.zip", root=tmp_path, as_name="b")
     other = tmp_path / "S-FFSD.csv"
     other.write_text(CSV.replace("0.5", "0.75"))
     with pytest.raises(ValueError, match="--as FOLDER"):
-        datasets.add("s_ffsd", other, root=tmp_path, as_name=folder.name)
+        library.add("s_ffsd", other, root=tmp_path, as_name=folder.name)
 
 
 def test_add_what_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="neither a file nor a folder"):
-        datasets.add("s_ffsd", tmp_path / "nowhere", root=tmp_path)
+        library.add("s_ffsd", tmp_path / "nowhere", root=tmp_path)
     with pytest.raises(ValueError, match="must be the name of a folder"):
-        datasets.add("s_ffsd", tmp_path, root=tmp_path, as_name="../x")
+        library.add("s_ffsd", tmp_path, root=tmp_path, as_name="../x")
 
 
 def test_add_a_folder_with_a_part(serve, tmp_path):
     serve("S-FFSD.zip", "S-FFSD.csv")
     (tmp_path / "S-FFSD.csv").write_text(CSV)
     with pytest.raises(ValueError, match="holds a part of s_ffsd: S-FFSD.zip is missing"):
-        datasets.add("s_ffsd", tmp_path, root=tmp_path / "data")
+        library.add("s_ffsd", tmp_path, root=tmp_path / "data")
 
 
 @pytest.fixture
@@ -214,23 +214,23 @@ def classes(serve, monkeypatch):
 
 
 def test_the_class_is_passed_on(classes, tmp_path):
-    folder = datasets.get("s_ffsd", root=tmp_path, positive="3", progress=False)
+    folder = library.get("s_ffsd", root=tmp_path, positive="3", progress=False)
     assert classes == [3]
     about = store.read_about(folder)
     assert about["labels"] == {"meaning": "class 3", "kind": "injected"}
     assert about["rows"] == {"read": 12}
     assert node_ids.load(folder, "source", rows=3).tolist() == ["S0", "S1", "S2"]
     assert json.loads((folder / library.ORIGIN).read_text())["positive"] == 3
-    datasets.get("s_ffsd", root=tmp_path, positive=3, progress=False)
+    library.get("s_ffsd", root=tmp_path, positive=3, progress=False)
     with pytest.raises(ValueError, match="was not made from the same file in the same way"):
-        datasets.get("s_ffsd", root=tmp_path, positive="rare", progress=False)
+        library.get("s_ffsd", root=tmp_path, positive="rare", progress=False)
     assert classes == [3]
 
 
 def test_add_a_file_of_ones_own(tmp_path, capsys, monkeypatch):
     arrays = {"sees_row_ptr": np.arange(5), "sees_col_idx": np.array([1, 2, 3, 0], np.int32)}
     np.savez(tmp_path / "mine.npz", **arrays, y=np.array([0, 1, 1, 2]))
-    monkeypatch.setattr(library, "DATA", tmp_path / "data")
+    monkeypatch.setattr(published, "DATA", tmp_path / "data")
     path = str(tmp_path / "mine.npz")
     assert cli.main(["data", "add", "npz", path]) == 1
     assert f"{path}: array 'y' is 2" in capsys.readouterr().err
@@ -239,7 +239,7 @@ def test_add_a_file_of_ones_own(tmp_path, capsys, monkeypatch):
     labels = store.load_graph(tmp_path / "data" / "mine").labels
     assert labels[labels[:, 1] == 1].tolist() == [[3, 1]]
     with pytest.raises(ValueError, match="file of your own"):
-        datasets.get("npz", root=tmp_path)
+        library.get("npz", root=tmp_path)
 
 
 def test_get_several_archives(server, tmp_path, monkeypatch):
@@ -256,7 +256,7 @@ def test_get_several_archives(server, tmp_path, monkeypatch):
         files.append(File(f"http://127.0.0.1:{server.server_port}/elliptic_txs_{name}.csv.zip"))
     entry = dataclasses.replace(PUBLISHED["elliptic"], files=tuple(files))
     monkeypatch.setitem(PUBLISHED, "elliptic", entry)
-    folder = datasets.get("elliptic", root=tmp_path, progress=False)
+    folder = library.get("elliptic", root=tmp_path, progress=False)
     graph = store.load_graph(folder)
     assert graph.total == 6
     assert sorted(graph.labels.tolist()) == [[0, 1], [1, 0], [3, 0], [4, 1]]
@@ -274,7 +274,7 @@ def test_add_a_sample_as_it_is_packed(tmp_path):
         for name in tables:
             archive.add(tmp_path / f"{name}.csv", f"20K_cycle200/{name}.csv")
     archive = tmp_path / "20K_cycle200.tgz"
-    folder = datasets.add("amlsim_cycle", archive, root=tmp_path / "data")
+    folder = library.add("amlsim_cycle", archive, root=tmp_path / "data")
     graph = store.load_graph(folder)
     assert graph.num_nodes == {"account": 3}
     assert graph.labels.tolist() == [[0, 0], [1, 1], [2, 0]]
@@ -283,7 +283,7 @@ def test_add_a_sample_as_it_is_packed(tmp_path):
 
 def test_no_class_where_there_are_none(tmp_path):
     with pytest.raises(ValueError, match="tolokers says itself what an anomaly is"):
-        datasets.get("tolokers", root=tmp_path, positive=1)
+        library.get("tolokers", root=tmp_path, positive=1)
 
 
 def test_prepare_says_how_to_get_what_is_published(tmp_path):
@@ -306,7 +306,7 @@ def test_table_and_description(tmp_path):
 
 def test_command_line(serve, server, tmp_path, monkeypatch, capsys):
     entry = serve("S-FFSD.zip")
-    monkeypatch.setattr(library, "DATA", tmp_path)
+    monkeypatch.setattr(published, "DATA", tmp_path)
     assert cli.main(["data", "get", "s_ffsd"]) == 0
     printed = capsys.readouterr().out
     assert str(tmp_path / "s_ffsd") in printed

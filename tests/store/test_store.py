@@ -407,7 +407,10 @@ def test_array_round_trip(tmp_path, shape):
 
 
 def test_array_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Z_stage2.npy is missing; run notebook 04"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="Z_stage2.npy is missing, .* attention network leaves; run its notebook",
+    ):
         store.load_array(tmp_path, store.GAT_EMBEDDINGS)
     store.save_array(tmp_path, store.GAT_EMBEDDINGS, np.zeros((3, 2)))
     with pytest.raises(ValueError, match="Z_stage2.npy has 3 rows, but the graph has 4 nodes"):

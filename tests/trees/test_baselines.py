@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from gadkit import store
-from gadkit.evaluation.bootstrap import Interval
-from gadkit.evaluation.metrics import roc_auc
+from gadkit.evaluation.metrics import Interval, roc_auc
 from gadkit.evaluation.splits import stratified
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.network import GAE, load_gae, train_gae
