@@ -21,13 +21,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 import gadkit
-from gadkit import datasets, store
+from gadkit import datasets, network, store
 from gadkit.evaluation import metrics, splits
 from gadkit.evaluation.bootstrap import nested_interval, nested_paired_interval
 from gadkit.evaluation.metrics import Interval
 from gadkit.evaluation.splits import SEEDS, Detector, Split
 from gadkit.graph import HeteroGraph
-from gadkit.network import finetune
 from gadkit.trees import baselines, recipe, views
 
 HERE = Path(__file__).resolve().parent
@@ -137,7 +136,7 @@ def _embeddings(folder: Path, graph: HeteroGraph) -> Tensor:
     """Train stage 1 once, without labels."""
     path = KEPT / folder.name / f"stage1_{_stamp(NETWORK, graph)}.npy"
     if not path.is_file():
-        _save(path, finetune.train_gae(graph).z)
+        _save(path, network.train_gae(graph).z)
     return torch.from_numpy(np.load(path))
 
 
@@ -164,7 +163,8 @@ def _logits(setting: Setting, split_seed: int, seed: int, split: Split) -> Tenso
     """Train the network once, (members, total) float64."""
     path = _path(setting, "logits", split_seed, seed, code=NETWORK)
     if not path.is_file():
-        found = finetune.network(setting.graph, split, z=setting.seen.z, seed=seed, progress=False)
+        z = setting.seen.z
+        found = network.train_network(setting.graph, split, z=z, seed=seed, progress=False)
         _save(path, torch.stack([member.logits for member in found.members]))
     return torch.from_numpy(np.load(path)).double()
 

@@ -21,10 +21,9 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))  # a bare checkout will do
 
-from gadkit import ops
+from gadkit import network, ops
 from gadkit.evaluation import splits
 from gadkit.graph import CHUNK, CSR, HeteroGraph
-from gadkit.network import finetune
 from gadkit.ops import _cuda
 from gadkit.ops.gat import (
     _attention,
@@ -359,10 +358,17 @@ def _marketplace(device: str):
 
 def _losses(device: str) -> list[float]:
     """Return the losses of a few epochs of both stages."""
-    graph, quiet = _marketplace(device), {"epochs": 3, "progress": False}
-    gae = finetune.train_gae(graph, num_pairs=500, **quiet)
+    graph = _marketplace(device)
+    gae = network.train_gae(graph, num_pairs=500, epochs=3, progress=False)
     split = splits.stratified(graph.labels)
-    gat = finetune.finetune_gat(graph, gae.z, split, heads=2, features=True, **quiet)
+    gat = network.finetune_gat(
+        graph,
+        gae.z,
+        split,
+        architecture=network.Architecture(heads=2, features=True),
+        schedule=network.Schedule(epochs=3),
+        progress=False,
+    )
     return [record["loss"] for record in gae.history + gat.history]
 
 

@@ -223,13 +223,12 @@ def _print_terms(folder: Path) -> None:
 
 
 def _run(args: argparse.Namespace) -> int | None:
-    from gadkit import datasets, store
-    from gadkit.network import finetune
+    from gadkit import datasets, network, store
     from gadkit.report import index, notebooks, suspects
 
     folder, path = datasets.prepare(args.dataset), args.out / "suspects.csv"
     graph = store.load_graph(folder)
-    finetune.check_trainable(graph)  # now, and not after minutes of training
+    network.check_trainable(graph)  # now, and not after minutes of training
     labelled = graph.labels is not None
     try:
         executed = notebooks.run_notebooks(
@@ -263,15 +262,14 @@ def _recommend(args: argparse.Namespace) -> None:
 
 
 def _score(args: argparse.Namespace) -> None:
-    from gadkit import datasets, store
-    from gadkit.network import finetune
+    from gadkit import datasets, network, store
     from gadkit.report import suspects
 
     folder = datasets.prepare(args.dataset)
     models = datasets.prepare(args.models) if args.models else folder
     graph = store.load_graph(folder)
     suspects.check_same_features(folder, models)
-    scores = finetune.score(graph, models)
+    scores = network.score_graph(graph, models)
     suspects.write_labelled(args.out, folder, graph, scores, models=models, top=args.top)
     print(f"suspects  {args.out}")
 

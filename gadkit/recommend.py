@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gadkit import store
 from gadkit.evaluation import splits
-from gadkit.network import finetune
+from gadkit.network import train_network
 from gadkit.trees import views
 from gadkit.trees.recipe import Committee, fit_recipe
 
@@ -27,8 +27,8 @@ def recommend(
         source: a dataset folder with labels.
         protocol: how to split the labels, see `splits.protocols`; "temporal" describes a node only
             by what came before it.
-        network: whether to train the graph network too, as `finetune.network`, and let it join the
-            committee; it takes several times as long as the trees.
+        network: whether to train the graph network too, as `network.train_network`, and let it
+            join the committee; it takes several times as long as the trees.
         seed: of the split and all that learns.
         progress: whether to show bars.
 
@@ -49,7 +49,7 @@ def recommend(
     split = splits.draw(graph, protocol, split_seed, time=tables.time, masks=masks)
     beside = {}
     if network:
-        trained = finetune.network(graph, split, seed=seed, progress=progress).members
+        trained = train_network(graph, split, seed=seed, progress=progress).members
         beside = {f"graph network {k}": member.scores for k, member in enumerate(trained, 1)}
     options = {"past_only": past_only, "seed": seed, "progress": progress}
     return fit_recipe(tables, split, beside=beside, **options)

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import audit, cli, store
+from gadkit import audit, cli, network, store
 from gadkit.audit.finding import FAILED, Finding
 from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.network import finetune
 from gadkit.network.score import unlabelled_scores
 from gadkit.report import notebooks, suspects
 from gadkit.store import node_ids, tables
@@ -70,16 +69,14 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     graph = make_graph(60, seed=0)
     store.save_graph(folder, graph)
-    options = {"epochs": 3, "progress": False}
-    pretrained = finetune.train_gae(graph, hidden_dim=8, out_dim=8, **options)
-    tuned = finetune.finetune_gat(
+    pretrained = network.train_gae(graph, hidden_dim=8, out_dim=8, epochs=3, progress=False)
+    tuned = network.finetune_gat(
         graph,
         pretrained.z,
         splits.stratified(graph.labels),
-        hidden_dim=8,
-        features=True,
-        residual=True,
-        **options,
+        architecture=network.Architecture(hidden_dim=8, features=True, residual=True),
+        schedule=network.Schedule(epochs=3),
+        progress=False,
     )
     store.save_checkpoint(folder / store.GAT_CHECKPOINT, tuned.best | {"gae": pretrained.best})
     return folder, tuned.scores
@@ -155,7 +152,7 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     def run_notebooks(folder, *, out, force, labelled):
         """Leave what notebook 3 leaves, in place of running it."""
         assert not labelled
-        pretrained = finetune.train_gae(graph, hidden_dim=8, out_dim=8, epochs=2, progress=False)
+        pretrained = network.train_gae(graph, hidden_dim=8, out_dim=8, epochs=2, progress=False)
         store.save_array(folder, store.GAE_EMBEDDINGS, pretrained.z)
         store.save_checkpoint(folder / store.GAE_CHECKPOINT, pretrained.best)
         return []
@@ -243,7 +240,7 @@ def test_export_scores_of_one_type(named, tmp_path, what):
 def test_export_scores_without_labels(tmp_path):
     graph = make_graph(45, seed=1)
     store.save_graph(tmp_path, HeteroGraph(graph.num_nodes, graph.edges, graph.x))
-    pretrained = finetune.train_gae(graph, hidden_dim=8, out_dim=8, epochs=3, progress=False)
+    pretrained = network.train_gae(graph, hidden_dim=8, out_dim=8, epochs=3, progress=False)
     store.save_array(tmp_path, store.GAE_EMBEDDINGS, pretrained.z)
     store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
     out = tmp_path / "scores.csv"

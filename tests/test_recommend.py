@@ -11,7 +11,7 @@ from gadkit import store
 from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
 from gadkit.evaluation.metrics import average_precision
-from gadkit.network import finetune
+from gadkit.network import ensemble
 from gadkit.recommend import recommend
 from gadkit.trees import learners, recipe
 
@@ -44,12 +44,12 @@ def test_a_folder_is_ranked(folder):
 
 def test_a_folder_is_ranked_with_the_network(folder, monkeypatch):
     short = {"epochs": 2, "eval_every": 1, "patience": 2, "hidden_dim": 8}
-    monkeypatch.setattr(finetune, "RECIPE", finetune.RECIPE | short)
-    monkeypatch.setattr(finetune, "VARIANTS", ({}, {"lr": 1e-3}))
-    monkeypatch.setattr(finetune, "train_gae", partial(finetune.train_gae, epochs=2))
+    quick = ensemble.RECIPE.replace(**short)
+    monkeypatch.setattr(ensemble, "VARIANTS", (quick, quick.replace(lr=1e-3)))
+    monkeypatch.setattr(ensemble, "train_gae", partial(ensemble.train_gae, epochs=2))
     found = recommend(folder, network=True, progress=False)
     joined = [member for member in found.candidates if member.view == recipe.GIVEN]
-    network = finetune.network(store.load_graph(folder), found.split, progress=False)
+    network = ensemble.train_network(store.load_graph(folder), found.split, progress=False)
     assert [member.name for member in joined] == [
         f"graph network {number}" for number in range(1, len(network.members) + 1)
     ]

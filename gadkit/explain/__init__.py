@@ -4,7 +4,7 @@ An explainer, `by_...`, gives every edge into a suspect a number, the higher the
 to do with the suspicion. Whether it is true is asked in `faithfulness`.
 """
 
-from gadkit._lazy import lazy
+from gadkit import lazy
 
 _HOME = {
     "Edges": "edges",

@@ -8,7 +8,7 @@ from gadkit.explain.edges import Edges, by_rarity
 from gadkit.explain.network import by_attention, by_gradient, by_occlusion
 from gadkit.explain.trees import by_trees
 from gadkit.graph import HeteroGraph
-from gadkit.network.layers import HeteroGAT
+from gadkit.network.gat import HeteroGAT
 from gadkit.trees.recipe import Committee
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gadkit.explain.edges import Edges, incoming_edges, positions_of_type, rows_of_stream
 from gadkit.graph import CSR, HeteroGraph, Stream, indptr_of
-from gadkit.network.layers import NEGATIVE_SLOPE, HeteroGAT
+from gadkit.network.gat import NEGATIVE_SLOPE, HeteroGAT
 from gadkit.ops import attention
 
 BATCH = 1 << 20  # edges that occlusion scores nodes over at a time

@@ -1,4 +1,4 @@
-"""Scores of networks that are trained: how unusual the first stage finds a node."""
+"""Saved networks: load them, and score with them graphs that they may never have seen."""
 
 from pathlib import Path
 
@@ -8,8 +8,43 @@ from torch.nn.functional import softplus
 
 from gadkit import store
 from gadkit.graph import HeteroGraph
-from gadkit.network.finetune import load_gae
-from gadkit.network.layers import GAE
+from gadkit.network.gae import GAE
+from gadkit.network.gat import HeteroGAT, shown_labels
+
+
+@torch.no_grad()
+def score_graph(graph: HeteroGraph, models: Path | str, *, labels: Tensor | None = None) -> Tensor:
+    """Score every node of a graph with the two trained stages; the graph may be one never seen.
+
+    Args:
+        graph: with the node types, relations and features that the models were trained on.
+        models: folder holding `store.GAT_CHECKPOINT`, with the first stage under "gae".
+        labels: (n, 2) int64 rows [global id, 1 = anomaly] to show to a network that takes labels
+            as input; None shows it none.
+
+    Returns:
+        (total,) scores in [0, 1], the higher the more suspicious.
+
+    Raises:
+        FileNotFoundError: the folder lacks the checkpoint.
+        ValueError: the graph has other types, relations or numbers of features than the models.
+    """
+    path = Path(models) / store.GAT_CHECKPOINT
+    state = store.load_checkpoint(path)
+    gae = _restore(GAE, state.get("gae"), path).to(graph.device)
+    gat = _restore(HeteroGAT, state, path).to(graph.device)
+    trained_dims, trained_relations = gae.config["in_dims"], gat.config["relations"]
+    dims = {name: graph.x[name].shape[1] for name in graph.node_types} if graph.x else {}
+    relations = [name for _, name, _ in graph.edge_types]
+    # As lists, since the order of types and relations matters too.
+    if list(dims.items()) != list(trained_dims.items()) or relations != trained_relations:
+        raise ValueError(
+            f"the models in {models} were trained on features {trained_dims} and relations "
+            f"{trained_relations}, but the graph has {dims} and {relations}"
+        )
+    z = gae.encode(graph.homogeneous, gae.standardize(graph.x))
+    shown = None if labels is None else shown_labels(graph, labels.to(graph.device))
+    return gat(graph, gat.inputs(graph, z), shown=shown).sigmoid().cpu()
 
 
 def unlabelled_scores(graph: HeteroGraph, folder: Path | str) -> Tensor:
@@ -48,8 +83,38 @@ def reconstruction_error(graph: HeteroGraph, model: GAE, z: Tensor) -> Tensor:
         (total,) the higher the more unusual.
     """
     csr = graph.homogeneous
-    dst = csr.dst()
-    error = softplus(-model.decode(z, csr.indices.long(), dst).detach())
-    error = torch.where(csr.indices == dst, 0.0, error)  # a self-loop says nothing
+    src, dst = csr.pairs()
+    error = softplus(-model.decode(z, src, dst).detach())
+    error = torch.where(src == dst, 0.0, error)  # a self-loop says nothing
     others = (csr.degrees() - 1).clamp(min=1)
     return z.new_zeros(graph.total).index_add(0, dst, error) / others
+
+
+def load_gae(path: Path | str) -> GAE:
+    """Read the autoencoder of a checkpoint such as `Pretrained.best`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged or holds something else.
+    """
+    return _restore(GAE, store.load_checkpoint(path), path)
+
+
+def load_gat(path: Path | str) -> HeteroGAT:
+    """Read the attention network of a checkpoint such as `Finetuned.best`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged or holds something else.
+    """
+    return _restore(HeteroGAT, store.load_checkpoint(path), path)
+
+
+def _restore(kind: type, state: dict | None, path: Path | str):
+    """Return the model of that kind that a checkpoint holds."""
+    try:
+        model = kind.from_config(state["architecture"])
+        model.load_state_dict(state["model"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} holds no {kind.__name__}: {error}") from error
+    return model

@@ -7,7 +7,7 @@ dispatcher picks the kernel by the device of the tensors. An operation's module,
 is loaded when the operation is first used.
 """
 
-from gadkit._lazy import lazy
+from gadkit import lazy
 
 # No module may have the name of an operation: once imported, it would take the operation's place.
 _HOME = {

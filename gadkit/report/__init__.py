@@ -1,6 +1,6 @@
 """What is shown and handed out: executed notebooks, one page of them, the list of suspects."""
 
-from gadkit._lazy import lazy
+from gadkit import lazy
 
 _HOME = {
     "NotebookError": "notebooks",

@@ -11,14 +11,15 @@ import torch
 from gadkit import explain
 from gadkit.explain import network
 from gadkit.graph import CSR, HeteroGraph, Stream
-from gadkit.network.layers import HeteroGAT
+from gadkit.network import Architecture, HeteroGAT
 
 
 def untrained(graph: HeteroGraph):
     """A network of two heads in float64, and its inputs."""
     generator = torch.Generator().manual_seed(1)
     dims = {name: x.shape[1] for name, x in graph.x.items()}
-    model = HeteroGAT(["buys", "alike"], 5, 8, feature_dims=dims, heads=2, residual=True, seed=2)
+    architecture = Architecture(hidden_dim=8, heads=2, residual=True, features=True)
+    model = HeteroGAT(["buys", "alike"], 5, architecture, feature_dims=dims, seed=2)
     z = torch.randn(graph.total, 5, generator=generator)
     return model.double(), model.inputs(graph, z, fit=True)
 

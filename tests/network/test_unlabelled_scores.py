@@ -8,7 +8,7 @@ import torch
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.network import finetune, score
-from gadkit.network.layers import GAE
+from gadkit.network.gae import GAE
 
 
 @pytest.fixture
