@@ -11,7 +11,7 @@ apart.
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import cycle
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -21,7 +21,8 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gadkit.evaluation.metrics import Interval
+if TYPE_CHECKING:
+    from gadkit.evaluation.metrics import Interval
 
 FRAUD = "#D55E00"  # vermilion, for fraud alone: no model or relation is drawn in it
 NORMAL = "#8C96A3"
@@ -45,7 +46,7 @@ class Curve(NamedTuple):
     x: ArrayLike
     y: ArrayLike
     band: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None
-    interval: Interval | None = None
+    interval: "Interval | None" = None
 
 
 def style() -> None:
@@ -505,7 +506,7 @@ def _label_rows(ax: Axes, texts: Mapping[str, str]) -> None:
 
 
 def intervals(
-    ax: Axes, rows: Mapping[str, Interval], *, xlabel: str = "AUC", reference: float | None = None
+    ax: Axes, rows: "Mapping[str, Interval]", *, xlabel: str = "AUC", reference: float | None = None
 ) -> Axes:
     """Draw a dot and whisker for each model, first on top, the numbers written at the right.
 
@@ -653,7 +654,7 @@ def attention_shares(
     return attention_distribution(ax, ratios, xlabel=f"attention on {what} / their share", log=True)
 
 
-def hit_rates(ax: Axes, rows: Mapping[str, Mapping[int, Interval]], *, chance: str) -> Axes:
+def hit_rates(ax: Axes, rows: "Mapping[str, Mapping[int, Interval]]", *, chance: str) -> Axes:
     """Draw how many of an explainer's first edges were planted, by explainer and number read.
 
     Args:
