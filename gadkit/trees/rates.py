@@ -31,14 +31,14 @@ class LabelRates:
     Attributes:
         prior: the rate of all labels.
         fold: (total,) int64 in [0, FOLDS]; FOLDS for nodes that are not in `train`.
-        known: (total, 2 * (FOLDS + 1)) float32 counts, see `_counts_by_reader`.
+        label_counts: (total, 2 * (FOLDS + 1)) float32 counts, see `_counts_by_reader`.
     """
 
     def __init__(self, neighbors: Neighbors, types: list[str], train: Tensor):
         self.neighbors, self.types, self.prior = neighbors, types, rate_of_all(train)
         total = neighbors.graph.total
         self.fold = _dealt(train, total)
-        self.known = _counts_by_reader(train, self.fold, total)
+        self.label_counts = _counts_by_reader(train, self.fold, total)
         self._around_ends: dict[tuple[str, str], Tensor] = {}  # by (node type, relation)
 
     def columns(self, node_type: str, rows: Tensor) -> Columns:
@@ -55,13 +55,13 @@ class LabelRates:
         for name, values in self._mean_rates(node_type, rows):
             parts.append(([name], values.gather(1, fold[:, None]).float()))
         # No rows are asked for where only the names are needed: no walk then.
-        walk = self._walked[ids] if len(ids) else self.known[ids]
+        walk = self._walked[ids] if len(ids) else self.label_counts[ids]
         parts.append(rate_columns("walks", _of_fold(walk, fold), self.prior, weight=1e-3))
         return joined(parts, rows)
 
     @cached_property
     def _walked(self) -> Tensor:
-        return self.neighbors.walk(self.known, outward=False)
+        return self.neighbors.walk(self.label_counts, outward=False)
 
     def _counts_by_path(self, node_type: str, rows: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield by path the anomalies and labels at its ends, (n, 2 * (FOLDS + 1))."""
@@ -69,7 +69,7 @@ class LabelRates:
             chosen = csr.select(rows)
             if source in self.types:
                 span = self.neighbors.graph.span(source)
-                yield name, spmm(chosen, self.known[span].contiguous())
+                yield name, spmm(chosen, self.label_counts[span].contiguous())
             yield f"{name} and back", spmm(chosen, self._around(node_type, name, csr))
 
     def _mean_rates(self, node_type: str, rows: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -92,7 +92,7 @@ class LabelRates:
         key = node_type, name
         if key not in self._around_ends:
             span = self.neighbors.graph.span(node_type)
-            self._around_ends[key] = spmm(csr.transpose(), self.known[span].contiguous())
+            self._around_ends[key] = spmm(csr.transpose(), self.label_counts[span].contiguous())
         return self._around_ends[key]
 
 
@@ -121,11 +121,11 @@ def _counts_by_reader(train: Tensor, fold: Tensor, total: int) -> Tensor:
     without a fold, who may read everything. Sums over edges then make all variants of a count at
     once, of which `_of_fold` picks each row's own.
     """
-    known = torch.zeros(total, 2, FOLDS + 1)
+    counts = torch.zeros(total, 2, FOLDS + 1)
     ids, y = train.unbind(1)
     readable = (fold[ids, None] != torch.arange(FOLDS + 1)).float()
-    known[ids, 0], known[ids, 1] = readable * y[:, None], readable
-    return known.flatten(1)
+    counts[ids, 0], counts[ids, 1] = readable * y[:, None], readable
+    return counts.flatten(1)
 
 
 def _of_fold(counts: Tensor, fold: Tensor) -> Tensor:
