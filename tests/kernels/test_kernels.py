@@ -227,7 +227,7 @@ CATCHERS = [
 
 
 @pytest.fixture(scope="module")
-def needed(cpu_losses):
+def needed():
     """needed[check][file]: the kernels that a check of CATCHERS asks for."""
     names = {check: {} for check in CATCHERS}
     for check in CATCHERS:
