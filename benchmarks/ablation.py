@@ -14,25 +14,24 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from gadkit import datasets, store
+from gadkit import datasets, network, store
 from gadkit.evaluation import metrics, splits
 from gadkit.evaluation.bootstrap import nested_paired_interval
 from gadkit.evaluation.metrics import Interval
-from gadkit.network import finetune
+from gadkit.evaluation.splits import Detector
 from gadkit.trees import recipe, views
-from gadkit.trees.recipe import Detector
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "ablation.json"
 PAGE = HERE.parent / "docs" / "ablation.md"
 
-NETWORK = {  # what differs from `finetune.RECIPE`, which is the first row
+NETWORK = {  # what differs from `network.RECIPE`, which is the first row
     "the network's recipe, with embeddings": {},
     "without embeddings of stage 1": {"embeddings": False},
     "without features": {"features": False, "transform": "standard", "degrees": False},
     "without self/neighbor separation": {"residual": False},
     "without degrees": {"degrees": False},
-    "without label input": {"label_input": 0.0},
+    "without label input": {"label_input": False},
     "without dropout and weight decay": {"dropout": 0.0, "weight_decay": 0.0},
     "standardized, not quantile-normal": {"transform": "standard"},
     "with smoothness 0.5": {"smoothness": 0.5},
@@ -58,11 +57,13 @@ TREES = {
 
 def detectors(graph, z, seen) -> dict[str, Detector]:
     """Return every row of the table."""
-    found = {name: _network(z, finetune.RECIPE | options) for name, options in NETWORK.items()}
-    found[PUBLISHED] = _network(z, {})
+    found = {
+        name: _network(z, network.RECIPE.replace(**options)) for name, options in NETWORK.items()
+    }
+    found[PUBLISHED] = _network(z, network.PUBLISHED)
     found[ENSEMBLE] = lambda graph, split: (
-        finetune.ensemble(
-            graph, z, split, seeds=(0, 1, 2), progress=False, **finetune.RECIPE
+        network.train_ensemble(
+            graph, z, split, seeds=(0, 1, 2), progress=False, **network.RECIPE._asdict()
         ).scores
     )
     for name, blocks in TREES.items():
@@ -70,9 +71,9 @@ def detectors(graph, z, seen) -> dict[str, Detector]:
     return found
 
 
-def _network(z, options: dict) -> Detector:
+def _network(z, options: network.Recipe) -> Detector:
     return lambda graph, split: (
-        finetune.finetune_gat(graph, z, split, progress=False, **options).scores
+        network.finetune_gat(graph, z, split, progress=False, **options._asdict()).scores
     )
 
 
@@ -80,8 +81,8 @@ def measure(source: str, num_splits: int) -> dict:
     """Train every row on every split, and compare it with the first of its kind."""
     folder = datasets.prepare(source)
     graph = store.load_graph(folder)
-    z = finetune.train_gae(graph).z
-    rows = detectors(graph, z, views.of_folder(folder, graph, z=z))
+    z = network.train_gae(graph).z
+    rows = detectors(graph, z, views.from_folder(folder, graph, z=z))
     cases: dict[str, list] = {name: [] for name in rows}
     for seed in splits.SEEDS[:num_splits]:
         split = splits.stratified(graph.labels, fractions=splits.FULL, seed=seed)

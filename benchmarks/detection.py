@@ -21,15 +21,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 import gadkit
-from gadkit import datasets, store
+from gadkit import datasets, network, store
 from gadkit.evaluation import metrics, splits
 from gadkit.evaluation.bootstrap import nested_interval, nested_paired_interval
 from gadkit.evaluation.metrics import Interval
-from gadkit.evaluation.splits import SEEDS, Split
+from gadkit.evaluation.splits import SEEDS, Detector, Split
 from gadkit.graph import HeteroGraph
-from gadkit.network import finetune
 from gadkit.trees import baselines, recipe, views
-from gadkit.trees.recipe import Detector
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "results.json"
@@ -121,7 +119,7 @@ def settings(sources: list[str], num_splits: int, only: list[str]) -> Iterator[S
     for source in sources:
         folder = datasets.prepare(source)
         graph = store.load_graph(folder)
-        seen = views.of_folder(folder, graph, z=_embeddings(folder, graph))
+        seen = views.from_folder(folder, graph, z=_embeddings(folder, graph))
         masks = store.load_masks(folder)
         known = splits.protocols(graph, time=seen.time, masks=masks)
         wanted = PROTOCOLS.get(folder.name, ("full",))
@@ -138,7 +136,7 @@ def _embeddings(folder: Path, graph: HeteroGraph) -> Tensor:
     """Train stage 1 once, without labels."""
     path = KEPT / folder.name / f"stage1_{_stamp(NETWORK, graph)}.npy"
     if not path.is_file():
-        _save(path, finetune.train_gae(graph).z)
+        _save(path, network.train_gae(graph).z)
     return torch.from_numpy(np.load(path))
 
 
@@ -150,8 +148,8 @@ def _stamp(model: str, graph: HeteroGraph) -> str:
 
 def models(setting: Setting, split_seed: int, seed: int) -> dict[str, Detector]:
     """Return the detectors of a setting, by name."""
-    found = baselines.baselines(setting.seen, past_only=setting.past_only, seed=seed)
-    trees = recipe.detector(setting.seen, past_only=setting.past_only, seed=seed)
+    found = baselines.baseline_detectors(setting.seen, past_only=setting.past_only, seed=seed)
+    trees = recipe.recipe_detector(setting.seen, past_only=setting.past_only, seed=seed)
     if not setting.past_only:  # the network looks at the whole graph
         logits = partial(_logits, setting, split_seed, seed)
         found[NETWORK] = lambda graph, split: logits(split).mean(0).sigmoid()
@@ -165,7 +163,8 @@ def _logits(setting: Setting, split_seed: int, seed: int, split: Split) -> Tenso
     """Train the network once, (members, total) float64."""
     path = _path(setting, "logits", split_seed, seed, code=NETWORK)
     if not path.is_file():
-        found = finetune.network(setting.graph, split, z=setting.seen.z, seed=seed, progress=False)
+        z = setting.seen.z
+        found = network.train_network(setting.graph, split, z=z, seed=seed, progress=False)
         _save(path, torch.stack([member.logits for member in found.members]))
     return torch.from_numpy(np.load(path)).double()
 

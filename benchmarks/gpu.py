@@ -2,8 +2,8 @@
 
     python benchmarks/gpu.py [--device cuda|cpu] [--scale 1.0] [--budget SECONDS] [--out FILE.json]
 
-First the checks of tests/kernels/kernel_checks.py run; with `--device cpu` they run on the emulated
-kernels, and the timings are those of the CPU's own.
+First the checks of kernel_checks.py run, on a GPU. With `--device cpu` the timings are those of the
+CPU's own kernels: a rehearsal of the run.
 
 Every result is compared with the definition in float64 before it is timed. Times are medians of
 rounds in which all take turns. They become rates in bytes that an operation has to move, and these
@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a bare checkout is enough
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "kernels"))
 
 import kernel_checks
+import launches
 import shapes
 import torch
 from peers import PEERS, SLOW, Absent
@@ -116,7 +116,7 @@ class Run:
         self.device, self.scale, self.cuda = device, scale, device == "cuda"
         self._graph = None, None
         self.copy = timing.copy_rate(num_bytes=max(1 << 16, int(scale * 2**30)), device=device)
-        self.gathers, self.cases, self.failed = {}, [], []
+        self.gathers, self.cases, self.failed, self.launches = {}, [], [], []
 
     def graph(self, shape: str) -> CSR:
         """Make a graph, or return the last one: they come in a row, and only one has to fit."""
@@ -180,6 +180,14 @@ class Run:
                 self.cases.append(self.operation(case, op, work, exact[op]))
             except Exception as error:
                 self.fail(f"{case}, {op}", error)
+
+    def launch_costs(self) -> None:
+        """Measure what the arguments of a launch cost, on a GPU; where CuPy cannot, note why."""
+        for dtype in (F32, BF16) if self.cuda else ():
+            try:
+                self.launches.append(launches.cost(self.graph(ALWAYS), dtype))
+            except Exception as error:
+                self.launches.append({"dtype": str(dtype), "why": message(error)})
 
     def operation(self, case: Case, op: str, work: Spmm | Gat | Pairs, exact: Results) -> dict:
         csr, config = work.csr, case.config
@@ -438,6 +446,7 @@ def measure_all(
             "copy": run.copy,
             "gather": gathers,
             "cases": run.cases,
+            "launches": run.launches,
             "skipped": skipped,
             "failed": run.failed,
             "goals": goals(run.cases),
@@ -463,11 +472,19 @@ def measure_all(
             skipped += [{"case": str(case), "why": "the GPU takes no more work"} for case in left]
             break
         keep(found())
+    else:
+        run.launch_costs()
     return found()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return 1 if a check or a case of gadkit's failed."""
+def main(arguments: list[str] | None = None, *, emulate: Callable[..., None] | None = None) -> int:
+    """Run the command; return 1 if a check or a case of gadkit's failed.
+
+    Args:
+        arguments: of the command line.
+        emulate: runs kernels on CPU tensors, so that `--device cpu` checks them too; see
+            `kernel_checks.on_the_host`.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--scale", type=float, default=1.0, help="of the graphs")
@@ -481,7 +498,9 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    checks = kernel_checks.run(options.device)
+    checks = {"run": 0, "failed": []}
+    if options.device == "cuda" or emulate:
+        checks = kernel_checks.run(options.device, launch=emulate)
     out = options.out
     if out is None and options.device == "cuda":
         slug = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()).strip("-")
@@ -494,7 +513,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = {name: getattr(options, name) for name in ("device", "scale", "budget")}
     found = measure_all(CASES, keep=keep, **settings)
     keep(found)
-    print(table(found))
+    print("\n".join([table(found), *map(launches.line, found["launches"])]))
     if out:
         print(f"\nwritten: {out}")
     return 1 if found["failed"] or checks["failed"] else 0

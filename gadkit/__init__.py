@@ -6,6 +6,7 @@ needs: `import gadkit as gk; gk.store.load_graph("mine")`, or `from gadkit impor
 
 import importlib
 import os
+from collections.abc import Callable, Mapping
 
 __version__ = "0.1.0"
 
@@ -35,11 +36,31 @@ ROOMS = (  # from the ground up
 )
 
 
-def __getattr__(name: str):
-    if name not in ROOMS:
-        raise AttributeError(f"module 'gadkit' has no attribute {name!r}")
-    return importlib.import_module(f"gadkit.{name}")
+def lazy(
+    package: str, home: Mapping[str, str], here: Mapping[str, object] | None = None
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """Make the `__getattr__`, `__dir__` and `__all__` of a package that hands names on (PEP 562).
+
+    A module is loaded when one of its names is first used. Nothing is kept in the package: a name
+    that a test patches where it is defined is patched here as well.
+
+    Args:
+        package: its `__name__`.
+        home: by public name the module of the package that defines it; the name itself for a
+            module that is handed on whole.
+        here: the `globals()` of a package that also holds names of its own.
+    """
+
+    def load(name: str) -> object:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(f"{package}.{home[name]}")
+        return module if home[name] == name else getattr(module, name)
+
+    def public() -> list[str]:
+        return sorted([*home, *(name for name in here or () if not name.startswith("_"))])
+
+    return load, public, sorted(home)
 
 
-def __dir__() -> list[str]:
-    return [*globals(), *ROOMS]
+__getattr__, __dir__, _ = lazy(__name__, {room: room for room in ROOMS}, globals())

@@ -256,16 +256,16 @@ def training_curve(
     marker = "o" if len(points) < len(history) else None
     (line,) = ax.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=4)
     if best:
-        at, value = (max if best == "max" else min)(points, key=lambda point: point[1])
+        x_best, y_best = (max if best == "max" else min)(points, key=lambda point: point[1])
         ax.plot(
-            at,
-            value,
+            x_best,
+            y_best,
             "o",
             markersize=11,
             fillstyle="none",
             color=line.get_color(),
             markeredgewidth=1.6,
-            label=f"best: {value:.4g} at {x} {at}",
+            label=f"best: {y_best:.4g} at {x} {x_best}",
         )
     ax.set(xlabel=x, ylabel=label)
     if len(ax.lines) > 1:
@@ -385,8 +385,8 @@ def _curves(ax: Axes, curves: Mapping[str, Curve | tuple], area: str, drawstyle:
 def _until_found(curve: Curve) -> Curve:
     """Carry the precision of the first positive found to recall 0, over the points without one."""
     recall, precision = _array(curve.x), _array(curve.y)
-    found = recall > 0
-    recall, precision = recall[found], precision[found]
+    has_found = recall > 0
+    recall, precision = recall[has_found], precision[has_found]
     return curve._replace(x=np.append(recall, 0), y=np.append(precision, precision[-1]))
 
 
@@ -675,10 +675,10 @@ def hit_rates(ax: Axes, rows: Mapping[str, Mapping[int, Interval]], *, chance: s
         color, shift = PALETTE[i % len(PALETTE)], 0.16 * (2 * i - len(rows[chance]) + 1)
         ax.axvline(rows[chance][k].value, color=color, linestyle=":", linewidth=1.4)
         for row, by_k in enumerate(shown.values()):
-            at, label = row + shift, f"first {k}" if row == 0 else None
-            ax.plot([by_k[k].low, by_k[k].high], [at, at], color=color, linewidth=2.2)
-            ax.plot(by_k[k].value, at, "o", color=color, markersize=6, label=label)
-    texts = ("  ".join(f"{one.value:.2f}" for one in by_k.values()) for by_k in shown.values())
+            y, label = row + shift, f"first {k}" if row == 0 else None
+            ax.plot([by_k[k].low, by_k[k].high], [y, y], color=color, linewidth=2.2)
+            ax.plot(by_k[k].value, y, "o", color=color, markersize=6, label=label)
+    texts = ("  ".join(f"{rate.value:.2f}" for rate in by_k.values()) for by_k in shown.values())
     _label_rows(ax, dict(zip(shown, texts, strict=True)))
     ax.set(xlim=(0, 1.01), xlabel=f"planted edges found, of those possible (dotted: {chance})")
     _legend_above(ax, columns=len(rows[chance]))
@@ -705,15 +705,16 @@ def audit(ax: Axes, findings: Sequence) -> Axes:
         ValueError: no finding.
     """
     _require(findings, "findings")
-    for row, one in enumerate(findings):
-        if one.value is None or isinstance(one.value, int) or one.expected == 1:
+    for row, finding in enumerate(findings):
+        value, expected, color = finding.value, finding.expected, VERDICTS[finding.verdict]
+        if value is None or isinstance(value, int) or expected == 1:
             continue
-        value, *ends = one.value if isinstance(one.value, tuple) else (one.value,)
-        ax.vlines(one.expected, row - 0.3, row + 0.3, color=INK, linestyle=":", linewidth=1.4)
-        ax.plot(ends, [row] * len(ends), color=VERDICTS[one.verdict], linewidth=2.2)
-        ax.plot(value, row, "o", color=VERDICTS[one.verdict], markersize=7)
-    _label_rows(ax, {one.check: f"{one.verdict:<8} {one.number}" for one in findings})
-    for text, one in zip(ax.texts, findings, strict=True):
-        text.set(color=VERDICTS[one.verdict], family="DejaVu Sans Mono", fontsize=8)
+        middle, *ends = value if isinstance(value, tuple) else (value,)
+        ax.vlines(expected, row - 0.3, row + 0.3, color=INK, linestyle=":", linewidth=1.4)
+        ax.plot(ends, [row] * len(ends), color=color, linewidth=2.2)
+        ax.plot(middle, row, "o", color=color, markersize=7)
+    _label_rows(ax, {each.check: f"{each.verdict:<8} {each.number}" for each in findings})
+    for text, finding in zip(ax.texts, findings, strict=True):
+        text.set(color=VERDICTS[finding.verdict], family="DejaVu Sans Mono", fontsize=8)
     ax.set_xlabel("area, share, or difference; dotted: what to compare with")
     return ax

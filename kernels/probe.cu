@@ -1,6 +1,6 @@
 // The ceilings: what the memory gives to loops that do nothing else.
 //
-// Oracle: gadkit.ops.timing
+// Called by copy_rate and gather_rate of gadkit/ops/timing.py; its _gather is the oracle.
 
 #include "gadkit.cuh"
 

@@ -3,10 +3,13 @@
 import contextlib
 import json
 import sys
+from types import SimpleNamespace
 
 import detection
 import gpu
 import host
+import kernel_checks
+import launches
 import neighbor
 import peers
 import pytest
@@ -324,6 +327,89 @@ def test_what_only_a_gpu_tells_is_noted(fake_cuda):
     assert "as a CUDA graph 250.000 ms" in summary.columns(found["gat inference"])
 
 
+class View:
+    """What stands in for an array of CuPy: it keeps the tensor that it was made of."""
+
+    def __init__(self, tensor):
+        assert not tensor.requires_grad and tensor.dtype != torch.bfloat16
+        self.tensor = tensor
+
+
+@pytest.fixture
+def launching(fake_cuda, monkeypatch):
+    """Stand-ins for what CuPy does: lists of what it has wrapped and of what it has launched."""
+    wrapped = []
+
+    def from_dlpack(tensor):
+        wrapped.append(tensor.data_ptr())
+        return View(tensor)
+
+    def kernel(file, name):
+        def launch(grid, block, args, *, stream):
+            assert isinstance(stream, launches._cuda._Stream)
+            assert not any(isinstance(arg, torch.Tensor) for arg in args)
+            done.append((file, name, grid, *block, len(args)))
+
+        return launch
+
+    done = []
+    monkeypatch.setattr(FakeStream, "cuda_stream", 7, raising=False)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: FakeStream())
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(launches._cuda, "cupy", lambda: SimpleNamespace(from_dlpack=from_dlpack))
+    monkeypatch.setattr(launches._cuda, "_kernel", kernel)
+    return wrapped, done
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_views_are_launched_as_addresses_are(dtype, launching, monkeypatch):
+    wrapped, done = launching
+    by_address = []
+
+    def launch(file, name, blocks, threads, *args):
+        grid = blocks if isinstance(blocks, tuple) else (blocks,)
+        by_address.append((file, name, grid, threads, len(args)))
+        host.launch(file, name, blocks, threads, *args)
+
+    csr = shapes.make("star", device="cpu", scale=0.002)
+    monkeypatch.setattr(launches, "ROUNDS", 1)
+    monkeypatch.setattr(launches, "CALLS", 1)
+    with kernel_checks.on_the_host(launch):
+        found = launches.cost(csr, dtype)
+        recorded, tensors = found["launches"], found["tensors"]
+        assert launches._cuda.launch is launch  # the recorder is gone
+    step = by_address[-recorded:]
+    assert recorded >= 4 and done[:recorded] == step  # the same kernels, grids and arguments
+    assert list(found["seconds"]) == [
+        "addresses", "views, once a call", "views, every launch", "views, kept",
+    ]  # fmt: skip
+    # Kept: every argument once for all. In each of two rounds: every launch, each argument; once a
+    # call, each distinct tensor, of which the launches share some.
+    distinct, rest = divmod(len(wrapped) - tensors - 2 * tensors, 2)
+    assert rest == 0 and 0 < distinct < tensors
+    assert f"{recorded} launches, {tensors} tensors" in launches.line(found)
+
+
+def test_launch_costs_are_noted(fake_cuda, monkeypatch):
+    costs = iter([{"dtype": "float32"}, RuntimeError("no view of this")])
+
+    def cost(csr, dtype):
+        found = next(costs)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(launches, "cost", cost)
+    run = gpu.Run("cpu", 0.0005)
+    run.launch_costs()
+    assert run.launches == []  # on a CPU there is nothing to launch
+    run.cuda = True
+    run.launch_costs()
+    measured, failed = run.launches
+    assert measured == {"dtype": "float32"} and run.failed == []
+    assert "not measured (RuntimeError: no view of this)" in launches.line(failed)
+
+
 def test_failed_capture_is_noted(fake_cuda, monkeypatch):
     def graph(graph):
         raise RuntimeError("operation not permitted when stream is capturing")
@@ -400,15 +486,17 @@ def test_goals_by_hand():
 def test_command_writes_what_timing_reads(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "CASES", [Case("tiny", Spmm, QUICK)])
     checks = {"run": 1, "failed": []}
-    monkeypatch.setattr(gpu.kernel_checks, "run", lambda device: checks)
+    monkeypatch.setattr(gpu.kernel_checks, "run", lambda device, launch: checks)
     small = ["--device", "cpu", "--scale", "0.5"]
-    assert gpu.main([*small, "--out", str(tmp_path / "here.json")]) == 0
+    command = [*small, "--out", str(tmp_path / "here.json")]
+    assert gpu.main(command, emulate=host.launch) == 0
     assert "goals" in capsys.readouterr().out
     (found,) = timing.committed_results(tmp_path)
     assert found["cases"][0]["op"] == "spmm" and found["scale"] == 0.5
     assert found["checks"] == checks
     checks["failed"].append("spmm: wrong")
-    assert gpu.main(small) == 1
+    assert gpu.main(small, emulate=host.launch) == 1
+    assert gpu.main(small) == 0  # nothing runs kernels, so they are not checked
     checks["failed"].clear()
     monkeypatch.setattr(timing, "RESULTS", tmp_path / "none")
     monkeypatch.setattr(ops, "spmm", None)
@@ -417,7 +505,6 @@ def test_command_writes_what_timing_reads(tmp_path, monkeypatch, capsys):
 
 
 def test_a_run_that_is_stopped_leaves_what_it_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu.kernel_checks, "run", lambda device: {"run": 0, "failed": []})
     monkeypatch.setattr(gpu, "CASES", [Case("tiny", Spmm, QUICK), Case("tiny", Pairs, QUICK)])
     measure = gpu.Run.case
 

@@ -2,20 +2,50 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-from gadkit import audit, cli, store
-from gadkit.audit import data
+from gadkit import audit, cli, network, store
+from gadkit.audit.finding import FAILED, Finding
 from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.network import finetune
+from gadkit.network.score import unlabelled_scores
 from gadkit.report import notebooks, suspects
 from gadkit.store import node_ids, tables
-from gadkit.trees import baselines
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_the_command_answers_without_loading_what_it_does_not_need(option):
+    code = f"""
+import sys
+from gadkit import cli
+try:
+    cli.main([{option!r}])
+except SystemExit as end:
+    assert end.code == 0
+heavy = {{"torch", "numba", "duckdb", "numpy", "matplotlib", "jinja2", "gadkit.plot"}}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "gadkit" in done.stdout
+
+
+def test_every_command_explains_itself_and_knows_its_choices(capsys):
+    for name in ("ingest", "run", "score", "recommend", "export", "audit", "data"):
+        with pytest.raises(SystemExit) as end:
+            cli.main([name, "--help"])
+        assert end.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: gadkit {name}")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["export", "x", "--out", "x.csv", "--what", "labels"])
+    assert end.value.code == 2
+    assert "invalid choice: 'labels'" in capsys.readouterr().err
 
 
 def make_graph(num_users: int, seed: int) -> HeteroGraph:
@@ -39,16 +69,14 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     graph = make_graph(60, seed=0)
     store.save_graph(folder, graph)
-    options = {"epochs": 3, "progress": False}
-    pretrained = finetune.train_gae(graph, hidden_dim=8, out_dim=8, **options)
-    tuned = finetune.finetune_gat(
+    pretrained = network.train_gae(graph, hidden_dim=8, out_dim=8, epochs=3, progress=False)
+    tuned = network.finetune_gat(
         graph,
         pretrained.z,
         splits.stratified(graph.labels),
-        hidden_dim=8,
-        features=True,
-        residual=True,
-        **options,
+        architecture=network.Architecture(hidden_dim=8, features=True, residual=True),
+        schedule=network.Schedule(epochs=3),
+        progress=False,
     )
     store.save_checkpoint(folder / store.GAT_CHECKPOINT, tuned.best | {"gae": pretrained.best})
     return folder, tuned.scores
@@ -67,10 +95,10 @@ def test_score_gives_the_scores_of_training(trained, tmp_path, capsys):
     assert sum(row["learned_from"] == "1" for row in rows) == 48  # 60 % to train, 20 % to validate
     assert [row["type"] for row in rows] == ["user"] * 60  # products have no labels
     assert [int(row["rank"]) for row in rows] == [*range(1, 61)]
-    found = torch.tensor([float(row["score"]) for row in rows])
-    assert torch.equal(found, found.sort(descending=True).values)
+    written = torch.tensor([float(row["score"]) for row in rows])
+    assert torch.equal(written, written.sort(descending=True).values)
     expected = scores[[int(row["node"]) for row in rows]]
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(written, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_score_ranks_a_graph_never_seen(trained, tmp_path):
@@ -124,9 +152,9 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     def run_notebooks(folder, *, out, force, labelled):
         """Leave what notebook 3 leaves, in place of running it."""
         assert not labelled
-        found = finetune.train_gae(graph, hidden_dim=8, out_dim=8, epochs=2, progress=False)
-        store.save_array(folder, store.GAE_EMBEDDINGS, found.z)
-        store.save_checkpoint(folder / store.GAE_CHECKPOINT, found.best)
+        pretrained = network.train_gae(graph, hidden_dim=8, out_dim=8, epochs=2, progress=False)
+        store.save_array(folder, store.GAE_EMBEDDINGS, pretrained.z)
+        store.save_checkpoint(folder / store.GAE_CHECKPOINT, pretrained.best)
         return []
 
     monkeypatch.setattr(notebooks, "run_notebooks", run_notebooks)
@@ -135,11 +163,22 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     rows = read(out / "suspects.csv")
     assert list(rows[0]) == ["rank", "node", "type", "id", "score_without_labels", "label"]
     assert [row["type"] for row in rows] == ["user"] * 45
-    expected = baselines.stage1_scores(graph, folder)[[int(row["node"]) for row in rows]]
+    expected = unlabelled_scores(graph, folder)[[int(row["node"]) for row in rows]]
     assert expected.tolist() == sorted(expected.tolist(), reverse=True)
     page = (out / "report" / "index.html").read_text()
     assert "No label was used." in page
-    assert page.count("Skipped: it needs labels") == 3  # notebooks 4, 6 and 7
+    assert page.count("Skipped: it needs labels") == 4  # notebooks 4 and 6 to 8
+
+
+def test_run_reports_a_notebook_that_fails(tmp_path, capsys, monkeypatch):
+    store.save_graph(tmp_path / "new", make_graph(45, seed=1))
+
+    def run_notebooks(*_, **__):
+        raise notebooks.NotebookError("03_train_gae, code cell 2 of 3 raised:")
+
+    monkeypatch.setattr(notebooks, "run_notebooks", run_notebooks)
+    assert cli.main(["run", str(tmp_path / "new"), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == "gadkit: 03_train_gae, code cell 2 of 3 raised:\n"
 
 
 @pytest.fixture
@@ -164,10 +203,10 @@ def named(tmp_path, trained):
 def test_score_names_the_nodes_as_the_user_does(named, tmp_path, suffix):
     out = tmp_path / f"s.{suffix}"
     assert cli.main(["score", str(named[0]), "--out", str(out), "--top", "9"]) == 0
-    found = tables.load(out, {"id": "BIGINT", "name": "VARCHAR", "score": "FLOAT"})
-    assert found["name"].tolist() == [f"U-{i}" for i in found["id"]]
-    expected = named[2][torch.from_numpy(found["id"])]
-    torch.testing.assert_close(torch.from_numpy(found["score"]), expected, rtol=1e-6, atol=1e-7)
+    written = tables.load(out, {"id": "BIGINT", "name": "VARCHAR", "score": "FLOAT"})
+    assert written["name"].tolist() == [f"U-{i}" for i in written["id"]]
+    expected = named[2][torch.from_numpy(written["id"])]
+    torch.testing.assert_close(torch.from_numpy(written["score"]), expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -179,8 +218,8 @@ def test_export_embeddings(named, tmp_path, suffix, what, sign, capsys):
     assert str(out) in capsys.readouterr().out
     names = [f"z{i}" for i in range(8)]
     assert tables.columns_of(out) == ["node", "type", "id", "name", *names]
-    found = tables.load(out, dict.fromkeys(names, "FLOAT"))
-    assert torch.equal(torch.from_numpy(np.stack([*found.values()], 1)), sign * z)
+    written = tables.load(out, dict.fromkeys(names, "FLOAT"))
+    assert torch.equal(torch.from_numpy(np.stack([*written.values()], 1)), sign * z)
 
 
 @pytest.mark.parametrize("what", ["scores", "network"])
@@ -190,26 +229,26 @@ def test_export_scores_of_one_type(named, tmp_path, what):
     out = tmp_path / "scores.parquet"
     arguments = ["export", str(folder), "--out", str(out), "--type", "product", "--what", what]
     assert cli.main(arguments) == 0
-    found = tables.load(
+    written = tables.load(
         out, {"node": "BIGINT", "type": "VARCHAR", "name": "VARCHAR", "score": "FLOAT"}
     )
-    assert found["node"].tolist() == [*range(60, 80)]
-    assert {*found["type"]} == {"product"} and {*found["name"]} == {""}
-    assert torch.equal(torch.from_numpy(found["score"]), scores[60:])
+    assert written["node"].tolist() == [*range(60, 80)]
+    assert {*written["type"]} == {"product"} and {*written["name"]} == {""}
+    assert torch.equal(torch.from_numpy(written["score"]), scores[60:])
 
 
 def test_export_scores_without_labels(tmp_path):
     graph = make_graph(45, seed=1)
     store.save_graph(tmp_path, HeteroGraph(graph.num_nodes, graph.edges, graph.x))
-    pretrained = finetune.train_gae(graph, hidden_dim=8, out_dim=8, epochs=3, progress=False)
+    pretrained = network.train_gae(graph, hidden_dim=8, out_dim=8, epochs=3, progress=False)
     store.save_array(tmp_path, store.GAE_EMBEDDINGS, pretrained.z)
     store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
     out = tmp_path / "scores.csv"
     assert cli.main(["export", str(tmp_path), "--out", str(out)]) == 0
     column = suspects.UNLABELLED_SCORE
     assert tables.columns_of(out) == ["node", "type", "id", column]
-    found = torch.from_numpy(tables.load(out, {column: "FLOAT"})[column])
-    assert torch.equal(found, baselines.stage1_scores(graph, tmp_path).float())
+    written = torch.from_numpy(tables.load(out, {column: "FLOAT"})[column])
+    assert torch.equal(written, unlabelled_scores(graph, tmp_path).float())
 
 
 def test_export_errors(named, tmp_path, capsys):
@@ -291,8 +330,8 @@ def test_audit_says_what_it_found(tmp_path, capsys):
 
 def test_audit_with_a_failed_check_ends_with_status_1(tmp_path, monkeypatch, capsys):
     store.save_graph(tmp_path / "new", make_graph(45, seed=1))
-    leak = data.Finding("overlap", data.FAILED, detail="3 nodes.", remedy="Draw again.")
-    monkeypatch.setattr(audit, "of_folder", lambda *_, **__: [leak])
+    leak = Finding(check="overlap", verdict=FAILED, detail="3 nodes.", remedy="Draw again.")
+    monkeypatch.setattr(audit, "from_folder", lambda *_, **__: [leak])
     status = cli.main(["audit", str(tmp_path / "new"), "--out", str(tmp_path / "audit.html")])
     assert status == 1
     assert "failed    overlap" in capsys.readouterr().out

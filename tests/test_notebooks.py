@@ -28,8 +28,14 @@ NAMES = [
     "05_profile_kernels",
     "06_evaluate_auc",
     "07_explain_suspects",
+    "08_test_explanations",
 ]
-NEED_LABELS = ["04_finetune_gat", "06_evaluate_auc", "07_explain_suspects"]
+NEED_LABELS = [
+    "04_finetune_gat",
+    "06_evaluate_auc",
+    "07_explain_suspects",
+    "08_test_explanations",
+]
 CELL_LINES, CODE_LINES, CELLS = 15, 150, 40
 FORBIDDEN = re.compile(r"^\s*((async def|def|class)\b|[!%])", flags=re.MULTILINE)
 STRIP = "run `make strip`"

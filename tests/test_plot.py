@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from gadkit import plot
 from gadkit.evaluation.metrics import Interval, precision_recall_curve, roc_curve
-from gadkit.graph import SanitizeReport
 from gadkit.plot import Curve
+from gadkit.store import SanitizeReport
 
 
 @pytest.fixture

@@ -1,17 +1,15 @@
-"""Checks that change something and run again: what must not matter is turned over, and must not.
+"""Checks of how features are made: other labels or no future, and the table is made again.
 
-A detector that never reads the test labels gives the same scores whatever they are. One that learns
-from shuffled labels finds nothing. Features of the past do not change when the future is taken
-away. None of these needs to know how features and scores are made.
+Features of the past do not change when the future is taken away, nor any features with the labels
+of test. None of these checks needs to know how the features are made.
 
-Sources: M. Ojala and G. Garriga, Permutation tests for studying classifier performance, JMLR 11,
-2010; E. DeLong et al., Comparing the areas under two or more correlated ROC curves, Biometrics 44,
-1988 (the error of an area over cases).
+Source: M. Ojala and G. Garriga, Permutation tests for studying classifier performance, JMLR 11,
+2010.
 """
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -19,52 +17,28 @@ import torch
 from torch import Tensor
 
 from gadkit.audit import controls
-from gadkit.audit.data import (
+from gadkit.audit.finding import (
     CHANCE,
-    CONCORDANCE_MARGIN,
-    DECODED_MAY_REACH,
     ENOUGH,
     FAILED,
     LEVEL,
     PASSED,
+    QUANTILE,
     SHOWN,
-    SHUFFLED_MAY_REACH,
-    WARNING,
+    Features,
     Finding,
-    ranks,
     skipped,
 )
-from gadkit.evaluation.bootstrap import paired_interval
-from gadkit.evaluation.metrics import Interval, average_precision, roc_auc
+from gadkit.evaluation.metrics import Interval, roc_auc
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph
 
-# (graph, split, ids) -> (len(ids), dim) table, and the name of each column. A name may start with
-# the block that the column belongs to, as "hops: mean of price". NaN is a missing value.
-Features = Callable[[HeteroGraph, Split, Tensor], tuple[Tensor, list[str]]]
-# (graph, split) -> (total,) scores, higher = more suspicious; NaN for nodes it does not score.
-Detector = Callable[[HeteroGraph, Split], Tensor]
-
+CONCORDANCE_MARGIN = 0.1  # around 0.5
+# Out-of-fold rates tell a little of the labels of a small group (0.57 at worst in trials); rates
+# that leave out only the own label tell nearly all (0.8 and more).
+DECODED_MAY_REACH = 0.6
 DECODED_ROWS = 6_000  # rows that trees try to read labels off; enough to see a leak
 DECODED_OTHERS = 60  # columns beside the label columns, by which trees may know a group
-
-CONTROLS = {  # what to do, what to say if it loses, and if it does not
-    "rewired edges": (
-        controls.rewired,
-        "Who is connected with whom matters, not only how often.",
-        "Random edges with the same degrees do as well: what the graph tells is degrees at most.",
-    ),
-    "half the edges": (
-        controls.thinned,
-        "Dropping half of the edges does not help.",
-        "Dropping half of the edges helps: much of the graph is noise to this detector.",
-    ),
-    "shuffled nodes": (
-        controls.shuffled,
-        "The structure belongs to these nodes.",
-        "The structure does as well on nodes it does not belong to: it is not used, or no help.",
-    ),
-}
 
 
 class Tables(NamedTuple):
@@ -82,62 +56,86 @@ class Tables(NamedTuple):
     y: Tensor
     permuted: Tensor
 
+    @property
+    def moved(self) -> Tensor:
+        """Whether each column depends on the training labels, (dim,) bool."""
+        changed = torch.stack([differs(self.real, table) for table in self.permuted])
+        return changed.any(0).any(0)
+
+
+# Other labels.
+
+
+def relabelled(graph: HeteroGraph, split: Split, **labels: Tensor) -> tuple[HeteroGraph, Split]:
+    """Give parts of the split other labels, in the graph as well; the edges stay the same objects.
+
+    The copy shares what the graph has computed of its edges, which does not depend on labels.
+
+    Args:
+        graph: with labels.
+        split: of its labelled nodes.
+        labels: by part, such as test: (n,) int64 in the order of that part.
+    """
+    label = graph.label_of_nodes()
+    parts = split._asdict()
+    for name, y in labels.items():
+        ids = parts[name][:, 0]
+        parts[name] = torch.stack([ids, y], 1)
+        label[ids] = y
+    altered = copy.copy(graph)
+    altered.__dict__.pop("fingerprint", None)  # cached, and of the labels too
+    altered.labels = torch.stack([graph.labels[:, 0], label[graph.labels[:, 0]]], 1)
+    return altered, Split(**parts)
+
+
+def shuffled(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the rows of a tensor in random order."""
+    return values[torch.randperm(len(values), generator=generator)]
+
+
+def differs(before: Tensor, after: Tensor) -> Tensor:
+    """Mark the entries that changed; a missing value that stays missing has not."""
+    return (before != after) & ~(before.isnan() & after.isnan())
+
+
+# Labels of test.
+
 
 def feature_canary(graph: HeteroGraph, split: Split, features: Features) -> Finding:
     """Turn every test label over: no row of the table may change by a bit."""
-    check = "test labels in features"
     ids = torch.cat([part[:, 0] for part in split]).unique()
     before, names = features(graph, split, ids)
-    after, _ = features(*_relabelled(graph, split, test=1 - split.test[:, 1]), ids)
-    changed = _differs(before, after)
+    after, _ = features(*relabelled(graph, split, test=1 - split.test[:, 1]), ids)
+    changed = differs(before, after)
     rows = int(changed.any(1).sum())
+    verdict, remedy = PASSED, ""
+    detail = f"All {len(ids):,} rows are the same to the last bit, whatever the test labels."
+    if rows:
+        verdict = FAILED
+        detail = f"{rows:,} of {len(ids):,} rows depend on the labels of test nodes."
+        remedy = (
+            "Make label features from split.train alone; delete or recompute any table or "
+            "embedding made with all labels."
+        )
     return Finding(
-        check,
-        FAILED if rows else PASSED,
-        "rows changed",
-        rows,
-        0,
-        f"{rows:,} of {len(ids):,} rows depend on the labels of test nodes."
-        if rows
-        else f"All {len(ids):,} rows are the same to the last bit, whatever the test labels.",
-        "Make label features from split.train alone; delete or recompute any table or embedding "
-        "made with all labels."
-        if rows
-        else "",
-        _by_column(names, changed),
+        check="test labels in features",
+        verdict=verdict,
+        measure="rows changed",
+        value=rows,
+        expected=0,
+        detail=detail,
+        remedy=remedy,
+        evidence=_rows_by_column(names, changed),
     )
 
 
-def _by_column(names: Sequence[str], changed: Tensor) -> dict[str, str]:
+def _rows_by_column(names: Sequence[str], changed: Tensor) -> dict[str, str]:
     counts = changed.sum(0)
     order = counts.argsort(descending=True, stable=True)[:SHOWN].tolist()
     return {names[i]: f"{int(counts[i]):,} rows" for i in order if counts[i]}
 
 
-def _differs(before: Tensor, after: Tensor) -> Tensor:
-    return (before != after) & ~(before.isnan() & after.isnan())
-
-
-def _relabelled(graph: HeteroGraph, split: Split, **values: Tensor) -> tuple[HeteroGraph, Split]:
-    """Give parts of the split other labels, in the graph as well; the edges stay the same objects.
-
-    The copy shares what the graph has computed of its edges, which does not depend on labels.
-    """
-    label = torch.full((graph.total,), -1)
-    label[graph.labels[:, 0]] = graph.labels[:, 1]
-    parts = split._asdict()
-    for name, y in values.items():
-        ids = parts[name][:, 0]
-        parts[name] = torch.stack([ids, y], 1)
-        label[ids] = y
-    other = copy.copy(graph)
-    other.__dict__.pop("fingerprint", None)
-    other.labels = torch.stack([graph.labels[:, 0], label[graph.labels[:, 0]]], 1)
-    return other, Split(**parts)
-
-
-def _shuffled(y: Tensor, generator: torch.Generator) -> Tensor:
-    return y[torch.randperm(len(y), generator=generator)]
+# Labels of train.
 
 
 def permuted_tables(
@@ -152,9 +150,9 @@ def permuted_tables(
     ids, y = split.train.unbind(1)
     real, names = features(graph, split, ids)
     generator = torch.Generator().manual_seed(seed)
-    ys = [_shuffled(y, generator) for _ in range(permutations)]
-    tables = [features(*_relabelled(graph, split, train=one), ids)[0] for one in ys]
-    return Tables(list(names), real, torch.stack(ys), torch.stack(tables))
+    permuted = [shuffled(y, generator) for _ in range(permutations)]
+    tables = [features(*relabelled(graph, split, train=y), ids)[0] for y in permuted]
+    return Tables(list(names), real, torch.stack(permuted), torch.stack(tables))
 
 
 def own_label(tables: Tables) -> Finding:
@@ -166,38 +164,38 @@ def own_label(tables: Tables) -> Finding:
     the node's own fold does not.
     """
     check = "own label in features"
-    moved = torch.stack([_differs(tables.real, one) for one in tables.permuted]).any(0)
-    columns = moved.any(0).nonzero().flatten()
+    columns = tables.moved.nonzero().flatten()
     if len(columns) == 0:
-        return Finding(check, PASSED, detail="No column depends on the training labels.")
+        return Finding(
+            check=check, verdict=PASSED, detail="No column depends on the training labels."
+        )
     wins, pairs, nodes = _concordance(tables.y, tables.permuted[:, :, columns])
     rate = torch.where(pairs > 0, wins / pairs.clamp(min=1), CHANCE)
     order = torch.where(nodes >= ENOUGH, (rate - CHANCE).abs(), 0)
     order = order.argsort(descending=True, stable=True)[:SHOWN].tolist()
-    worst = order[0]
-    at = NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / len(columns))  # of the worst of so many
-    spread = at * 0.5 / math.sqrt(max(1, int(nodes[worst])))
-    value = float(rate[worst])
-    interval = Interval(value, max(0.0, value - spread), min(1.0, value + spread))
-    distance = abs(value - CHANCE)
-    leaks = distance > max(spread, CONCORDANCE_MARGIN)
-    name = tables.names[int(columns[worst])]
+    worst = float(rate[order[0]])
+    name = [tables.names[i] for i in columns.tolist()]
+    # The highest of many columns is high by chance already: each may err as often as LEVEL allows
+    # all of them together (Bonferroni).
+    quantile = NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / len(columns))
+    spread = quantile * 0.5 / math.sqrt(max(1, int(nodes[order[0]])))
+    verdict, remedy = PASSED, ""
+    if abs(worst - CHANCE) > max(spread, CONCORDANCE_MARGIN):
+        verdict = FAILED
+        remedy = (
+            "Make label features out of fold, from train only, and never average them over "
+            "neighbors: that brings the own label back."
+        )
     return Finding(
-        check,
-        FAILED if leaks else PASSED,
-        "how often the row moves with its own label",
-        interval,
-        CHANCE,
-        f"{len(columns):,} columns are made of training labels; {name!r} follows its own most.",
-        "Make label features out of fold, from train only, and never average them over neighbors: "
-        "that brings the own label back."
-        if leaks
-        else "",
-        {
-            tables.names[int(columns[i])]: f"{float(rate[i]):.3f}"
-            for i in order
-            if nodes[i] >= ENOUGH
-        },
+        check=check,
+        verdict=verdict,
+        measure="how often the row moves with its own label",
+        value=Interval(worst, max(0.0, worst - spread), min(1.0, worst + spread)),
+        expected=CHANCE,
+        detail=f"{len(columns):,} columns are made of training labels; {name[order[0]]!r} follows "
+        "its own most.",
+        remedy=remedy,
+        evidence={name[i]: f"{float(rate[i]):.3f}" for i in order if nodes[i] >= ENOUGH},
     )
 
 
@@ -213,16 +211,18 @@ def _concordance(y: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         it differs, and nodes with such a pair.
     """
     wins = torch.zeros(table.shape[2], dtype=torch.float64)
-    pairs, seen = torch.zeros_like(wins), torch.zeros(table.shape[1:], dtype=torch.bool)
+    pairs, has_pair = torch.zeros_like(wins), torch.zeros(table.shape[1:], dtype=torch.bool)
     for a in range(len(y)):
         for b in range(a):
+            # Nodes whose label differs between the permutations a and b. `step` is 1 where the
+            # value rose with the label, -1 where it fell, 0 where it stayed or is missing.
             chosen = (y[a] != y[b]).nonzero().flatten()
             sign = (y[a] - y[b])[chosen, None]
             step = (table[a][chosen] - table[b][chosen]).nan_to_num(0).sign() * sign
             wins += (step > 0).double().sum(0)
             pairs += (step != 0).double().sum(0)
-            seen[chosen] |= step != 0
-    return wins, pairs, seen.double().sum(0)
+            has_pair[chosen] |= step != 0
+    return wins, pairs, has_pair.double().sum(0)
 
 
 def decoded_label(tables: Tables, *, folds: int = 3, seed: int = 0) -> Finding:
@@ -240,53 +240,67 @@ def decoded_label(tables: Tables, *, folds: int = 3, seed: int = 0) -> Finding:
     check = "label decoded from features"
     chosen = _label_blocks(tables)
     if len(chosen) == 0:
-        return Finding(check, PASSED, detail="No column depends on the training labels.")
-    other = torch.ones(len(tables.names), dtype=torch.bool).index_fill(0, chosen, False)
-    other = _shuffled(other.nonzero().flatten(), torch.Generator().manual_seed(seed))
-    columns = [chosen, torch.cat([chosen, other[:DECODED_OTHERS]])] if len(other) else [chosen]
+        return Finding(
+            check=check, verdict=PASSED, detail="No column depends on the training labels."
+        )
     areas = [
         [
-            _held_out_area(table[:, some], y, folds, seed + number)
+            _held_out_area(table[:, columns], y, folds, seed + number)
             for number, (y, table) in enumerate(zip(tables.y, tables.permuted, strict=True))
         ]
-        for some in columns  # the label columns alone, and in the company of some others
+        for columns in _with_company(chosen, len(tables.names), seed)
     ]
-    found = max(map(_of_permutations, areas), key=lambda interval: interval.value)
-    leaks = found.value > DECODED_MAY_REACH and found.low > CHANCE
+    area = max(map(interval_of_permutations, areas), key=lambda interval: interval.value)
+    verdict, remedy = PASSED, ""
+    if area.value > DECODED_MAY_REACH and area.low > CHANCE:
+        verdict = FAILED
+        remedy = (
+            "Leave out the labels of a whole fold, not only the node's own: a tree subtracts the "
+            "rest of the group. Fewer counts and totals beside the rates help as well."
+        )
     return Finding(
-        check,
-        FAILED if leaks else PASSED,
-        "AUROC of trees for the permuted label of rows held out",
-        found,
-        CHANCE,
-        f"{len(chosen):,} columns are made of training labels, or stand beside such.",
-        "Leave out the labels of a whole fold, not only the node's own: a tree subtracts the rest "
-        "of the group. Fewer counts and totals beside the rates help as well."
-        if leaks
-        else "",
-        {
-            f"permutation {k + 1}": " and ".join(f"{area:.3f}" for area in of_table)
-            for k, of_table in enumerate(zip(*areas, strict=True))
+        check=check,
+        verdict=verdict,
+        measure="AUROC of trees for the permuted label of rows held out",
+        value=area,
+        expected=CHANCE,
+        detail=f"{len(chosen):,} columns are made of training labels, or stand beside such.",
+        remedy=remedy,
+        evidence={
+            f"permutation {number}": " and ".join(f"{area:.3f}" for area in by_columns)
+            for number, by_columns in enumerate(zip(*areas, strict=True), start=1)
         },
     )
 
 
 def _label_blocks(tables: Tables) -> Tensor:
     """Columns that change with the labels, and those of the same block."""
-    moved = torch.stack([_differs(tables.real, one) for one in tables.permuted]).any(0).any(0)
     block = [name.split(":")[0] if ":" in name else name for name in tables.names]
-    blocks = {block[i] for i in moved.nonzero().flatten().tolist()}
+    blocks = {block[i] for i in tables.moved.nonzero().flatten().tolist()}
     return torch.tensor([i for i, name in enumerate(block) if name in blocks], dtype=torch.int64)
 
 
+def _with_company(chosen: Tensor, dim: int, seed: int) -> list[Tensor]:
+    """The chosen columns alone, and in the company of some others, if there are others."""
+    others = torch.ones(dim, dtype=torch.bool).index_fill(0, chosen, False).nonzero().flatten()
+    if len(others) == 0:
+        return [chosen]
+    others = shuffled(others, torch.Generator().manual_seed(seed))
+    return [chosen, torch.cat([chosen, others[:DECODED_OTHERS]])]
+
+
 def _held_out_area(table: Tensor, y: Tensor, folds: int, seed: int) -> float:
+    """AUROC of boosted trees for y, (n,), on the rows of a table (n, dim) that each fold left out.
+
+    The trees are deep, to find groups of a few rows.
+    """
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from xgboost import XGBClassifier
 
     if len(y) > DECODED_ROWS:
         generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(len(y), generator=generator)[:DECODED_ROWS]
-        table, y = table[chosen], y[chosen]
+        rows = torch.randperm(len(y), generator=generator)[:DECODED_ROWS]
+        table, y = table[rows], y[rows]
     trees = XGBClassifier(
         n_estimators=50,
         max_depth=8,
@@ -296,20 +310,28 @@ def _held_out_area(table: Tensor, y: Tensor, folds: int, seed: int) -> float:
         random_state=seed,
     )
     cv = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    found = cross_val_predict(trees, table.numpy(), y.numpy(), cv=cv, method="predict_proba")
-    return roc_auc(y, torch.from_numpy(found[:, 1]))
+    proba = cross_val_predict(trees, table.numpy(), y.numpy(), cv=cv, method="predict_proba")
+    return roc_auc(y, torch.from_numpy(proba[:, 1]))
 
 
-def _of_permutations(values: Sequence[float], case_error: float = 0.0) -> Interval:
-    """Mean over permutations with Student's interval, widened by the standard error of cases."""
+def interval_of_permutations(areas: Sequence[float], case_error: float = 0.0) -> Interval:
+    """Return the mean of AUROCs, one a permutation, with Student's interval, of `LEVEL`.
+
+    Args:
+        areas: at least two.
+        case_error: standard error over cases, by which the interval is widened.
+    """
     from scipy.stats import t
 
-    values = torch.tensor(values, dtype=torch.float64)
-    between = float(values.std()) / math.sqrt(len(values))
-    of_permutations = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * between
-    width = math.hypot(of_permutations, NormalDist().inv_cdf((1 + LEVEL) / 2) * case_error)
-    mean = float(values.mean())
+    area = torch.tensor(areas, dtype=torch.float64)
+    error = float(area.std()) / math.sqrt(len(area))
+    between = float(t.ppf((1 + LEVEL) / 2, len(area) - 1)) * error
+    width = math.hypot(between, QUANTILE * case_error)
+    mean = float(area.mean())
     return Interval(mean, max(0.0, mean - width), min(1.0, mean + width))
+
+
+# Later events.
 
 
 def future(graph: HeteroGraph, split: Split, features: Features, time: Tensor | None) -> Finding:
@@ -317,205 +339,66 @@ def future(graph: HeteroGraph, split: Split, features: Features, time: Tensor | 
 
     The cuts are where validation and test begin, and the middle of test; each takes away all edges,
     values and labels of what happened from then on. Rounding is forgiven.
+
+    Args:
+        graph, split, features: as in `audit`.
+        time: (total,) float64, NaN where a node has none; None if the nodes have no times.
     """
     check = "future in features"
     if time is None:
         return skipped(check, "the nodes have no times")
-    when = [time[part[:, 0]] for part in split]
-    if any(one.isnan().any() for one in when):
+    train, val, test = (time[part[:, 0]] for part in split)
+    if any(part.isnan().any() for part in (train, val, test)):
         return skipped(check, "some labelled nodes have no time")
-    if when[0].max() > when[2].min():
+    if train.max() > test.min():
         return skipped(check, "the split is not temporal: the future is in train as well")
-    ids, at = torch.cat([part[:, 0] for part in split]), torch.cat(when)
+    cuts = [float(cut) for cut in (val.min(), test.min(), test.median())]
+    changed, names = _changed_by_later(graph, split, features, time, cuts)
+    rows = int(changed.any(1).sum())
+    verdict, remedy = PASSED, ""
+    detail = "No row of an earlier node changes when later events are taken away."
+    if rows:
+        verdict = FAILED
+        detail = f"{rows:,} of {len(changed):,} rows know of later events: "
+        detail += f"{int(changed.any(0).sum()):,} of {len(names):,} columns."
+        remedy = (
+            "Make statistics from strictly earlier events, as the block 'history' does; degrees, "
+            "means and embeddings of the whole graph do not exist yet when a case is judged."
+        )
+    return Finding(
+        check=check,
+        verdict=verdict,
+        measure="rows changed",
+        value=rows,
+        expected=0,
+        detail=detail,
+        remedy=remedy,
+        evidence=_rows_by_column(names, changed),
+    )
+
+
+def _changed_by_later(
+    graph: HeteroGraph, split: Split, features: Features, time: Tensor, cuts: Sequence[float]
+) -> tuple[Tensor, list[str]]:
+    """Mark what changes before a cut once everything from the cut on is taken away.
+
+    Returns:
+        (labelled nodes, dim) bool, in the order train, val, test; and the names of the columns.
+    """
+    ids = torch.cat([part[:, 0] for part in split])
     before, names = features(graph, split, ids)
     scale = before.nan_to_num(0).abs().amax(0).clamp(min=1e-12)
     changed = torch.zeros_like(before, dtype=torch.bool)
-    for cut in (when[1].min(), when[2].min(), when[2].median()):
-        rows = at < cut
-        other = _without(graph, split, time, float(cut))
-        after, _ = features(*other, ids[rows])
-        moved = _differs(before[rows], after)
-        moved &= ~((before[rows] - after).abs() <= 1e-5 * scale)
-        changed[rows] |= moved
-    rows = int(changed.any(1).sum())
-    return Finding(
-        check,
-        FAILED if rows else PASSED,
-        "rows changed",
-        rows,
-        0,
-        f"{rows:,} of {len(ids):,} rows know of later events: {int(changed.any(0).sum()):,} of "
-        f"{len(names):,} columns."
-        if rows
-        else "No row of an earlier node changes when later events are taken away.",
-        "Make statistics from strictly earlier events, as the block 'history' does; degrees, means "
-        "and embeddings of the whole graph do not exist yet when a case is judged."
-        if rows
-        else "",
-        _by_column(names, changed),
-    )
+    for cut in cuts:
+        rows = time[ids] < cut
+        after, _ = features(*_until(graph, split, time, cut), ids[rows])
+        is_rounding = (before[rows] - after).abs() <= 1e-5 * scale
+        changed[rows] |= differs(before[rows], after) & ~is_rounding
+    return changed, names
 
 
-def _without(
-    graph: HeteroGraph, split: Split, time: Tensor, cut: float
-) -> tuple[HeteroGraph, Split]:
+def _until(graph: HeteroGraph, split: Split, time: Tensor, cut: float) -> tuple[HeteroGraph, Split]:
+    """Graph and split without what happened from `cut` on; later nodes get the other label."""
     later = time >= cut
     parts = (torch.stack([p[:, 0], p[:, 1] ^ later[p[:, 0]].long()], 1) for p in split)
     return controls.without_later(graph, later), Split(*parts)
-
-
-# Detector.
-
-
-def fit_scores(detector: Detector, graph: HeteroGraph, split: Split) -> Tensor:
-    """Run a detector and check what it gives.
-
-    Returns:
-        (total,) float64.
-
-    Raises:
-        ValueError: there is not one score a node, or a test node has none that is finite.
-    """
-    scores = torch.as_tensor(detector(graph, split)).detach().cpu().double()
-    if scores.shape != (graph.total,):
-        raise ValueError(
-            f"the detector gives scores of shape {tuple(scores.shape)}, but there are "
-            f"{graph.total:,} nodes; give one for each, NaN where it has none"
-        )
-    tested = split.test[:, 0]
-    bad = ~scores[tested].isfinite()
-    if bad.any():
-        raise ValueError(
-            f"the detector leaves {int(bad.sum()):,} test nodes without a finite score; first "
-            f"node {int(tested[bad][0])}"
-        )
-    return scores
-
-
-def score_canary(
-    graph: HeteroGraph, split: Split, detector: Detector, scores: Tensor | None = None
-) -> Finding:
-    """Turn every test label over and fit again: no score may change by a bit.
-
-    Args:
-        graph, split, detector: as in `audit`.
-        scores: what the detector gives, if that is known already.
-    """
-    check = "test labels in scores"
-    before = fit_scores(detector, graph, split) if scores is None else scores
-    after = fit_scores(detector, *_relabelled(graph, split, test=1 - split.test[:, 1]))
-    changed = int(_differs(before, after).sum())
-    verdict, detail, remedy = (
-        PASSED,
-        f"All {graph.total:,} scores are the same to the last bit.",
-        "",
-    )
-    if changed:
-        again = int(_differs(before, fit_scores(detector, graph, split)).sum())
-        verdict = WARNING if again else FAILED
-        detail = f"{changed:,} of {graph.total:,} scores depend on the labels of test nodes."
-        remedy = (
-            "Look for what reads graph.labels or split.test: label features, early stopping, a "
-            "threshold, a choice among models."
-        )
-        if again:
-            detail = f"{again:,} scores differ between two equal runs, so the check cannot decide."
-            remedy = "Make the detector repeatable first: fix its seeds and number of threads."
-    return Finding(check, verdict, "scores changed", changed, 0, detail, remedy)
-
-
-def permuted_labels(
-    graph: HeteroGraph,
-    split: Split,
-    detector: Detector,
-    *,
-    permutations: int = 5,
-    seed: int = 0,
-) -> Finding:
-    """Permute the labels of train and val and fit again: nothing is left to be found in test.
-
-    The interval is over permutations (one fit each) and cases. A learner of shuffled labels takes a
-    direction at random, so its areas scatter more than the cases alone would let them.
-    """
-    check = "permuted labels"
-    generator = torch.Generator().manual_seed(seed)
-    ids, y_true = split.test.unbind(1)
-    scores = []
-    for _ in range(permutations):
-        y = {name: _shuffled(getattr(split, name)[:, 1], generator) for name in ("train", "val")}
-        scores.append(fit_scores(detector, *_relabelled(graph, split, **y))[ids])
-    areas = [roc_auc(y_true, one) for one in scores]
-    found = _of_permutations(areas, _case_error(y_true, scores))
-    leaks = found.low > CHANCE and found.value > SHUFFLED_MAY_REACH
-    return Finding(
-        check,
-        FAILED if leaks else PASSED,
-        "AUROC after learning from permuted labels",
-        found,
-        CHANCE,
-        f"With labels that mean nothing the detector "
-        f"{'still finds the frauds of test' if leaks else 'finds nothing'}.",
-        "Something besides the training labels tells the detector what is fraud: features made "
-        "with all labels, a model pre-trained on them, or test nodes among those it learns from."
-        if leaks
-        else "",
-        {f"permutation {k + 1}": f"{area:.3f}" for k, area in enumerate(areas)},
-    )
-
-
-def _case_error(y_true: Tensor, scores: Sequence[Tensor]) -> float:
-    """Standard error of the mean area of several scores, over cases (DeLong's components)."""
-    fraud, normal = y_true == 1, y_true == 0
-    above = torch.zeros(len(y_true), dtype=torch.float64)
-    for one in scores:
-        rank = ranks(one)
-        above[fraud] += (rank[fraud] - ranks(one[fraud])) / (len(scores) * normal.sum())
-        above[normal] += (rank[normal] - ranks(one[normal])) / (len(scores) * fraud.sum())
-    return math.sqrt(sum(float(above[c].var()) / int(c.sum()) for c in (fraud, normal)))
-
-
-def control(
-    graph: HeteroGraph,
-    split: Split,
-    detector: Detector,
-    name: str,
-    *,
-    scores: Tensor | None = None,
-    own: dict[str, int] | None = None,
-    seed: int = 0,
-) -> Finding:
-    """Compare the detector with itself on a graph whose edges say less.
-
-    Args:
-        graph, split, detector, own: as in `audit`.
-        name: "rewired edges", "half the edges" or "shuffled nodes".
-        scores: what the detector gives on the graph as it is, if that is known already.
-        seed: of the control.
-    """
-    make, beaten, lost = CONTROLS[name]
-    real = fit_scores(detector, graph, split) if scores is None else scores
-    other = fit_scores(detector, make(graph, own=own, seed=seed), split)
-    ids, y_true = split.test.unbind(1)
-    gain, gain_area = (
-        paired_interval(metric, y_true, real[ids], other[ids], level=LEVEL)
-        for metric in (average_precision, roc_auc)
-    )
-    worse = gain.high < 0
-    doubtful = worse if name == "half the edges" else gain.low <= 0
-    before, after = (average_precision(y_true, one[ids]) for one in (real, other))
-    return Finding(
-        name,
-        WARNING if doubtful else PASSED,
-        "AUPRC gained over the control",
-        gain,
-        0,
-        lost if doubtful else beaten,
-        "Report the detector beside one without the graph, and claim nothing of the edges."
-        if doubtful
-        else "",
-        {
-            "AUPRC, as it is": f"{before:.3f}",
-            "AUPRC, control": f"{after:.3f}",
-            "AUROC gained": f"{gain_area:+.3f}",
-        },
-    )

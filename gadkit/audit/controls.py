@@ -1,4 +1,4 @@
-"""The same graph without what makes it real: what a detector gains from edges is lost on these.
+"""Control graphs: a graph with its edges rewired, thinned, dealt to other nodes or cut off in time.
 
 A control changes edges only: nodes, their own features, times and labels stay where they are. So a
 detector can be run on both graphs with the same split, and the difference is what the edges say.
@@ -19,7 +19,9 @@ from gadkit.graph.structure import structural_features
 ROUNDS = 100  # of repairing repeated pairs; what is left then cannot easily be avoided
 
 
-def rewired(graph: HeteroGraph, *, own: dict[str, int] | None = None, seed: int = 0) -> HeteroGraph:
+def rewired(
+    graph: HeteroGraph, *, own_dims: dict[str, int] | None = None, seed: int = 0
+) -> HeteroGraph:
     """Connect every node at random, with as many edges in each relation as it has.
 
     Sources are dealt out anew among the edges of a relation; a symmetric one stays symmetric.
@@ -28,42 +30,49 @@ def rewired(graph: HeteroGraph, *, own: dict[str, int] | None = None, seed: int 
 
     Args:
         graph: on the CPU.
-        own: how many of the first columns of x are the authors' own, by node type; the others are
-            made again from the new edges. None leaves x as it is.
+        own_dims: how many of the first columns of x are the authors' own, by node type; the others
+            are made again from the new edges. None leaves x as it is.
         seed: of the draw; the same seed gives the same graph.
 
     Returns:
         The graph with the same degrees, relation by relation.
+
+    Raises:
+        ValueError: x does not have `own_dims` and the structural columns.
     """
-    return _changed(graph, _rewire, own, seed)
+    return _changed(graph, _rewire, own_dims, seed)
 
 
 def thinned(
-    graph: HeteroGraph, share: float = 0.5, *, own: dict[str, int] | None = None, seed: int = 0
+    graph: HeteroGraph,
+    share: float = 0.5,
+    *,
+    own_dims: dict[str, int] | None = None,
+    seed: int = 0,
 ) -> HeteroGraph:
     """Drop a share of the edges of each relation, but never the last one of a relation.
 
     Args:
         graph: on the CPU.
         share: of the edges dropped, in (0, 1); both directions of a symmetric relation together.
-        own, seed: as in `rewired`.
+        own_dims, seed: as in `rewired`.
 
     Raises:
-        ValueError: share is not in (0, 1).
+        ValueError: share is not in (0, 1), or as in `rewired`.
     """
     if not 0 < share < 1:
         raise ValueError(f"share must lie strictly between 0 and 1, but is {share}")
-    return _changed(graph, lambda edge_type, csr, draw: _thin(csr, share, draw), own, seed)
+    return _changed(graph, lambda edge_type, csr, draw: _thin(csr, share, draw), own_dims, seed)
 
 
 def shuffled(
-    graph: HeteroGraph, *, own: dict[str, int] | None = None, seed: int = 0
+    graph: HeteroGraph, *, own_dims: dict[str, int] | None = None, seed: int = 0
 ) -> HeteroGraph:
     """Keep the structure, but deal out its places at random among the nodes of each type.
 
     Args:
         graph: on the CPU.
-        own, seed: as in `rewired`.
+        own_dims, seed: as in `rewired`.
 
     Returns:
         A graph whose structure is the same, and says nothing of features and labels.
@@ -72,50 +81,54 @@ def shuffled(
     place = {name: torch.randperm(n, generator=draw) for name, n in graph.num_nodes.items()}
 
     def move(edge_type: EdgeType, csr: CSR, draw: torch.Generator) -> CSR:
-        src, dst = place[edge_type[0]][csr.indices.long()], place[edge_type[2]][csr.dst()]
+        src, dst = csr.pairs()
+        src, dst = place[edge_type[0]][src], place[edge_type[2]][dst]
         return CSR.from_edges(src, dst, num_src=csr.num_src, num_dst=csr.num_dst)
 
-    return _changed(graph, move, own, seed)
+    return _changed(graph, move, own_dims, seed)
 
 
 def _changed(
     graph: HeteroGraph,
     change: Callable[[EdgeType, CSR, torch.Generator], CSR],
-    own: dict[str, int] | None,
+    own_dims: dict[str, int] | None,
     seed: int,
 ) -> HeteroGraph:
     """Apply a change to each relation, and make structural columns again."""
     draw = torch.Generator().manual_seed(seed)
     edges = {edge_type: change(edge_type, csr, draw) for edge_type, csr in graph.edges.items()}
     changed = HeteroGraph(graph.num_nodes, edges, graph.x, graph.labels)
-    if own is None or graph.x is None:
+    if own_dims is None or graph.x is None:
         return changed
     structural = structural_features(changed)
-    x = {name: _renewed(x, own[name], structural[name], name) for name, x in graph.x.items()}
+    x = {name: _renewed(x, own_dims[name], structural[name], name) for name, x in graph.x.items()}
     return HeteroGraph(graph.num_nodes, edges, x, graph.labels)
 
 
-def _renewed(x: Tensor, own: int, structural: Tensor, name: str) -> Tensor:
-    if own == x.shape[1]:
+def _renewed(x: Tensor, own_dim: int, structural: Tensor, name: str) -> Tensor:
+    """Put other structural columns behind the authors' own, where x has structural columns."""
+    if own_dim == x.shape[1]:
         return x
-    if own + structural.shape[1] != x.shape[1]:
+    if own_dim + structural.shape[1] != x.shape[1]:
         raise ValueError(
-            f"x[{name!r}] has {x.shape[1]} columns, but {own} of the authors and "
-            f"{structural.shape[1]} structural ones were expected; correct `own`"
+            f"x[{name!r}] has {x.shape[1]} columns, but {own_dim} of the authors and "
+            f"{structural.shape[1]} structural ones were expected; correct `own_dims`"
         )
-    return torch.cat([x[:, :own], structural.to(x.dtype)], 1)
+    return torch.cat([x[:, :own_dim], structural.to(x.dtype)], 1)
 
 
 def _rewire(edge_type: EdgeType, csr: CSR, draw: torch.Generator) -> CSR:
-    src, dst = csr.indices.long(), csr.dst()
+    src, dst = csr.pairs()
     same_type = edge_type[0] == edge_type[2]
     sizes = {"num_src": csr.num_src, "num_dst": csr.num_dst}
     if same_type and csr.is_symmetric:
-        loops, once = src == dst, src < dst
-        ends = torch.cat([src[once], dst[once]])
+        # One edge of each pair of directions; all their ends are shuffled and paired anew, so each
+        # node has as many as before. Loops stay.
+        is_loop, is_forward = src == dst, src < dst
+        ends = torch.cat([src[is_forward], dst[is_forward]])
         ends = ends[torch.randperm(len(ends), generator=draw)]
         a, b = _repaired(*ends.chunk(2), csr.num_dst, draw, undirected=True)
-        src, dst = torch.cat([a, b, src[loops]]), torch.cat([b, a, dst[loops]])
+        src, dst = torch.cat([a, b, src[is_loop]]), torch.cat([b, a, dst[is_loop]])
         return CSR.from_edges(src, dst, **sizes)
     src = src[torch.randperm(len(src), generator=draw)]
     loops_allowed = not same_type or bool((csr.indices == dst).any())
@@ -132,9 +145,20 @@ def _repaired(
     undirected: bool = False,
     loops_allowed: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Swap the sources of repeated pairs and loops with other edges, wherever that mends them."""
+    """Swap the sources of repeated pairs and loops with other edges, wherever that mends them.
 
-    def key_of(src: Tensor, dst: Tensor) -> Tensor:
+    Args:
+        src, dst: (n,) int64 ends of the edges.
+        num_src: nodes that can be sources; all nodes if undirected.
+        draw: of the edges to swap with.
+        undirected: whether (a, b) and (b, a) are the same pair.
+        loops_allowed: whether a node may be connected with itself.
+
+    Returns:
+        The ends, with every node as many times a source, and a destination, as before.
+    """
+
+    def key_of(src: Tensor, dst: Tensor) -> Tensor:  # the same for the same pair
         if undirected:
             src, dst = torch.minimum(src, dst), torch.maximum(src, dst)
         return dst * num_src + src
@@ -145,21 +169,30 @@ def _repaired(
         bad = _is_repeated(key)
         if not loops_allowed:
             bad |= src == dst
-        mended = bad.nonzero().flatten()
-        if len(mended) == 0:
+        if not bad.any():
             break
-        spare = (~bad).nonzero().flatten()
-        spare = spare[torch.randperm(len(spare), generator=draw)[: len(mended)]]
-        mended = mended[torch.randperm(len(mended), generator=draw)[: len(spare)]]
+        # Each bad edge gets a spare partner, a good edge at random. Of bad edges [8, 9] with the
+        # spares [1, 4], `position` is [8, 9, 1, 4] and `swapped` the sources of [1, 4, 8, 9]:
+        # entry i of both halves together is one swap. It is made if neither of its two new pairs
+        # exists already, is made by another swap of this round, or is a loop.
+        mended, spare = _partners(bad, draw)
+        position = torch.cat([mended, spare])
         swapped = torch.cat([src[spare], src[mended]])
-        at = torch.cat([mended, spare])
-        new = key_of(swapped, dst[at])
-        wrong = torch.isin(new, key) | _is_repeated(new)
+        new_key = key_of(swapped, dst[position])
+        wrong = torch.isin(new_key, key) | _is_repeated(new_key)
         if not loops_allowed:
-            wrong |= swapped == dst[at]
+            wrong |= swapped == dst[position]
         accepted = ~wrong.view(2, -1).any(0).repeat(2)
-        src[at[accepted]] = swapped[accepted]
+        src[position[accepted]] = swapped[accepted]
     return src, dst
+
+
+def _partners(bad: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pair bad edges with others at random; as many of each, without repeats."""
+    mended, spare = bad.nonzero().flatten(), (~bad).nonzero().flatten()
+    spare = spare[torch.randperm(len(spare), generator=draw)[: len(mended)]]
+    mended = mended[torch.randperm(len(mended), generator=draw)[: len(spare)]]
+    return mended, spare
 
 
 def _is_repeated(key: Tensor) -> Tensor:
@@ -171,12 +204,12 @@ def _is_repeated(key: Tensor) -> Tensor:
 
 
 def _thin(csr: CSR, share: float, draw: torch.Generator) -> CSR:
-    src, dst = csr.indices.long(), csr.dst()
-    tie = torch.arange(csr.num_edges)
+    src, dst = csr.pairs()
+    pair = torch.arange(csr.num_edges)
     if csr.is_symmetric:  # an edge and its reverse stay or go together
-        pair = torch.minimum(src, dst) * csr.num_dst + torch.maximum(src, dst)
-        _, tie = pair.unique(return_inverse=True)
-    kept = (torch.rand(int(tie.max()) + 1, generator=draw) >= share)[tie]
+        key = torch.minimum(src, dst) * csr.num_dst + torch.maximum(src, dst)
+        _, pair = key.unique(return_inverse=True)
+    kept = (torch.rand(int(pair.max()) + 1, generator=draw) >= share)[pair]
     if not kept.any():
         kept[0] = True
     return CSR.from_edges(src[kept], dst[kept], num_src=csr.num_src, num_dst=csr.num_dst)
@@ -194,7 +227,7 @@ def without_later(graph: HeteroGraph, later: Tensor) -> HeteroGraph:
     """
     edges = {}
     for edge_type, csr in graph.edges.items():
-        src, dst = csr.indices.long(), csr.dst()
+        src, dst = csr.pairs()
         kept = ~(later[src + graph.offset(edge_type[0])] | later[dst + graph.offset(edge_type[2])])
         if not kept.any():
             kept[0] = True

@@ -29,6 +29,11 @@ class Split(NamedTuple):
     test: Tensor
 
 
+# (graph, split) -> (total,) scores, higher = more suspicious; NaN for nodes it does not score. A
+# detector learns from split.train, may choose by split.val, and never reads labels of split.test.
+Detector = Callable[[HeteroGraph, Split], Tensor]
+
+
 def stratified(
     labels: Tensor, *, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
 ) -> Split:

@@ -1,14 +1,13 @@
-"""Case cards: all that is known about a suspect, on half a page, for whoever has to look at it.
+"""Case cards: all that is known about a suspect, for whoever has to look at it.
 
 A card says how sure the score is, which columns of the table made it, which neighbors it rests on
 and whom the suspect meets there, and which confirmed cases lie nearest. Cards are plain data, kept
-as JSON, and rendered as one page that needs no other file.
+as JSON; `gadkit.report.pages` shows them.
 """
 
-import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit import __version__, explain, store
-from gadkit.explain import Edges
+from gadkit import store
+from gadkit.explain.company import by_company, meetings
+from gadkit.explain.edges import Edges, edges_into
 from gadkit.graph import HeteroGraph
 from gadkit.trees.learners import Rows, boosted_trees
-from gadkit.trees.recipe import Fitted
+from gadkit.trees.recipe import Committee
 
 FILE = "cases.json"
 FEATURES, NEIGHBORS, MEETINGS, CONFIRMED = 6, 5, 3, 3  # lines of a card, at most
@@ -79,16 +79,16 @@ def score_intervals(
     Returns:
         (n, 2) float64 low and high, in [0, 1], the score between them.
     """
-    generator, found = torch.Generator().manual_seed(seed), []
+    generator, logits = torch.Generator().manual_seed(seed), []
     classes = [(train.y == value).nonzero().flatten() for value in (0, 1)]
     for draw in range(draws):
         picks = [
             rows[torch.randint(len(rows), (len(rows),), generator=generator)] for rows in classes
         ]
         pick = torch.cat(picks)
-        again = boosted_trees(Rows(train.x[pick], train.y[pick]), val, seed + draw)
-        found.append(again(x).logit(eps=EDGE))
-    logits = torch.stack(found)
+        refitted = boosted_trees(Rows(train.x[pick], train.y[pick]), val, seed + draw)
+        logits.append(refitted(x).logit(eps=EDGE))
+    logits = torch.stack(logits)
     ends = torch.tensor([0.5 - LEVEL / 2, 0.5 + LEVEL / 2], dtype=torch.float64)
     spread = (logits - logits.quantile(0.5, dim=0)).quantile(ends, dim=0).T
     return (scores.double().logit(eps=EDGE)[:, None] + spread).sigmoid()
@@ -106,22 +106,37 @@ def percentiles(graph: HeteroGraph, table: Table, suspects: Tensor, columns: Ten
     Returns:
         (n, num_columns) float64 in [0, 1]; NaN where a column means nothing for the type.
     """
-    types, at = graph.node_type_of(table.ids), torch.searchsorted(table.ids, suspects)
+    types, row = graph.node_type_of(table.ids), torch.searchsorted(table.ids, suspects)
     x = table.x[:, columns]
     ranks = torch.empty(len(suspects), len(columns), dtype=torch.float64)
-    for number in types[at].unique():
-        mine = (types[at] == number).nonzero().flatten()
+    for number in types[row].unique():
+        alike = (types[row] == number).nonzero().flatten()
         ordered = x[types == number].sort(0).values.T.contiguous()
-        values = x[at[mine]].T.contiguous()
+        values = x[row[alike]].T.contiguous()
         low, high = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-        ranks[mine] = (low + high).T.double() / (2 * ordered.shape[1])
-    return ranks.masked_fill(x[at].isnan(), torch.nan)
+        ranks[alike] = (low + high).T.double() / (2 * ordered.shape[1])
+    return ranks.masked_fill(x[row].isnan(), torch.nan)
+
+
+def most_suspicious(scores: Tensor, learned_from: Tensor) -> Tensor:
+    """Order the nodes that somebody should look at: the highest score first, ties by global id.
+
+    Args:
+        scores: (total,) in [0, 1]; NaN for nodes without one, which are left out.
+        learned_from: (n,) int64 global ids of nodes whose verdict is known, which are left out.
+
+    Returns:
+        (num_candidates,) int64 global ids.
+    """
+    candidates = scores.nan_to_num(-1.0).index_fill(0, learned_from, -1.0)
+    order = candidates.argsort(descending=True, stable=True)
+    return order[: int((candidates >= 0).sum())]
 
 
 def of_suspects(
     graph: HeteroGraph,
     suspects: Tensor,
-    fitted: Fitted,
+    fitted: Committee,
     space: Tensor,
     *,
     scores: Tensor | None = None,
@@ -158,7 +173,7 @@ def of_suspects(
     )
     x = table.x[torch.searchsorted(ids, suspects)][:, columns]
     intervals = score_intervals(train, val, x, scores[suspects], draws=draws, seed=seed)
-    edges = explain.edges_into(graph, suspects)
+    edges = edges_into(graph, suspects)
     return build(
         graph,
         suspects,
@@ -166,7 +181,7 @@ def of_suspects(
         intervals=intervals,
         table=table,
         edges=edges,
-        evidence=explain.by_company(graph, edges, scores),
+        evidence=by_company(graph, edges, scores),
         confirmed=Confirmed(fitted.split.train, space),
         names=names,
     )
@@ -200,17 +215,18 @@ def build(
     Returns:
         A card per suspect, of texts, numbers, lists and None.
     """
-    call = _caller(graph, names)
-    known = {int(node): int(label) for node, label in confirmed.labels}
+    describe = _describer(graph, names, scores, dict(confirmed.labels.tolist()))
     features, near = _features(graph, table, suspects), _nearest(graph, suspects, confirmed)
     cards = []
     for i, node in enumerate(suspects.tolist()):
         low, high = intervals[i].tolist()
-        card = call(node) | {
+        card = _named(graph, node, names) | {
             "rank": i + 1, "score": float(scores[node]), "low": low, "high": high,
             "features": features[i],
-            "neighbors": _neighbors(graph, edges, evidence, i, scores, known, call),
-            "confirmed": [call(n) | {"distance": distance} for n, distance in near[i]],
+            "neighbors": _neighbors(graph, edges, evidence, i, scores, describe),
+            "confirmed": [
+                _named(graph, fraud, names) | {"distance": distance} for fraud, distance in near[i]
+            ],
         }  # fmt: skip
         cards.append(card)
     return cards
@@ -218,74 +234,74 @@ def build(
 
 def _features(graph: HeteroGraph, table: Table, suspects: Tensor) -> list[list[dict]]:
     """Describe by suspect the columns that raise its score most."""
-    of_columns = table.contributions[:, : len(table.names)].double()
-    top = of_columns.argsort(dim=1, descending=True, stable=True)[:, :FEATURES]
+    by_column = table.contributions[:, : len(table.names)].double()
+    top = by_column.argsort(dim=1, descending=True, stable=True)[:, :FEATURES]
     columns = top.unique()
     ranks = percentiles(graph, table, suspects, columns)
-    at, features = torch.searchsorted(table.ids, suspects), []
+    row, features = torch.searchsorted(table.ids, suspects), []
     for i in range(len(suspects)):
-        found = []
+        raising = []
         for column in top[i].tolist():
-            value, contribution = float(table.x[at[i], column]), float(of_columns[i, column])
+            value, contribution = float(table.x[row[i], column]), float(by_column[i, column])
             if contribution > 0 and not math.isnan(value):
-                place = int(torch.searchsorted(columns, column))
-                found.append(
+                rank = ranks[i, int(torch.searchsorted(columns, column))]
+                raising.append(
                     {
                         "name": table.names[column],
                         "value": value,
-                        "percentile": float(ranks[i, place]),
+                        "percentile": float(rank),
                         "contribution": contribution,
                     }
                 )
-        features.append(found)
+        features.append(raising)
     return features
 
 
-def _caller(graph: HeteroGraph, names: np.ndarray | None):
-    types = graph.node_types
-
-    def call(node: int) -> dict:
-        node_type = types[int(graph.node_type_of(torch.tensor([node])))]
-        name = "" if names is None else str(names[node])
-        return {
-            "node": node,
-            "type": node_type,
-            "name": name or f"{node_type} {node - graph.offset(node_type)}",
-        }
-
-    return call
+def _named(graph: HeteroGraph, node: int, names: np.ndarray | None) -> dict:
+    """Say which node is meant: global id, type, and the user's name or else its type and id."""
+    node_type = graph.node_types[int(graph.node_type_of(torch.tensor([node])))]
+    name = "" if names is None else str(names[node])
+    return {
+        "node": node,
+        "type": node_type,
+        "name": name or f"{node_type} {node - graph.offset(node_type)}",
+    }
 
 
-def _neighbors(graph, edges: Edges, evidence: Tensor, i: int, scores, known, call) -> list[dict]:
+def _describer(
+    graph: HeteroGraph, names: np.ndarray | None, scores: Tensor, verdicts: dict[int, int]
+) -> Callable[[int], dict]:
+    """Return what says which node a global id is, its score, and the label learned from it."""
+
+    def describe(node: int) -> dict:
+        score = None if scores[node].isnan() else float(scores[node])
+        return _named(graph, node, names) | {"score": score, "known": verdicts.get(node)}
+
+    return describe
+
+
+def _neighbors(
+    graph: HeteroGraph, edges: Edges, evidence: Tensor, position: int, scores: Tensor,
+    describe: Callable[[int], dict],
+) -> list[dict]:  # fmt: skip
     """Describe the neighbors that count most, with whom the suspect meets there."""
-    own, degrees = edges.of(i), graph.homogeneous.degrees()
-    positive = evidence[own].clamp(min=0)
+    row, degrees = edges.slice_of(position), graph.homogeneous.degrees()
+    positive = evidence[row].clamp(min=0)
     order = positive.argsort(descending=True, stable=True)[:NEIGHBORS]
-    found = []
-    for place in order.tolist():
-        neighbor = int(edges.neighbor[own][place])
-        if positive[place] == 0:
-            break
-        met = explain.meetings(graph, int(edges.nodes[i]), neighbor, scores, MEETINGS)
-        found.append(
-            call(neighbor)
+    neighbors = []
+    for place in order[positive[order] > 0].tolist():
+        neighbor = int(edges.neighbor[row][place])
+        met = meetings(graph, int(edges.nodes[position]), neighbor, scores, MEETINGS)
+        neighbors.append(
+            describe(neighbor)
             | {
-                "relation": graph.streams[int(edges.stream[own][place])].relation,
+                "relation": graph.streams[int(edges.stream[row][place])].relation,
                 "share": float(positive[place] / positive.sum()),
                 "degree": int(degrees[neighbor]) - 1,  # less its self-loop
-                "score": _number(scores[neighbor]),
-                "known": known.get(neighbor),
-                "meets": [
-                    call(node) | {"score": _number(scores[node]), "known": known.get(node)}
-                    for node in met
-                ],
+                "meets": [describe(node) for node in met],
             }
         )
-    return found
-
-
-def _number(value: Tensor) -> float | None:
-    return None if value.isnan() else float(value)
+    return neighbors
 
 
 def _nearest(graph: HeteroGraph, suspects: Tensor, confirmed: Confirmed) -> list[list]:
@@ -295,9 +311,9 @@ def _nearest(graph: HeteroGraph, suspects: Tensor, confirmed: Confirmed) -> list
     far as one fraud is from another.
     """
     frauds = confirmed.labels[confirmed.labels[:, 1] == 1, 0]
-    types, own_types = graph.node_type_of(frauds), graph.node_type_of(suspects)
+    types = graph.node_type_of(frauds)
     near = []
-    for node, number in zip(suspects.tolist(), own_types.tolist(), strict=True):
+    for node, number in zip(suspects.tolist(), graph.node_type_of(suspects).tolist(), strict=True):
         alike = frauds[(types == number) & (frauds != node)]
         if len(alike) < 2:
             near.append([])
@@ -322,33 +338,3 @@ def load(path: Path | str) -> list[dict]:
         FileNotFoundError: there are none.
     """
     return json.loads(Path(path).read_text(encoding="utf-8"))["cases"]
-
-
-def page(cards: Sequence[dict], *, dataset: str, back: str | None = None) -> str:
-    """Render cards as one HTML page that needs no other file; every text is escaped.
-
-    Args:
-        cards: of `build`.
-        dataset: its name, in the title.
-        back: where a link on top leads; none if None.
-    """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "report" / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("cases.html")
-    return template.render(
-        cases=cards, dataset=dataset, back=back, level=LEVEL, version=__version__
-    )
-
-
-def frame(cards: Sequence[dict], *, dataset: str, height: int = 1000) -> str:
-    """Return `page` in a frame, to be shown within a notebook; height in pixels."""
-    content = html.escape(page(cards, dataset=dataset))
-    style = f"width: 100%; height: {height}px; border: 0"
-    return f'<div><iframe title="Case cards" style="{style}" srcdoc="{content}"></iframe></div>'

@@ -61,8 +61,8 @@ def mass_on(csr: CSR, alpha: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
         mass, uniform: (num_found,) in [0, 1], mean of heads, of every row with a chosen source and
         one that is not, in the order of the rows.
     """
-    on = chosen[csr.indices.long()].to(alpha.dtype)
-    weight = torch.stack([alpha.view(csr.num_edges, -1).mean(1) * on, on], 1)
+    is_on = chosen[csr.indices.long()].to(alpha.dtype)
+    weight = torch.stack([alpha.view(csr.num_edges, -1).mean(1) * is_on, is_on], 1)
     mass, count = weight.new_zeros(csr.num_dst, 2).index_add(0, csr.dst(), weight).unbind(1)
     uniform = count / csr.degrees().clamp(min=1)
     mixed = (uniform > 0) & (uniform < 1)

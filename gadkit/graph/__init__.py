@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph.csr import CHUNK, CSR, TASK, EdgeType, RowPlan, check_indptr, checksum, indptr_of
+from gadkit.graph.dlpack import Array, as_tensor
 
 
 class Stream(NamedTuple):
@@ -37,7 +38,8 @@ class HeteroGraph:
         edges: the relations; `(src, name, dst)` has `num_nodes[dst]` rows and `num_nodes[src]`
             sources.
         x: (num_nodes[type], dim of that type) float32 for every type, or None.
-        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly], or None.
+        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly], or None. Like x these may be
+            arrays of other libraries, see `graph.dlpack`.
 
     Raises:
         ValueError: sizes disagree, a relation or the graph is empty, a type has no edges, a feature
@@ -48,14 +50,18 @@ class HeteroGraph:
         self,
         num_nodes: dict[str, int],
         edges: dict[EdgeType, CSR],
-        x: dict[str, Tensor] | None = None,
-        labels: Tensor | None = None,
+        x: dict[str, Array] | None = None,
+        labels: Array | None = None,
     ):
         self.num_nodes, self.edges, self.x, self.labels = dict(num_nodes), dict(edges), x, labels
+        if x is not None:
+            self.x = {kind: as_tensor(rows, f"x[{kind!r}]") for kind, rows in x.items()}
+        if labels is not None:
+            self.labels = as_tensor(labels, "labels")
         self._check_edges()
         self._check_features()
         if labels is not None:
-            check_labels(labels, self.total)
+            check_labels(self.labels, self.total)
 
     def _check_edges(self) -> None:
         if self.total == 0:

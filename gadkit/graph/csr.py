@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gadkit.graph.dlpack import Array, as_tensor
+
 EdgeType = tuple[str, str, str]
 CHUNK = 1024  # edges; a longer row is cut into chunks, whose partial results are merged in order
 TASK = 16_384  # edges a thread takes at a time: large against a task's cost, small against a graph
@@ -42,6 +44,8 @@ class RowPlan(NamedTuple):
 class CSR:
     """The edges of one relation.
 
+    The tensors may also be arrays of other libraries, see `graph.dlpack`.
+
     Args:
         indptr: (num_dst + 1,) int64; the edges into row i are [indptr[i], indptr[i + 1]).
         indices: (num_edges,) int32 or int64; the source of each edge. Kept as int32, which is half
@@ -54,10 +58,11 @@ class CSR:
             [0, num_src), there are too many of them, or the tensors are on two devices.
     """
 
-    def __init__(self, indptr: Tensor, indices: Tensor, num_src: int):
-        self.indptr, self.indices, self.num_src = indptr, indices, int(num_src)
+    def __init__(self, indptr: Array, indices: Array, num_src: int):
+        self.indptr, self.indices = as_tensor(indptr, "indptr"), as_tensor(indices, "indices")
+        self.num_src = int(num_src)
         self._check()
-        self.indices = indices.int()
+        self.indices = self.indices.int()
 
     def _check(self) -> None:
         if self.indptr.dtype != torch.int64:
@@ -83,7 +88,7 @@ class CSR:
             )
 
     @classmethod
-    def from_edges(cls, src: Tensor, dst: Tensor, *, num_src: int, num_dst: int) -> "CSR":
+    def from_edges(cls, src: Array, dst: Array, *, num_src: int, num_dst: int) -> "CSR":
         """Build from pairs; rows come out sorted by source, repeated pairs are kept.
 
         Args:
@@ -95,6 +100,7 @@ class CSR:
         Raises:
             ValueError: lengths differ or an id is out of range.
         """
+        src, dst = as_tensor(src, "src"), as_tensor(dst, "dst")
         if src.shape != dst.shape or src.dim() != 1:
             raise ValueError(
                 f"src and dst must be 1-D of equal length, got {tuple(src.shape)} and "

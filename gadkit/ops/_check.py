@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR
-from gadkit.ops import _cuda
+from gadkit.ops._types import TYPES, wide
 
 
 def check_tensor(
@@ -27,9 +27,9 @@ def check_tensor(
         TypeError: the dtype is not supported, or does not go with `like`.
         ValueError: the device, the shape or the memory layout is wrong.
     """
-    if x.dtype not in _cuda.TYPES:
+    if x.dtype not in TYPES:
         raise TypeError(f"{name} must be float32, float64, float16 or bfloat16, not {x.dtype}")
-    if like is not None and x.dtype not in (like.dtype, _cuda.wide(like.dtype)):
+    if like is not None and x.dtype not in (like.dtype, wide(like.dtype)):
         raise TypeError(
             f"{name} is {x.dtype}, but the features are {like.dtype}; give both the same dtype"
         )

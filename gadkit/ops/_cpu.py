@@ -23,7 +23,6 @@ from gadkit.ops import _lanes
 from gadkit.ops._lanes import VECTOR, axpy, exp, prefetch, store, zeros
 from gadkit.ops._packed import Packed
 
-HALVES = (torch.float16, torch.bfloat16)  # computed as float32 here, and rounded
 AHEAD = 16  # edges; fewer leaves the memory idle, more evicts rows before they are used
 TILE = 256  # numbers of a row summed at once: they fit the registers of a machine with AVX-512
 LOWEST = (
@@ -32,8 +31,11 @@ LOWEST = (
 JIT = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 FAST = {**JIT, "fastmath": {"nnan", "ninf", "nsz", "arcp", "contract", "reassoc"}}
 
-# Numba keeps a compiled kernel under the date of this file and the constants it closes over. So the
-# kernels close over (and mention) what they are made from elsewhere: a change there must be seen.
+# Numba keeps a compiled kernel on disk under the date of this file and the values of the variables
+# that the kernel's closure mentions. It looks neither at _lanes.py, whose code is compiled into
+# every kernel, nor at CHUNK. So each kernel mentions `sources`, the checksum of that file, in a
+# test of two constants that is never true (`if sources < 0: return`), and takes CHUNK as `chunk`: a
+# change of either is a new value in the closure, and the kernel is compiled again.
 SOURCES = zlib.crc32(Path(_lanes.__file__).read_bytes())
 
 
@@ -58,6 +60,19 @@ def run(kernel, num_tasks: int, *args) -> None:
     pool = _pool(os.getpid(), threads)  # threads do not survive a fork, so a child starts its own
     for block in [pool.submit(kernel, *cut, *args) for cut in zip(cuts, cuts[1:], strict=False)]:
         block.result()
+
+
+# A kernel works on pieces, and there are two kinds of them (graph.RowPlan says how they are cut):
+#
+#   a whole row    of at most CHUNK edges. Piece i is row i, and `rows` is empty. A longer row is
+#                  treated as if it had no edges: its output is zero, and is replaced afterwards.
+#   a chunk        of a longer row, such as a super-node's. Piece i is chunk i, and `rows[i]` is the
+#                  row it is cut from.
+#
+# With CHUNK = 4 and rows of 2, 9 and 3 edges: run_rows computes row 0, zero for row 1, and row 2.
+# run_chunks computes the edges [2, 6), [6, 10) and [10, 11), three pieces with rows = [1, 1, 1],
+# into an output with one entry a chunk. sum_chunks adds these up in order, which gives row 1.
+# The cut depends on the graph alone, so one thread and many give the same bits.
 
 
 def run_rows(packed: Packed, kernel, *args) -> None:
@@ -150,9 +165,9 @@ def weighted_sums(total, total_pos, weight, weight_pos, columns, begin, end, x, 
     last = len(columns) - 1
     for k in range(begin, end):
         prefetch(total, x, np.int64(columns[min(k + AHEAD, last)]) * stride + offset)
-        at = np.int64(columns[k]) * stride + offset
-        total = axpy(total, weight[k - begin], x, at)
-        total_pos = axpy(total_pos, weight_pos[k - begin], x, at)
+        source = np.int64(columns[k]) * stride + offset
+        total = axpy(total, weight[k - begin], x, source)
+        total_pos = axpy(total_pos, weight_pos[k - begin], x, source)
     return total, total_pos
 
 
@@ -160,11 +175,6 @@ def tiles(dim: int) -> tuple[int, int]:
     """Return (width, count) of equal tiles covering `dim` columns; the last two may overlap."""
     count = -(-dim // TILE)
     return -(-dim // count), count
-
-
-# A kernel works on pieces: a piece is a row of at most CHUNK edges, or a chunk of a longer one.
-# `rows` names the row of each piece and is empty where pieces are the rows themselves; longer rows
-# are then left at zero.
 
 
 @functools.cache
@@ -207,7 +217,18 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
 
     With `keep` it also writes what the backward needs: a_pos = sum of alpha over positive logits,
     and c = (sum of alpha h over positive logits) - a_pos out.
+
+    The kernel's arguments, flat: h (num_src, heads, dim); score_src (num_src, heads); score_dst,
+    lse and a_pos (num_pieces, heads); out and c (num_pieces, heads, dim).
     """
+    # How to read it. For every piece and head there are three passes over the piece's edges:
+    #   1. weight[k] = the logit of edge k, counted from the piece's begin; top = the largest;
+    #   2. weight[k] = exp(logit - top), at most 1, so nothing overflows; mass = their sum;
+    #   3. the rows of h, times the weights, a tile of `width` columns at a time; dividing by mass
+    #      once at the end (`scale`) makes a softmax of the weights.
+    # An example: logits 0 and log 3 give top = log 3, weights 1/3 and 1, mass 4/3, alpha 1/4 and
+    # 3/4. weight_pos is weight where the logit is positive and 0 elsewhere: 0 and 1.
+    # With DropEdge, `columns` holds the kept edges of the whole task, and begins and ends index it.
     width, count, chunk, sources = *tiles(dim), CHUNK, SOURCES
 
     @njit(cache=True, **FAST)
@@ -220,20 +241,20 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
         weight, weight_pos = np.empty(chunk, h.dtype), np.empty(chunk, h.dtype)
         for task in range(first, last):
             start, stop = task_ptr[task], task_ptr[task + 1]
-            columns, froms, tos = indices, begins[start:stop], ends[start:stop]
+            columns, piece_begins, piece_ends = indices, begins[start:stop], ends[start:stop]
             if drop_below:
-                columns, froms, tos = kept_columns(
+                columns, piece_begins, piece_ends = kept_columns(
                     begins, ends, rows, start, stop, indices, chunk, drop_below, key, True
                 )
             for piece in range(start, stop):
-                begin, end = froms[piece - start], tos[piece - start]
+                begin, end = piece_begins[piece - start], piece_ends[piece - start]
                 if end - begin > chunk:
                     end = begin
                 for head in range(heads):
-                    at = piece * heads + head
+                    entry = piece * heads + head
                     top = h.dtype.type(LOWEST)
                     for k in range(begin, end):
-                        logit = score_dst[at] + score_src[np.int64(columns[k]) * heads + head]
+                        logit = score_dst[entry] + score_src[np.int64(columns[k]) * heads + head]
                         logit = logit if logit > 0 else slope * logit
                         weight[k - begin] = logit
                         top = max(top, logit)
@@ -245,10 +266,10 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
                         mass += weight[k]
                         mass_pos += weight_pos[k]
                     scale = 1 / mass if end > begin else h.dtype.type(0)
-                    lse[at] = top + np.log(mass) if end > begin else h.dtype.type(LOWEST)
+                    lse[entry] = top + np.log(mass) if end > begin else h.dtype.type(LOWEST)
                     for tile in range(count):
                         offset = head * dim + min(tile * width, dim - width)
-                        to = piece * heads * dim + offset
+                        target = piece * heads * dim + offset
                         total, total_pos = zeros(width, h), zeros(width, h)
                         if keep:
                             total, total_pos = weighted_sums(
@@ -263,16 +284,16 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
                                 heads * dim,
                                 offset,
                             )
-                            store(total_pos, scale, c, to)
+                            store(total_pos, scale, c, target)
                         else:
                             total = weighted_sum(
                                 total, weight, columns, begin, end, h, heads * dim, offset
                             )
-                        store(total, scale, out, to)
+                        store(total, scale, out, target)
                     if keep:
-                        a_pos[at] = mass_pos * scale
-                        for d in range(at * dim, (at + 1) * dim):
-                            c[d] -= a_pos[at] * out[d]
+                        a_pos[entry] = mass_pos * scale
+                        for d in range(entry * dim, (entry + 1) * dim):
+                            c[d] -= a_pos[entry] * out[d]
 
     return kernel
 
@@ -283,7 +304,18 @@ def gat_backward_kernel(heads: int, dim: int):
 
     `facts` holds (score_dst, lse, <g, out>) per destination and head, together so that an edge
     reads one line.
+
+    The kernel's arguments, flat: g (num_dst, heads, dim); h (num_src, heads, dim); score_src
+    (num_src, heads); facts (num_dst, heads, 3); d_h (num_pieces, heads, dim); d_score_src
+    (num_pieces, heads). The graph is the transpose: a row is a source, its columns are the
+    destinations that the source has edges to.
     """
+    # How to read it, beside the formulas at the top of gat.py. Nothing of the forward was kept per
+    # edge, so the first loop computes alpha again: exp(logit - lse), where lse = log of the sum of
+    # the exponentials belongs to the destination and is read from facts. Rounding could make that
+    # exceed 1, hence the min. `dots` is S_j there, and `dots_pos` S_pos_j. The tiles then add up
+    # acc_j, which is d_h itself, and acc_pos_j, which lies in the scratch row `pos`. The last loop
+    # takes their products with h_j, and the last line is dL/dscore_src[j].
     width, count, chunk, sources = *tiles(dim), CHUNK, SOURCES
 
     @njit(cache=True, **FAST)
@@ -297,13 +329,13 @@ def gat_backward_kernel(heads: int, dim: int):
         pos = np.empty(dim, g.dtype)
         for task in range(first, last):
             start, stop = task_ptr[task], task_ptr[task + 1]
-            columns, froms, tos = indices, begins[start:stop], ends[start:stop]
+            columns, piece_begins, piece_ends = indices, begins[start:stop], ends[start:stop]
             if drop_below:
-                columns, froms, tos = kept_columns(
+                columns, piece_begins, piece_ends = kept_columns(
                     begins, ends, rows, start, stop, indices, chunk, drop_below, key, False
                 )
             for piece in range(start, stop):
-                begin, end = froms[piece - start], tos[piece - start]
+                begin, end = piece_begins[piece - start], piece_ends[piece - start]
                 if end - begin > chunk:
                     end = begin
                 row = rows[piece] if len(rows) else piece
@@ -331,15 +363,15 @@ def gat_backward_kernel(heads: int, dim: int):
                         )  # fmt: skip
                         store(total, g.dtype.type(1), d_h, (piece * heads + head) * dim + offset)
                         store(total_pos, g.dtype.type(1), pos, offset)
-                    own, own_pos = g.dtype.type(0), g.dtype.type(0)
+                    h_acc, h_acc_pos = g.dtype.type(0), g.dtype.type(0)
                     for d in range(dim):
-                        own += (
+                        h_acc += (
                             h[(row * heads + head) * dim + d]
                             * d_h[(piece * heads + head) * dim + d]
                         )
-                        own_pos += h[(row * heads + head) * dim + d] * pos[d]
-                    d_score_src[piece * heads + head] = slope * (own - dots) + (1 - slope) * (
-                        own_pos - dots_pos
+                        h_acc_pos += h[(row * heads + head) * dim + d] * pos[d]
+                    d_score_src[piece * heads + head] = slope * (h_acc - dots) + (1 - slope) * (
+                        h_acc_pos - dots_pos
                     )
 
     return kernel

@@ -1,8 +1,12 @@
 """CUDA kernels: compiled from kernels/*.cu by CuPy when first needed, launched on torch's stream.
 
-A kernel gets the addresses of torch tensors. That is what DLPack would hand over, without wrapping
-every argument on every launch, and it serves bfloat16, for which CuPy has no type. Memory is
-allocated by torch, in the op that launches.
+Arrays of other libraries become torch tensors by DLPack where an operation begins (graph.dlpack).
+From there on, memory is allocated by torch, in the operation that launches, and a kernel gets the
+addresses of tensors, not CuPy's DLPack views of them. An address is what a view hands over too.
+torch's half of making a view, tensor.__dlpack__(), took 20 microseconds of a busy CPU (torch 2.13,
+CPU tensors), making an address half of one, and a gather of attention has thirteen tensors.
+CuPy's half cannot run without a GPU, where no kernel has been launched yet: benchmarks/launches.py
+measures both ways there, and until it has, this one stays.
 """
 
 import functools
@@ -17,6 +21,7 @@ from torch import Tensor
 
 from gadkit.graph import CHUNK
 from gadkit.ops._packed import Packed
+from gadkit.ops._types import TYPES
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 # CuPy keeps a compiled kernel under its source and options, so the header's checksum is one.
@@ -26,18 +31,6 @@ WARP = 32  # lanes
 WARPS = 4  # of a block; as in gadkit.cuh
 MERGERS = 8  # warps of a block that merges chunks; as in gadkit.cuh
 MAX_HEADS = WARP  # a lane keeps the sum of one
-
-TYPES = {
-    torch.float32: "float",
-    torch.float64: "double",
-    torch.float16: "half_t",
-    torch.bfloat16: "bfloat16_t",
-}
-
-
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """Return what a dtype is computed in: float32, or float64 for float64."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def scalar(x: Tensor, value: float):

@@ -25,10 +25,12 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
+from gadkit.graph.dlpack import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor, transpose_if_needed
 from gadkit.ops._packed import Packed, pack
-from gadkit.ops.spmm import sum_chunks
+from gadkit.ops._types import HALVES, wide
+from gadkit.ops.matmul import sum_chunks
 
 ROWS = 4096  # a task of the streaming pass
 MASK = (1 << 64) - 1
@@ -36,19 +38,20 @@ MASK = (1 << 64) - 1
 
 def gat_aggregate(
     csr: CSR,
-    h: Tensor,
-    score_src: Tensor,
-    score_dst: Tensor,
+    h: Array,
+    score_src: Array,
+    score_dst: Array,
     *,
     negative_slope: float = 0.2,
     drop_edge: float = 0.0,
-    seed: int | Tensor = 0,
+    seed: int | Array = 0,
 ) -> Tensor:
     """Sum the sources of every destination under softmax attention.
 
     The same kernel serves training and inference. DropEdge (Rong et al., ICLR 2020) is a coin per
     edge, hashed from (source, destination, seed) inside the kernels: nothing is stored, forward and
     backward agree, and dropped edges are not gathered. Repeated edges share one coin.
+    Tensors may be arrays of other libraries, see `graph.dlpack`.
 
     Args:
         csr: num_dst x num_src.
@@ -70,6 +73,7 @@ def gat_aggregate(
         ValueError: a shape, a device, the memory layout or a probability is wrong.
         ImportError: the tensors are on a GPU and CuPy is not installed.
     """
+    h = as_tensor(h, "h")
     heads = h.shape[1:-1]
     check_tensor(h, "h", (csr.num_src, *heads[:1], None), csr.device)
     check_columns(h, "h")
@@ -78,6 +82,8 @@ def gat_aggregate(
     score_src, score_dst = _check_scores(csr, h, heads, score_src, score_dst, negative_slope)
     if not 0 <= drop_edge < 1:
         raise ValueError(f"drop_edge must be in [0, 1), got {drop_edge}")
+    if hasattr(seed, "__dlpack__"):
+        seed = as_tensor(seed, "seed")
     if isinstance(seed, Tensor) and (seed.dtype != torch.int64 or seed.numel() != 1):
         raise TypeError(f"seed must hold one int64, not {tuple(seed.shape)} {seed.dtype}")
     if isinstance(seed, Tensor) and seed.device != csr.device:
@@ -99,16 +105,18 @@ def _check_scores(
     csr: CSR,
     features: Tensor,
     heads: tuple,
-    score_src: Tensor,
-    score_dst: Tensor,
+    score_src: Array,
+    score_dst: Array,
     negative_slope: float,
 ) -> tuple[Tensor, Tensor]:
     """Check both halves of the logits and return them in the dtype that they are computed in."""
+    score_src = as_tensor(score_src, "score_src")
+    score_dst = as_tensor(score_dst, "score_dst")
     check_tensor(score_src, "score_src", (csr.num_src, *heads), csr.device, like=features)
     check_tensor(score_dst, "score_dst", (csr.num_dst, *heads), csr.device, like=features)
     if not 0 <= negative_slope <= 1:
         raise ValueError(f"negative_slope must be in [0, 1], got {negative_slope}")
-    dtype = _cuda.wide(features.dtype)
+    dtype = wide(features.dtype)
     return score_src.to(dtype), score_dst.to(dtype)
 
 
@@ -123,13 +131,15 @@ def keep_mask(csr: CSR, drop_edge: float, seed: int) -> Tensor:
 
 def attention(
     csr: CSR,
-    score_src: Tensor,
-    score_dst: Tensor,
+    score_src: Array,
+    score_dst: Array,
     *,
     negative_slope: float = 0.2,
-    rows: Tensor | None = None,
+    rows: Array | None = None,
 ) -> Tensor:
     """Return attention weights: for reading, nothing is differentiated.
+
+    Tensors may be arrays of other libraries, see `graph.dlpack`.
 
     Args:
         csr: num_dst x num_src.
@@ -146,10 +156,12 @@ def attention(
     Raises:
         As `gat_aggregate`.
     """
+    score_src = as_tensor(score_src, "score_src")
     heads = score_src.shape[1:]
     scores = _check_scores(csr, score_src, heads, score_src, score_dst, negative_slope)
     score_src, score_dst = (score.detach() for score in scores)
     if rows is not None:
+        rows = as_tensor(rows, "rows")
         csr, score_dst = csr.select(rows), score_dst[rows]
     return _attention(csr.indptr, csr.indices, score_src, score_dst, negative_slope)
 
@@ -255,7 +267,7 @@ def _gat_aggregate(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return out, and for the backward log-sum-exp and c; these only if csr_t is not empty."""
     options = negative_slope, drop_edge, seed, device_seed
-    if h.dtype in _cpu.HALVES:
+    if h.dtype in HALVES:
         out, lse, c = _gat_aggregate(csr, csr_t, h.float(), score_src, score_dst, *options)
         return out.to(h.dtype), lse, c.to(h.dtype)
     rows, keep = Packed(*csr), len(csr_t) > 0
@@ -275,8 +287,8 @@ def _gat_aggregate(
     _cpu.run_rows(rows, kernel, h, score_src, score_dst, *scalars, out, lse, a_pos, c)
     if len(rows.long_row):
         partial = outputs(len(rows.chunk_row))
-        own_score = score_dst[rows.chunk_row]
-        _cpu.run_chunks(rows, kernel, h, score_src, own_score, *scalars, *partial)
+        chunk_score = score_dst[rows.chunk_row]
+        _cpu.run_chunks(rows, kernel, h, score_src, chunk_score, *scalars, *partial)
         merged = _merge(rows, *partial, keep)
         for whole, long in zip((out, lse, c), merged, strict=True):
             if len(whole):
@@ -365,7 +377,7 @@ def _gat_aggregate_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of h, score_src and score_dst."""
     options = negative_slope, drop_edge, seed, device_seed
-    if h.dtype in _cpu.HALVES:
+    if h.dtype in HALVES:
         floats = g.float(), h.float(), score_src, score_dst, out.float(), lse, c.float()
         d_h, *d_scores = _gat_aggregate_backward(csr_t, *floats, *options)
         return d_h.to(h.dtype), *d_scores

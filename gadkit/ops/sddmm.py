@@ -9,19 +9,22 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
+from gadkit.graph.dlpack import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor
 from gadkit.ops._packed import Packed, pack
-from gadkit.ops.spmm import weighted_sum_cpu, weighted_sum_cuda
+from gadkit.ops._types import HALVES, wide
+from gadkit.ops.matmul import weighted_sum_cpu, weighted_sum_cuda
 
 PAIRS = 4096  # a task of the forward on a CPU
 DEPTH = 4  # pairs that a group of lanes has in flight on a GPU; as in gadkit.cuh
 
 
-def edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
+def edge_dot(z_src: Array, z_dst: Array, src: Array, dst: Array) -> Tensor:
     """Compute <z_src[src], z_dst[dst]> for every pair.
 
-    The gradient adds the pairs of a node in their order, so it is the same in every run.
+    The gradient adds the pairs of a node in their order, so it is the same in every run. All
+    arguments may be arrays of other libraries, see `graph.dlpack`.
 
     Args:
         z_src: (num_src, dim), contiguous; float32, float64, or float16 or bfloat16, which are
@@ -38,6 +41,8 @@ def edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
         ValueError: a shape, a device or the memory layout is wrong, or an id is out of range.
         ImportError: the tensors are on a GPU and CuPy is not installed.
     """
+    z_src, z_dst = as_tensor(z_src, "z_src"), as_tensor(z_dst, "z_dst")
+    src, dst = as_tensor(src, "src"), as_tensor(dst, "dst")
     check_tensor(z_src, "z_src", (None, None), z_src.device)
     check_tensor(z_dst, "z_dst", (None, z_src.shape[1]), z_src.device)
     if z_dst.dtype != z_src.dtype:
@@ -77,7 +82,7 @@ def _check_ids(ids: Tensor, name: str, count: int) -> None:
 
 @torch.library.custom_op("gadkit::edge_dot", mutates_args=(), device_types="cpu")
 def _edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
-    if z_src.dtype in _cpu.HALVES:
+    if z_src.dtype in HALVES:
         return _edge_dot(z_src.float(), z_dst.float(), src, dst).to(z_src.dtype)
     _check_ids(src, "src", len(z_src))  # here, where ids are known even under torch.compile
     _check_ids(dst, "dst", len(z_dst))
@@ -110,26 +115,30 @@ def _(z_src, z_dst, src, dst):
 
 
 @torch.library.custom_op("gadkit::edge_dot_backward", mutates_args=(), device_types="cpu")
-def _edge_dot_backward(g: Tensor, z: Tensor, to: Tensor, of: Tensor, num_rows: int) -> Tensor:
-    """Return, for each of num_rows rows, the sum of g * z[of] over the pairs whose `to` is it."""
-    if z.dtype in _cpu.HALVES:
-        return _edge_dot_backward(g.float(), z.float(), to, of, num_rows).to(z.dtype)
-    indptr, columns, weight = _by_row(g, to, of, num_rows)
+def _edge_dot_backward(
+    g: Tensor, z: Tensor, row_ids: Tensor, column_ids: Tensor, num_rows: int
+) -> Tensor:
+    """Return, for each of num_rows rows, the sum of g * z[column] over the pairs of that row."""
+    if z.dtype in HALVES:
+        return _edge_dot_backward(g.float(), z.float(), row_ids, column_ids, num_rows).to(z.dtype)
+    indptr, columns, weight = _by_row(g, row_ids, column_ids, num_rows)
     return weighted_sum_cpu(Packed(*pack(CSR(indptr, columns, len(z)))), z, weight)
 
 
 @_edge_dot_backward.register_kernel("cuda")
-def _edge_dot_backward_cuda(g, z, to, of, num_rows):
-    indptr, columns, weight = _by_row(g, to, of, num_rows)
+def _edge_dot_backward_cuda(g, z, row_ids, column_ids, num_rows):
+    indptr, columns, weight = _by_row(g, row_ids, column_ids, num_rows)
     columns = columns.clamp(0, max(0, len(z) - 1))  # ids of a CUDA graph are unchecked
-    return weighted_sum_cuda(_packed_on_device(indptr, columns), z, weight.to(_cuda.wide(z.dtype)))
+    return weighted_sum_cuda(_packed_on_device(indptr, columns), z, weight.to(wide(z.dtype)))
 
 
-def _by_row(g: Tensor, to: Tensor, of: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+def _by_row(
+    g: Tensor, row_ids: Tensor, column_ids: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sort pairs into the rows of a CSR, in their order; return indptr, indices and weights."""
-    to, order = torch.sort(to, stable=True)
-    rows = torch.arange(num_rows + 1, device=to.device)
-    return torch.searchsorted(to, rows), of[order].int(), g[order]
+    row_ids, order = torch.sort(row_ids, stable=True)
+    rows = torch.arange(num_rows + 1, device=row_ids.device)
+    return torch.searchsorted(row_ids, rows), column_ids[order].int(), g[order]
 
 
 def _packed_on_device(indptr: Tensor, indices: Tensor) -> Packed:
@@ -152,7 +161,7 @@ def _packed_on_device(indptr: Tensor, indices: Tensor) -> Packed:
 
 
 @_edge_dot_backward.register_fake
-def _(g, z, to, of, num_rows):
+def _(g, z, row_ids, column_ids, num_rows):
     return z.new_empty(num_rows, z.shape[1])
 
 

@@ -200,14 +200,14 @@ def _gather(x: torch.Tensor, rows: torch.Tensor, ahead: int) -> torch.Tensor:
 def _gather_kernel(width: int, ahead: int):
     @njit(cache=True, **_cpu.FAST)
     def kernel(first, last, rows, x, sums):
-        one = x.dtype.type(1)
+        weight = x.dtype.type(1)
         for block in range(first, last):
             total = zeros(width, x)
             for k in range(block * BLOCK, min((block + 1) * BLOCK, len(rows))):
                 if ahead:
                     prefetch(total, x, int(rows[min(k + ahead, len(rows) - 1)]) * width)
-                total = axpy(total, one, x, int(rows[k]) * width)
-            store(total, one, sums, block * width)
+                total = axpy(total, weight, x, int(rows[k]) * width)
+            store(total, weight, sums, block * width)
 
     return kernel
 
@@ -255,10 +255,10 @@ def traffic(
     backward += left * (row + 3 * score)  # the row of g and the three facts of every kept edge
     backward += sources * 2 * (row + score)  # h and score_src read, their gradients written
 
-    ends, one = 2 * ID, dim * itemsize  # of a pair
-    dots = edges * (ends + 2 * one + itemsize)  # both rows read, one number written
-    dots_backward = 2 * edges * (ends + itemsize + one)  # for either side: g and the other's row
-    dots_backward += (rows + sources) * one  # the gradients, written
+    ends, vector = 2 * ID, dim * itemsize  # of a pair
+    dots = edges * (ends + 2 * vector + itemsize)  # both rows read, one number written
+    dots_backward = 2 * edges * (ends + itemsize + vector)  # for either side: g and the other's row
+    dots_backward += (rows + sources) * vector  # the gradients, written
     return {
         "spmm": spmm,
         "gat_inference": inference,

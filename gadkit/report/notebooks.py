@@ -1,4 +1,4 @@
-"""Execute the notebooks headless and gather them into one page.
+"""Execute the notebooks headless, each only if something that it depends on has changed.
 
 A notebook is executed again only if something it depends on changed: its cells, the package, the
 kernels, the dataset, the interpreter and libraries, or a notebook before it (each reads what the
@@ -10,25 +10,21 @@ last: it carries the stamp, so an interrupted run never looks finished.
 """
 
 import asyncio
-import csv
 import hashlib
 import importlib.metadata
-import itertools
 import json
 import os
-import re
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import gadkit
-from gadkit import __version__, store
-from gadkit.explain import cases
+from gadkit import store
 from gadkit.ops.timing import RESULTS
-from gadkit.report import suspects
+from gadkit.report import pages
 
 ROOT = Path(gadkit.__file__).parents[1]
 # Names, and patterns of them; the rest are results.
@@ -37,27 +33,7 @@ DATASET_INPUTS = [
 ]  # fmt: skip
 LIBRARIES = ("torch", "numpy", "numba", "matplotlib", "pandas", "scikit-learn")
 CELL_TIMEOUT = 6 * 3600  # seconds; a guard against a kernel that hangs, not a limit on training
-SUSPECTS_SHOWN = 20
-EXPLAINED = "07_explain_suspects"  # the notebook that leaves case cards
 NEEDS_LABELS = "needs-labels"  # tag of a notebook's parameters, where nothing is left without any
-SUMMARY_TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
-SUMMARY_TAGS |= {"p", "ul", "ol", "li", "strong", "b", "em", "i", "code", "pre", "br"}
-
-# JupyterLab's own look, less the scripts it would fetch from elsewhere (require.js, MathJax,
-# Mermaid), with the figures' alt texts, which that template ignores, and links between the pages.
-PAGE = """\
-{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block body_header -%}{{ super() }}
-<p style="margin: 1rem; font: 14px sans-serif">
-<a href="index.html">&larr; All notebooks</a></p>{%- endblock -%}
-{%- block data_png scoped -%}
-<div class="jp-RenderedImage jp-OutputArea-output"><img
- alt="{{ output | get_metadata('alt', 'image/png') | escape_html_keep_quotes }}"
- src="data:image/png;base64,{{ output.data['image/png'] }}"></div>{%- endblock -%}
-"""
 
 
 class NotebookError(RuntimeError):
@@ -119,67 +95,21 @@ def run_notebooks(
     return executed
 
 
+def written_by(executed: Path) -> list[Path]:
+    """Return the files that a notebook wrote when it was executed, into dataset folder or `out`."""
+    return [Path(path) for path in _mark_of(executed).get("wrote", {})]
+
+
 def needing_labels(notebooks: Path | None = None) -> list[Path]:
     """Return the notebooks whose parameters are tagged `needs-labels`, in order."""
     return [path for path in _sources(notebooks) if _needs_labels(path)]
-
-
-def write_index(
-    out: Path, executed: Sequence[Path], *, dataset: str, skipped: Sequence[Path] = ()
-) -> Path:
-    """Write out/report/index.html: the suspects, and a card for each executed notebook.
-
-    A card shows the notebook's first heading, the sentence under it, the figure of the cell tagged
-    `key-figure` (else the first figure), and the output of the cell tagged `summary` (an HTML
-    table, Markdown or text). The suspects are the first rows of out/suspects.csv, if that exists;
-    where its column of scores says that no label was used, so does the page. Beside it stands
-    cases.html, if the notebook that makes case cards was executed. The pages need no other file and
-    no network, and are the same for the same results.
-
-    Args:
-        out: the folder given to `run_notebooks`.
-        executed: executed notebooks, in the order of the page.
-        dataset: its name, the title of the page.
-        skipped: notebooks that were not executed, for want of labels.
-
-    Returns:
-        The page's path.
-    """
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    cards = [_card(path) for path in executed]
-    cards += [_card(path) | {"skipped": True} for path in skipped]
-    page = environment.get_template("report.html").render(
-        dataset=dataset,
-        cards=sorted(cards, key=lambda card: card["name"]),
-        executed=[Path(path).stem for path in executed],
-        suspects=_read_suspects(Path(out) / "suspects.csv"),
-        num_cases=_write_cases(Path(out), executed, dataset),
-        version=__version__,
-    )
-    return _write(Path(out) / "report" / "index.html", page)
-
-
-def _write_cases(out: Path, executed: Sequence[Path], dataset: str) -> int:
-    """Write out/report/cases.html, or delete it where nobody made cards; return their number."""
-    page = out / "report" / "cases.html"
-    if all(Path(path).stem != EXPLAINED for path in executed) or not (out / cases.FILE).is_file():
-        page.unlink(missing_ok=True)
-        return 0
-    cards = cases.load(out / cases.FILE)
-    _write(page, cases.page(cards, dataset=dataset, back="index.html"))
-    return len(cards)
 
 
 def _sources(notebooks: Path | None) -> list[Path]:
     folder = Path(notebooks or ROOT / "notebooks").resolve()
     sources = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not sources:
-        raise FileNotFoundError(f"{folder} holds no notebook named like 01_explore_data.ipynb")
+        raise FileNotFoundError(f"{folder} holds no notebook named like NN_verb_object.ipynb")
     return sources
 
 
@@ -199,14 +129,14 @@ def _run_one(source: Path, target: Path, *, dataset: Path, stamp: str, label: st
     try:
         _execute(notebook, source.parent, dataset=dataset, out=out, label=label)
     except NotebookError as error:
-        _write(failed, nbformat.writes(notebook))
+        pages.write(failed, nbformat.writes(notebook))
         raise NotebookError(f"{source.stem}, {error}\n\nThe notebook so far: {failed}") from None
     wrote = sorted(path for path, _ in _list_results(dataset, out).items() - before.items())
     digests = {path: _hash_file(Path(path)) for path in wrote}
     notebook.metadata["gadkit"] = {"stamp": stamp, "wrote": digests}
     failed.unlink(missing_ok=True)
-    _write(_page_of(target), _as_html(notebook, name=source.stem))
-    _write(target, nbformat.writes(notebook))
+    pages.write(_page_of(target), pages.notebook_page(notebook, name=source.stem))
+    pages.write(target, nbformat.writes(notebook))
 
 
 def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) -> None:
@@ -347,11 +277,16 @@ def _cells_of(source: Path) -> str:
 def _is_up_to_date(target: Path, page: Path, stamp: str) -> bool:
     if not (target.is_file() and page.is_file()):
         return False
-    mark = json.loads(target.read_text(encoding="utf-8"))["metadata"].get("gadkit", {})
+    mark = _mark_of(target)
     if mark.get("stamp") != stamp:
         return False
     wrote = {Path(path): digest for path, digest in mark["wrote"].items()}
     return all(path.is_file() and _hash_file(path) == digest for path, digest in wrote.items())
+
+
+def _mark_of(executed: Path) -> dict:
+    """Return what `_run_one` has left in an executed notebook; empty if another tool ran it."""
+    return json.loads(executed.read_text(encoding="utf-8"))["metadata"].get("gadkit", {})
 
 
 def _list_results(*folders: Path) -> dict[str, int]:
@@ -374,127 +309,7 @@ def _page_of(target: Path) -> Path:
     return target.parents[1] / "report" / f"{target.stem}.html"
 
 
-def _as_html(notebook, *, name: str) -> str:
-    """Render an executed notebook as one page without scripts or external addresses."""
-    from nbconvert import HTMLExporter
-
-    heading = name
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            heading = _first_match(r"^#+ +(.+)$", cell.source) or heading
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.metadata["image/png"] = {"alt": f"Figure: {heading}"}
-    resources = {"metadata": {"name": name}}
-    return HTMLExporter(raw_template=PAGE).from_notebook_node(notebook, resources=resources)[0]
-
-
-def _card(path: Path) -> dict:
-    """Return what the page shows of one executed notebook."""
-    import nbformat
-
-    cells = nbformat.read(path, as_version=4).cells
-    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    heading = _first_match(r"^# +(.+)$", text) or path.stem
-    number, title = re.fullmatch(r"(?:(\d+)\. +)?(.*)", heading).groups()
-    paragraph = _first_match(r"\A\s*# .+\n+([^#\n](?:.|\n(?!\n))*)", text) or ""
-    figures = _figures(_outputs(cells, "key-figure")) or _figures(_outputs(cells))
-    return {
-        "name": path.stem,
-        "skipped": False,
-        "number": number,
-        "title": title,
-        "question": " ".join(paragraph.split()),
-        "figure": figures[0] if figures else None,
-        "numbers": _numbers(_outputs(cells, "summary")),
-    }
-
-
-def _first_match(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text, flags=re.MULTILINE)
-    return found.group(1).strip() if found else None
-
-
-def _outputs(cells: Sequence, tag: str | None = None) -> list[dict]:
-    """Return the output of the cells with a tag, or of all, as dicts from MIME type to content."""
-    tagged = [cell for cell in cells if tag is None or tag in cell.metadata.get("tags", [])]
-    outputs = [output for cell in tagged for output in cell.get("outputs", [])]
-    return [output.get("data", {"text/plain": output.get("text", "")}) for output in outputs]
-
-
-def _figures(outputs: Sequence[dict]) -> list[str]:
-    return [data["image/png"].replace("\n", "") for data in outputs if "image/png" in data]
-
-
-def _numbers(outputs: Sequence[dict]) -> str:
-    """Return outputs as HTML that is known to hold text and tables only."""
-    import bleach
-    from markupsafe import Markup
-    from nbconvert.filters import markdown2html
-
-    html = ""
-    for data in outputs:
-        if "text/html" in data:
-            html += re.sub(r"(?s)<style.*?</style>", "", data["text/html"])
-        elif "text/markdown" in data:
-            html += markdown2html(data["text/markdown"])
-        elif "image/png" not in data:
-            html += f"<pre>{bleach.clean(data['text/plain'], tags=[])}</pre>"
-    html = re.sub(r'style="text-align: *right;?"', 'class="numeric"', html)
-    attributes = ["class", "colspan", "rowspan", "scope"]
-    return Markup(bleach.clean(html, tags=SUMMARY_TAGS, attributes=attributes, strip=True).strip())
-
-
-def _read_suspects(path: Path) -> dict:
-    """Return the first suspects as text, in columns of numbers and others.
-
-    Cases that the model has learned from are passed over: nobody need look at them.
-    """
-    if not path.is_file():
-        return {"columns": [], "rows": [], "href": "", "filtered": False, "unlabelled": False}
-    with path.open(newline="", encoding="utf-8") as file:
-        names, *first = itertools.islice(csv.reader(file), SUSPECTS_SHOWN + 1)
-        at = names.index(suspects.LEARNED) if suspects.LEARNED in names else None
-        if at is not None:
-            rest = (row for row in itertools.chain(first, csv.reader(file)) if row[at] != "1")
-            first = [*itertools.islice(rest, SUSPECTS_SHOWN)]
-    unlabelled = suspects.UNLABELLED_SCORE in names
-    keep = [i for i, name in enumerate(names) if i != at and not (unlabelled and name == "label")]
-    names, rows = [names[i] for i in keep], [[row[i] for i in keep] for row in first]
-    columns = [
-        {"name": name.replace("_", " "), "numeric": all(_is_number(row[i]) for row in rows)}
-        for i, name in enumerate(names)
-    ]
-    scores = [name in (suspects.SCORE, suspects.UNLABELLED_SCORE) for name in names]
-    rows = [
-        [_shorten(value) if score else value for value, score in zip(row, scores, strict=True)]
-        for row in rows
-    ]
-    return {
-        "columns": columns,
-        "rows": rows,
-        "href": f"../{path.name}",
-        "filtered": at is not None,
-        "unlabelled": unlabelled,
-    }
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"-?\d+(\.\d+)?(e[-+]?\d+)?", text) is not None
-
-
-def _shorten(text: str) -> str:
-    """Round a number with many decimals such that a column of them lines up."""
-    return f"{float(text):.6f}" if re.fullmatch(r"-?\d+\.\d{7,}", text) else text
-
-
 def _log(line: str) -> None:
     from tqdm import tqdm
 
     tqdm.write(line)
-
-
-def _write(path: Path, text: str) -> Path:
-    with store.atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path

@@ -1,4 +1,4 @@
-"""Lists and tables that leave: suspects, scores and embeddings, with the user's own ids.
+"""The ranked list of suspects, and tables of scores and embeddings, with the user's own ids.
 
 The columns are described in data/README.md.
 """
@@ -11,11 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gadkit import store
 from gadkit.graph import HeteroGraph
-from gadkit.store import atomic_path, tables
+from gadkit.network.score import unlabelled_scores
+from gadkit.store import atomic_path, node_ids, tables
+from gadkit.trees.recipe import Committee
 
 LEARNED = "learned_from"  # columns of the list of suspects
 SCORE, UNLABELLED_SCORE = "score", "score_without_labels"
+SCORES = {"scores": store.RECIPE_SCORES, "network": store.GAT_SCORES}
+EMBEDDINGS = {"embeddings": store.GAT_EMBEDDINGS, "stage1": store.GAE_EMBEDDINGS}
+EXPORTS = [*SCORES, *EMBEDDINGS]  # what of a dataset folder can be had by node
 
 
 def write_suspects(
@@ -59,7 +65,7 @@ def write_suspects(
             f"with {int(scores.isnan().sum())} NaN"
         )
     order = torch.argsort(scores, descending=True, stable=True)
-    order = order[_is_of(graph, order, node_types)]
+    order = order[_are_of_types(graph, order, node_types)]
     if top is not None and top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
     order = order[:top]
@@ -75,12 +81,110 @@ def write_suspects(
         _write_csv(path, columns)
 
 
-def _is_of(graph: HeteroGraph, nodes: Tensor, node_types: list[str] | None) -> Tensor:
+def write_labelled(
+    path: Path | str,
+    folder: Path,
+    graph: HeteroGraph,
+    scores: Tensor,
+    *,
+    models: Path,
+    top: int | None = None,
+) -> None:
+    """Write the list of the node types that trained models were taught about.
+
+    Args:
+        path: file to write, as `write_suspects`.
+        folder: the dataset folder, for names and the answer key of a generated one.
+        graph: of the folder.
+        scores: (total,) float by global id.
+        models: the dataset folder with the checkpoint of the models; if it is `folder`, the list
+            says which nodes were learned from.
+        top: list this many only; all by default.
+    """
+    best = store.load_checkpoint(models / store.GAT_CHECKPOINT)
+    write_suspects(
+        path,
+        graph,
+        scores,
+        node_types=best["labelled_types"],
+        top=top,
+        names=node_ids.of_nodes(folder, graph),
+        learned_from=best["learned_from"] if models == folder else None,
+        planted=store.planted_names(folder),
+    )
+
+
+def write_unlabelled(path: Path | str, folder: Path, graph: HeteroGraph) -> None:
+    """Write the list of the first node type by the autoencoder alone, which needs no labels."""
+    write_suspects(
+        path,
+        graph,
+        unlabelled_scores(graph, folder),
+        node_types=graph.node_types[:1],
+        names=node_ids.of_nodes(folder, graph),
+        planted=store.planted_names(folder),
+        score=UNLABELLED_SCORE,
+    )
+
+
+def write_recommended(
+    path: Path | str, folder: Path, fitted: Committee, *, top: int | None = None
+) -> None:
+    """Write the list of what `trees.recipe.recommend` has made of a folder."""
+    graph = fitted.views.graph
+    write_suspects(
+        path,
+        graph,
+        fitted.scores.nan_to_num(0.0),
+        node_types=fitted.views.types,
+        top=top,
+        names=node_ids.of_nodes(folder, graph),
+        learned_from=torch.cat([part[:, 0] for part in fitted.split[:2]]),
+        planted=store.planted_names(folder),
+    )
+
+
+def check_same_features(folder: Path, models: Path) -> None:
+    """Refuse models that learned from other columns; as many of them is not enough.
+
+    Raises:
+        ValueError: the folders name a feature of a node type differently.
+    """
+    ours, theirs = (store.read_about(path).get("features", {}) for path in (folder, models))
+    for node_type in ours.keys() & theirs.keys():
+        for column, pair in enumerate(zip(ours[node_type], theirs[node_type], strict=False)):
+            if pair[0] != pair[1]:
+                raise ValueError(
+                    f"feature {column} of a {node_type} is {pair[0]} in {folder}, but the models "
+                    f"in {models} have learned from {pair[1]}; make both of tables with the same "
+                    "roles"
+                )
+
+
+def exported(folder: Path, graph: HeteroGraph, what: str) -> dict[str, Tensor]:
+    """Read scores or embeddings of a dataset folder, for `write_nodes`.
+
+    Args:
+        folder: the dataset folder.
+        graph: of the folder; if it has no labels, scores are those made without any.
+        what: one of `EXPORTS`.
+
+    Returns:
+        By column name (total,) or (total, dim).
+    """
+    if what in EMBEDDINGS:
+        return {"z": store.load_array(folder, EMBEDDINGS[what], rows=graph.total)}
+    if graph.labels is not None:
+        return {SCORE: store.load_array(folder, SCORES[what], rows=graph.total)}
+    return {UNLABELLED_SCORE: unlabelled_scores(graph, folder)}
+
+
+def _are_of_types(graph: HeteroGraph, nodes: Tensor, node_types: list[str] | None) -> Tensor:
     """Say which of the given global ids are of the given types."""
     node_types = graph.node_types if node_types is None else node_types
-    unknown = set(node_types) - set(graph.node_types)
-    if unknown:
-        raise ValueError(f"node types {sorted(unknown)} are not in {graph.node_types}")
+    strange = set(node_types) - set(graph.node_types)
+    if strange:
+        raise ValueError(f"node types {sorted(strange)} are not in {graph.node_types}")
     wanted = torch.tensor([graph.node_types.index(name) for name in node_types])
     return torch.isin(graph.node_type_of(nodes), wanted)
 
@@ -101,11 +205,8 @@ def _node_columns(
 
 def _label_of(graph: HeteroGraph, nodes: Tensor) -> np.ndarray:
     """Return 0 or 1 of each global id, masked where unknown."""
-    label = torch.full((graph.total,), -1, dtype=torch.int8)
-    if graph.labels is not None:
-        labels = graph.labels.cpu()
-        label[labels[:, 0]] = labels[:, 1].to(torch.int8)
-    return np.ma.masked_less(label[nodes].numpy(), 0)
+    label = graph.label_of_nodes().cpu()[nodes].to(torch.int8)
+    return np.ma.masked_less(label.numpy(), 0)
 
 
 def _write_csv(path: Path | str, columns: dict[str, np.ndarray]) -> None:
@@ -151,7 +252,7 @@ def write_nodes(
             raise ValueError(
                 f"{name} must be ({graph.total},) or ({graph.total}, dim), got {tuple(value.shape)}"
             )
-    nodes = _is_of(graph, torch.arange(graph.total), node_types).nonzero().flatten()
+    nodes = _are_of_types(graph, torch.arange(graph.total), node_types).nonzero().flatten()
     columns = _node_columns(graph, nodes, names)
     adjacent = len(nodes) > 0 and bool(nodes[-1] - nodes[0] == len(nodes) - 1)
     rows = slice(int(nodes[0]), int(nodes[-1]) + 1) if adjacent else nodes.numpy()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit._lazy import lazy
+from gadkit import lazy
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.store.files import (
     appearing,

@@ -1,11 +1,15 @@
-"""What learns from a table of columns: trees, a logistic regression and a perceptron.
+"""Learners of a table of columns: boosted trees, forests, a logistic regression and a perceptron.
 
 Libraries do the learning; here are the settings that were chosen once for all data sets. A learner
 takes the training and the validation rows and returns a function from rows to probabilities. Only
 boosted trees and the perceptron look at the validation rows, to know when to stop.
+
+What the recipe's learners say of a row is the same to the last bit whichever rows come with it, and
+on any number of threads: a score that is made again alone must be the score in the list.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,8 +60,8 @@ class Boosted:
         """Return the probability of each row of x, (n,) float64."""
         from xgboost import DMatrix
 
-        found = self.booster.predict(DMatrix(x.numpy()), iteration_range=(0, self.rounds))
-        return torch.from_numpy(found.astype(np.float64))
+        values = self.booster.predict(DMatrix(x.numpy()), iteration_range=(0, self.rounds))
+        return torch.from_numpy(values.astype(np.float64))
 
     def contributions(self, x: Tensor) -> Tensor:
         """Return how each column moves each row's logit, (n, dim + 1); the last is a constant.
@@ -68,8 +72,8 @@ class Boosted:
         from xgboost import DMatrix
 
         limit = (0, self.rounds)
-        found = self.booster.predict(DMatrix(x.numpy()), pred_contribs=True, iteration_range=limit)
-        return torch.from_numpy(found)
+        shares = self.booster.predict(DMatrix(x.numpy()), pred_contribs=True, iteration_range=limit)
+        return torch.from_numpy(shares)
 
 
 def boosted_trees(train: Rows, val: Rows, seed: int) -> Boosted:
@@ -101,14 +105,14 @@ def random_forest(train: Rows, val: Rows, seed: int) -> Predict:
     """Fit a random forest (Breiman, Random Forests, Machine Learning 2001)."""
     from sklearn.ensemble import RandomForestClassifier
 
-    return _fitted(RandomForestClassifier(**_forest_options(train, seed)), train)
+    return _fit_forest(RandomForestClassifier(**_forest_options(train, seed)), train)
 
 
 def extra_trees(train: Rows, val: Rows, seed: int) -> Predict:
     """Fit a forest of random cuts (Geurts et al., Extremely randomized trees, 2006)."""
     from sklearn.ensemble import ExtraTreesClassifier
 
-    return _fitted(ExtraTreesClassifier(**_forest_options(train, seed)), train)
+    return _fit_forest(ExtraTreesClassifier(**_forest_options(train, seed)), train)
 
 
 def _forest_options(train: Rows, seed: int) -> dict:
@@ -122,13 +126,47 @@ def _forest_options(train: Rows, seed: int) -> dict:
     }
 
 
+def _fit_forest(forest, train: Rows) -> Predict:
+    """Fit a forest of sklearn's, and predict with it by blocks of rows.
+
+    Left to itself, sklearn shares out the trees among the threads and adds up their votes in the
+    order in which they finish, so that the last bits of a sum change from call to call. Here each
+    thread asks all trees, in their order, about rows of its own.
+    """
+    forest.fit(_filled(train.x), train.y.numpy())
+
+    def mean_vote(x: np.ndarray) -> np.ndarray:
+        votes = np.zeros(len(x))
+        for tree in forest.estimators_:
+            votes += tree.predict_proba(x, check_input=False)[:, 1]
+        return votes / len(forest.estimators_)
+
+    def predict(x: Tensor) -> Tensor:
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(threads) as pool:
+            votes = [*pool.map(mean_vote, np.array_split(_filled(x), threads))]
+        return torch.from_numpy(np.concatenate(votes))
+
+    return predict
+
+
 def logistic(train: Rows, val: Rows, seed: int) -> Predict:
     """Fit a strongly regularized logistic regression on quantile-normal columns."""
+    from scipy.special import expit
     from sklearn.linear_model import LogisticRegression
 
     strength = 0.01 if len(train.y) < FEW else 0.003
+    scale = _quantile_scale(train, seed)
     model = LogisticRegression(C=strength, max_iter=1000, class_weight="balanced")
-    return _fitted(_on_quantiles(train, model, seed), train)
+    model.fit(scale.transform(_filled(train.x)), train.y.numpy())
+
+    def predict(x: Tensor) -> Tensor:
+        # Row by row: a product of matrices rounds a row by where in the matrix it is.
+        columns = np.ascontiguousarray(scale.transform(_filled(x)), dtype=np.float64)
+        logits = np.einsum("rc,c->r", columns, model.coef_[0].astype(np.float64))
+        return torch.from_numpy(expit(logits + float(model.intercept_[0])))
+
+    return predict
 
 
 def perceptron(train: Rows, val: Rows, seed: int) -> Predict:
@@ -138,7 +176,7 @@ def perceptron(train: Rows, val: Rows, seed: int) -> Predict:
     """
     from sklearn.neural_network import MLPClassifier
 
-    scale = _on_quantiles(train, None, seed)
+    scale = _quantile_scale(train, seed)
     x, x_val = (scale.transform(_filled(rows.x)) for rows in (train, val))
     model = MLPClassifier(
         (64,),
@@ -147,43 +185,32 @@ def perceptron(train: Rows, val: Rows, seed: int) -> Predict:
         batch_size=min(128, len(train.y)),
         random_state=seed,
     )
-    best, kept = -1.0, None
+    best, weights = -1.0, None
     for _ in range(60):
         model.partial_fit(x, train.y.numpy(), classes=[0, 1])
         value = average_precision(val.y, torch.from_numpy(model.predict_proba(x_val)[:, 1]))
         if value > best or len(train.y) < FEW:
-            best, kept = (
-                value,
-                [[part.copy() for part in w] for w in (model.coefs_, model.intercepts_)],
-            )
-    model.coefs_, model.intercepts_ = kept
+            layers = model.coefs_, model.intercepts_
+            best, weights = value, [[array.copy() for array in arrays] for arrays in layers]
+    model.coefs_, model.intercepts_ = weights
     return lambda x: torch.from_numpy(
         model.predict_proba(scale.transform(_filled(x)))[:, 1].astype(np.float64)
     )
 
 
-def _on_quantiles(train: Rows, model: object | None, seed: int):
-    """Scale columns to a normal distribution by their ranks, then hand them to the model."""
+def _quantile_scale(train: Rows, seed: int):
+    """Fit a scale that turns columns into a normal distribution by their ranks in training."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
     count = min(QUANTILES, len(train.y))
     ranks = QuantileTransformer(output_distribution="normal", n_quantiles=count, random_state=seed)
-    if model is not None:
-        return make_pipeline(ranks, StandardScaler(), model)
     return make_pipeline(ranks, StandardScaler()).fit(_filled(train.x))
-
-
-def _fitted(model, train: Rows) -> Predict:
-    model.fit(_filled(train.x), train.y.numpy())
-    if hasattr(model, "n_jobs"):
-        model.set_params(n_jobs=1)  # threads would add up the trees in the order they finish
-    return lambda x: torch.from_numpy(model.predict_proba(_filled(x))[:, 1].astype(np.float64))
 
 
 def _filled(x: Tensor) -> np.ndarray:
     """Columns that mean nothing for a node are 0 to learners that cannot leave them out."""
-    return x.nan_to_num(nan=0.0).numpy()
+    return x.nan_to_num(nan=0.0).contiguous().numpy()
 
 
 LEARNERS: dict[str, Learner] = {

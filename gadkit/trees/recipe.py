@@ -4,32 +4,22 @@ No single table is best everywhere: on some graphs the neighbors are noise, on o
 there is. So boosted trees learn from every view, forests from the two where those validate best,
 and the committee of those that validate nearly as well as the best one speaks. Nothing is chosen
 per data set by hand, and the test part of a split is not looked at.
-
-A detector is a callable `(graph, split) -> (total,) float64`: the higher the more suspicious, NaN
-for nodes that it says nothing about. It must not read the labels of `split.test`.
 """
 
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import torch
+from scipy.special import expit
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from gadkit import store
-from gadkit.evaluation import splits
 from gadkit.evaluation.metrics import auprc_error, average_precision
-from gadkit.evaluation.splits import Split
+from gadkit.evaluation.splits import Detector, Split
 from gadkit.graph import HeteroGraph
-from gadkit.network import finetune
-from gadkit.trees import views as views_of
 from gadkit.trees.learners import FEW, LEARNERS, Boosted, Learner, Predict, Rows
 from gadkit.trees.views import Views
-
-Detector = Callable[[HeteroGraph, Split], Tensor]
 
 SECOND_LOOK = 2  # views that more learners than boosted trees are tried on
 GIVEN = "(given)"  # in place of a view
@@ -63,7 +53,7 @@ class Member:
 
 
 @dataclass
-class Fitted:
+class Committee:
     """What was learned, and what it says.
 
     Attributes:
@@ -103,9 +93,9 @@ class Fitted:
             for member in self.members:
                 if member.view == view:
                     total += member.slope * _logit(member.predict(table)) + member.bias
-        return (total / len(self.members)).sigmoid()
+        return _sigmoid(total / len(self.members))
 
-    def on(self, graph: HeteroGraph) -> "Fitted":
+    def on(self, graph: HeteroGraph) -> "Committee":
         """Return the same learners looking at another graph, without the other detectors.
 
         Raises:
@@ -148,7 +138,7 @@ class Fitted:
         return self.explained.predict.contributions(self.table(ids))
 
 
-def blocks_of(
+def views_to_try(
     views: Views, num_train: int, *, past_only: bool = False
 ) -> dict[str, tuple[str, ...]]:
     """Say which views are worth trying.
@@ -160,19 +150,19 @@ def blocks_of(
     """
     around = ("own", "hops", "structure")
     past = ("history",) if views.has_history else ()
-    found = {"own features": ("own",)}
+    blocks = {"own features": ("own",)}
     if past_only:
-        found["its past"] = ("own", "history")
-        found["its past with labels"] = ("own", "history", "label_history")
+        blocks["its past"] = ("own", "history")
+        blocks["its past with labels"] = ("own", "history", "label_history")
     else:
-        found["neighbors"] = (*around, *past)
+        blocks["neighbors"] = (*around, *past)
     if num_train >= FEW and not past_only:
         labels = ("labels", "label_history") if past else ("labels",)
-        found["neighbors and labels"] = (*around, *past, *labels)
-        found["everything"] = (*around, *past, *labels, "bands")
+        blocks["neighbors and labels"] = (*around, *past, *labels)
+        blocks["everything"] = (*around, *past, *labels, "bands")
     if not views.names(("own",)):
-        del found["own features"]
-    return found
+        del blocks["own features"]
+    return blocks
 
 
 def fit_recipe(
@@ -183,7 +173,7 @@ def fit_recipe(
     past_only: bool = False,
     seed: int = 0,
     progress: bool = False,
-) -> Fitted:
+) -> Committee:
     """Fit the default recipe.
 
     Boosted trees learn from every view, forests from the two views where those validate best, and
@@ -205,37 +195,37 @@ def fit_recipe(
         ValueError: the past is asked for where nodes have no time, or scores are not in [0, 1].
     """
     given = [_given(name, scores, views, split) for name, scores in (beside or {}).items()]
-    blocks = blocks_of(views, len(split.train), past_only=past_only)
+    blocks = views_to_try(views, len(split.train), past_only=past_only)
     more = ["random forest", "extra trees"]
     more += ["logistic regression"] if len(split.train) < FEW else []
     with _bar(len(blocks) + SECOND_LOOK, progress) as bar:
-        found = [*_members(views, split, blocks, ["boosted trees"], seed, bar)]
-        best = sorted(found, key=lambda member: -member.val_auprc)[:SECOND_LOOK]
+        candidates = [*_members(views, split, blocks, ["boosted trees"], seed, bar)]
+        best = sorted(candidates, key=lambda member: -member.val_auprc)[:SECOND_LOOK]
         best = {member.view: blocks[member.view] for member in best}
-        found += _members(views, split, best, more, seed, bar)
-    return _committee(views, blocks, split, found + given)
+        candidates += _members(views, split, best, more, seed, bar)
+    return _committee(views, blocks, split, candidates + given)
 
 
-def boosted(views: Views, split: Split, blocks: tuple[str, ...], seed: int = 0) -> Fitted:
+def fit_boosted(views: Views, split: Split, blocks: tuple[str, ...], seed: int = 0) -> Committee:
     """Fit boosted trees alone on the view made of some blocks."""
-    return alone(views, split, blocks, "boosted trees", seed=seed)
+    return fit_one(views, split, blocks, "boosted trees", seed=seed)
 
 
-def alone(
+def fit_one(
     views: Views, split: Split, blocks: tuple[str, ...], learner: str, *, seed: int = 0
-) -> Fitted:
+) -> Committee:
     """Fit one learner on the view made of some blocks.
 
     Args:
         views: of the graph.
         split: labels to learn from and to choose by.
-        blocks: names out of `views.BLOCKS`.
+        blocks: names out of `blocks.BLOCKS`.
         learner: a name out of `LEARNERS`.
         seed: of the learner.
     """
-    of_view = {" + ".join(blocks): tuple(blocks)}
-    found = [*_members(views, split, of_view, [learner], seed, None)]
-    return _committee(views, of_view, split, found)
+    view = {" + ".join(blocks): tuple(blocks)}
+    candidates = [*_members(views, split, view, [learner], seed, None)]
+    return _committee(views, view, split, candidates)
 
 
 @contextmanager
@@ -261,11 +251,11 @@ def _members(views: Views, split: Split, blocks: dict, learners: list[str], seed
             bar.update()
 
 
-def _committee(views: Views, blocks: dict, split: Split, found: list[Member]) -> Fitted:
-    best = max(member.val_auprc for member in found)
+def _committee(views: Views, blocks: dict, split: Split, candidates: list[Member]) -> Committee:
+    best = max(member.val_auprc for member in candidates)
     error = auprc_error(best, int(split.val[:, 1].sum()))
-    members = [member for member in found if member.val_auprc >= best - error]
-    return Fitted(views, blocks, split, found, members)
+    members = [member for member in candidates if member.val_auprc >= best - error]
+    return Committee(views, blocks, split, candidates, members)
 
 
 def _given(name: str, scores: Tensor, views: Views, split: Split) -> Member:
@@ -298,6 +288,15 @@ def _judged(view: str, name: str, predict: Predict, on_val: Tensor, y_true: Tens
     return Member(view, name, predict, value, *_calibrated(on_val, y_true))
 
 
+def _sigmoid(logit: Tensor) -> Tensor:
+    """Take the sigmoid of each logit by itself.
+
+    torch.sigmoid rounds the last elements of a tensor, which do not fill a vector, otherwise than
+    the others: a node's score would depend on which nodes it is asked for with.
+    """
+    return torch.from_numpy(expit(logit.numpy()))
+
+
 def _logit(probability: Tensor) -> Tensor:
     return probability.double().clamp(_EDGE, 1 - _EDGE).logit()
 
@@ -324,12 +323,12 @@ def _calibrated(probability: Tensor, y_true: Tensor) -> tuple[float, float]:
     return max(float(weight[0]), 1e-3), float(weight[1])  # one that says nothing still ranks
 
 
-def detector(views: Views, *, past_only: bool = False, seed: int = 0) -> Detector:
+def recipe_detector(views: Views, *, past_only: bool = False, seed: int = 0) -> Detector:
     """Return the default recipe as a detector; another graph is seen through the same views."""
 
     def detect(graph: HeteroGraph, split: Split) -> Tensor:
-        seen = views if graph is views.graph else views.with_graph(graph)
-        return fit_recipe(seen, split, past_only=past_only, seed=seed).scores
+        tables = views if graph is views.graph else views.with_graph(graph)
+        return fit_recipe(tables, split, past_only=past_only, seed=seed).scores
 
     return detect
 
@@ -340,49 +339,7 @@ def table_detector(
     """Return one learner on one view as a detector."""
 
     def detect(graph: HeteroGraph, split: Split) -> Tensor:
-        seen = views if graph is views.graph else views.with_graph(graph)
-        return alone(seen, split, blocks, learner, seed=seed).scores
+        tables = views if graph is views.graph else views.with_graph(graph)
+        return fit_one(tables, split, blocks, learner, seed=seed).scores
 
     return detect
-
-
-def recommend(
-    source: Path | str,
-    *,
-    protocol: str = "demo",
-    network: bool = False,
-    seed: int = 0,
-    progress: bool = True,
-) -> Fitted:
-    """Rank the nodes of a dataset folder by the default recipe.
-
-    Args:
-        source: a dataset folder with labels.
-        protocol: how to split the labels, see `splits.protocols`; "temporal" describes a node only
-            by what came before it.
-        network: whether to train the graph network too, as `finetune.network`, and let it join the
-            committee; it takes several times as long as the trees.
-        seed: of the split and all that learns.
-        progress: whether to show bars.
-
-    Raises:
-        ValueError: the graph has no labels, the protocol does not fit it, or the network is asked
-            for under "temporal", where it would see the future.
-    """
-    graph = store.load_graph(source)
-    known = views_of.of_folder(source, graph)
-    past_only = protocol == "temporal"
-    if past_only and network:
-        raise ValueError(
-            "the network sees the whole graph, later nodes too; leave it out, or choose another "
-            "protocol"
-        )
-    number = splits.SEEDS[seed % len(splits.SEEDS)] if protocol == "official" else seed
-    masks = store.load_masks(source)
-    split = splits.draw(graph, protocol, number, time=known.time, masks=masks)
-    beside = {}
-    if network:
-        trained = finetune.network(graph, split, seed=seed, progress=progress).members
-        beside = {f"graph network {number}": one.scores for number, one in enumerate(trained, 1)}
-    options = {"past_only": past_only, "seed": seed, "progress": progress}
-    return fit_recipe(known, split, beside=beside, **options)

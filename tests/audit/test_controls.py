@@ -126,22 +126,22 @@ def test_structural_columns_are_made_again(graph, make):
     structural = structural_features(graph)
     x = {name: torch.cat([graph.x[name], structural[name]], 1) for name in graph.x}
     joined = HeteroGraph(graph.num_nodes, graph.edges, x, graph.labels)
-    other = make(joined, own={"a": 3, "b": 2}, seed=1)
+    other = make(joined, own_dims={"a": 3, "b": 2}, seed=1)
     expected = structural_features(other)
-    for name, own in (("a", 3), ("b", 2)):
-        assert torch.equal(other.x[name][:, :own], graph.x[name])
-        assert torch.equal(other.x[name][:, own:], expected[name])
+    for name, own_dim in (("a", 3), ("b", 2)):
+        assert torch.equal(other.x[name][:, :own_dim], graph.x[name])
+        assert torch.equal(other.x[name][:, own_dim:], expected[name])
     assert not torch.equal(other.x["b"], x["b"])
-    assert make(joined, own={"a": x["a"].shape[1], "b": x["b"].shape[1]}).x["a"] is x["a"]
+    assert make(joined, own_dims={"a": x["a"].shape[1], "b": x["b"].shape[1]}).x["a"] is x["a"]
     with pytest.raises(ValueError, match="2 of the authors and .* structural ones were expected"):
-        make(joined, own={"a": 2, "b": 2})
+        make(joined, own_dims={"a": 2, "b": 2})
 
 
 @pytest.mark.parametrize("make", [controls.rewired, controls.thinned, controls.shuffled])
 def test_the_seed_decides(graph, make):
-    one, again, other = (make(graph, seed=seed) for seed in (1, 1, 2))
-    assert one.fingerprint == again.fingerprint
-    assert one.fingerprint != other.fingerprint
+    first, again, other = (make(graph, seed=seed) for seed in (1, 1, 2))
+    assert first.fingerprint == again.fingerprint
+    assert first.fingerprint != other.fingerprint
 
 
 def test_without_later(graph):

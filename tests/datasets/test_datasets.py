@@ -75,6 +75,6 @@ def test_opening_a_folder_takes_no_reader(tmp_path, plain_file):
     printed = subprocess.run(python, capture_output=True, text=True, check=True).stdout
     imported, opened = map(set, json.loads(printed))
     rooms = {name.split(".")[1] for name in imported}
-    assert rooms <= {"_lazy", "datasets", "store", "graph"}
+    assert rooms <= {"datasets", "store", "graph"}
     asked = {"gadkit.datasets.marketplace", "gadkit.store.planted", "gadkit.published"}
     assert opened - imported <= asked

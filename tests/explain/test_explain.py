@@ -1,20 +1,25 @@
 """Edges and explainers, by hand and against slow definitions."""
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from gadkit import explain
+from gadkit.explain import network
 from gadkit.graph import CSR, HeteroGraph, Stream
-from gadkit.network.layers import HeteroGAT
+from gadkit.network import Architecture, HeteroGAT
 
 
-def network(graph: HeteroGraph):
+def untrained(graph: HeteroGraph):
     """A network of two heads in float64, and its inputs."""
     generator = torch.Generator().manual_seed(1)
     dims = {name: x.shape[1] for name, x in graph.x.items()}
-    model = HeteroGAT(["buys", "alike"], 5, 8, feature_dims=dims, heads=2, residual=True, seed=2)
+    architecture = Architecture(hidden_dim=8, heads=2, residual=True, features=True)
+    model = HeteroGAT(["buys", "alike"], 5, architecture, feature_dims=dims, seed=2)
     z = torch.randn(graph.total, 5, generator=generator)
     return model.double(), model.inputs(graph, z, fit=True)
 
@@ -23,8 +28,8 @@ def test_edges_into_lists_all_streams_and_no_self_loop(small_shop):
     edges = explain.edges_into(small_shop, torch.tensor([3, 0, 4]))
     names = [stream.edge_type[1] for stream in small_shop.streams]
     nodes, streams = edges.nodes[edges.owner].tolist(), [names[s] for s in edges.stream.tolist()]
-    found = [*zip(nodes, streams, edges.neighbor.tolist(), strict=True)]
-    assert found == [
+    listed = [*zip(nodes, streams, edges.neighbor.tolist(), strict=True)]
+    assert listed == [
         (3, "rev_buys", 6), (3, "alike", 2),
         (0, "rev_buys", 4), (0, "rev_buys", 5), (0, "alike", 1),
         (4, "buys", 0), (4, "buys", 1), (4, "buys", 2),
@@ -39,7 +44,7 @@ def test_edges_into_refuses_what_is_no_list_of_nodes(small_shop, nodes):
 
 
 def test_attention_of_a_node_sums_to_one_less_what_its_self_loop_gets(small_shop):
-    model, inputs = network(small_shop)
+    model, inputs = untrained(small_shop)
     edges = explain.edges_into(small_shop, torch.arange(7))
     shares = explain.by_attention(model, small_shop, inputs, edges)
     total = torch.zeros(7, dtype=torch.float64).index_add(0, edges.owner, shares)
@@ -48,7 +53,7 @@ def test_attention_of_a_node_sums_to_one_less_what_its_self_loop_gets(small_shop
 
 
 def test_occlusion_is_the_logit_without_one_entry_of_one_row(small_shop, monkeypatch):
-    model, inputs = network(small_shop)
+    model, inputs = untrained(small_shop)
     edges = explain.edges_into(small_shop, torch.tensor([0, 3, 4]))
     falls = explain.by_occlusion(model, small_shop, inputs, edges)
     whole = model(small_shop, inputs)
@@ -65,16 +70,16 @@ def test_occlusion_is_the_logit_without_one_entry_of_one_row(small_shop, monkeyp
         streams[edges.stream[e]] = Stream(relation, (src, name, dst), pruned)
         heard = SimpleNamespace(node_types=small_shop.node_types, streams=streams)
         assert falls[e].item() == pytest.approx((whole - model(heard, inputs))[node].item())
-    monkeypatch.setattr(explain, "BATCH", 2)  # edges at a time
+    monkeypatch.setattr(network, "BATCH", 2)  # edges at a time
     assert torch.allclose(explain.by_occlusion(model, small_shop, inputs, edges), falls)
 
 
 def test_gradient_is_the_slope_of_the_logit_in_what_an_edge_carries(small_shop):
-    model, inputs = network(small_shop)
+    model, inputs = untrained(small_shop)
     edges = explain.edges_into(small_shop, torch.tensor([3, 0]))
     products = explain.by_gradient(model, small_shop, inputs, edges)
-    around, step = next(explain._neighborhoods(model, small_shop, inputs, edges)), 1e-6
-    heard, nodes = around.heard, torch.arange(2)
+    around, step = next(network._neighborhoods(model, small_shop, inputs, edges)), 1e-6
+    incoming, nodes = around.incoming, torch.arange(2)
 
     def logits(edge, factor):
         sent = [{name: x.clone() for name, x in of_layer.items()} for of_layer in around.sent]
@@ -82,13 +87,13 @@ def test_gradient_is_the_slope_of_the_logit_in_what_an_edge_carries(small_shop):
             for name, x in of_layer.items():
                 x[around.copies[name] == edge] *= factor
         changed, none = around._replace(sent=sent), torch.full_like(nodes, -1)
-        return explain._logits(model, small_shop, changed, nodes, none)[heard.owner[edge]]
+        return network._logits(model, small_shop, changed, nodes, none)[incoming.owner[edge]]
 
-    whole = model(small_shop, inputs)[heard.nodes[0]].item()
+    whole = model(small_shop, inputs)[incoming.nodes[0]].item()
     assert logits(0, 1.0).item() == pytest.approx(whole)
-    for edge in (around.at >= 0).nonzero().flatten().tolist():
+    for edge in (around.position >= 0).nonzero().flatten().tolist():
         slope = (logits(edge, 1 + step) - logits(edge, 1 - step)) / (2 * step)
-        assert products[around.at[edge]].item() == pytest.approx(slope.item(), abs=1e-7)
+        assert products[around.position[edge]].item() == pytest.approx(slope.item(), abs=1e-7)
 
 
 def test_company_is_the_mean_of_tie_times_score_over_the_neighbors_others(small_shop):
@@ -108,8 +113,8 @@ def test_company_is_the_mean_of_tie_times_score_over_the_neighbors_others(small_
         of_all = sum(tie[b] * float(value[b]) for b in others) / count
         assert company[e].item() == pytest.approx(of_all)
         mean = sum(float(value[b]) for b in others) / count
-        own = float(scores[neighbor]) if neighbor < 4 else mean
-        assert suspicion[e].item() == pytest.approx(own)
+        expected = float(scores[neighbor]) if neighbor < 4 else mean
+        assert suspicion[e].item() == pytest.approx(expected)
 
 
 def test_trees_share_a_column_among_the_neighbors_that_pull_it(small_shop):
@@ -122,3 +127,18 @@ def test_trees_share_a_column_among_the_neighbors_that_pull_it(small_shop):
     # Prices 0, 1 and 0, 2, of mean 0.75: node 0 is below it for 4 alone, node 2 above it for 6.
     # Node 1 is a known fraud, which node 0 has for a neighbor, and pulls up; node 3 pulls down.
     assert shared.tolist() == pytest.approx([-2, 0, 3, 0, 4, 5])
+
+
+def test_the_room_hands_on_its_names_and_none_hides_a_module():
+    for name in explain.__all__:
+        assert getattr(explain, name).__module__.startswith("gadkit.explain.")
+        assert not Path(explain.__file__).with_name(f"{name}.py").exists()
+
+
+def test_who_reads_out_attention_loads_no_explainer():
+    code = "import sys; from gadkit.explain import inspection; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = {name for name in done.stdout.split() if name.startswith("gadkit.")}
+    assert "gadkit.explain.inspection" in modules
+    rooms = ("explain.network", "explain.company", "explain.trees", "explain.cases", "trees")
+    assert not {f"gadkit.{name}" for name in rooms} & modules

@@ -13,13 +13,13 @@ def test_planted_edges_are_those_of_the_answer_key_that_touch_the_node(tmp_path)
     folder = marketplace.generate(tmp_path / "small", size="small", progress=False)
     graph, planted = store.load_graph(folder), store.load_planted(folder)
     edges = explain.edges_into(graph, torch.from_numpy(planted.node))
-    found = faithfulness.planted_edges(graph, edges, planted)
-    count = torch.zeros(len(planted.node)).long().index_add(0, edges.owner, found.long())
+    is_planted = faithfulness.planted_edges(graph, edges, planted)
+    count = torch.zeros(len(planted.node)).long().index_add(0, edges.owner, is_planted.long())
     for i, node in enumerate(planted.node):
         key = slice(planted.edge_ptr[i], planted.edge_ptr[i + 1])
         touching = (planted.edge_src[key] == node) | (planted.edge_dst[key] == node)
         assert count[i] == touching.sum()
-    assert 0.1 < found.float().mean() < 0.5
+    assert 0.1 < is_planted.float().mean() < 0.5
 
 
 def test_hit_rate_counts_planted_edges_among_the_first_and_averages_over_ties():
@@ -67,5 +67,5 @@ def test_faithfulness_tells_an_explainer_that_knows_from_chance():
     falls = faithfulness.faithfulness(graph, edges, {"right": right}, rescore, k=2, draws=5)
     assert falls["right"].min() > 0
     assert falls["random"].mean() < 0.6 * falls["right"].mean()
-    again = faithfulness.faithfulness(graph, edges, {"right": right}, rescore, k=2, draws=5)
-    assert torch.equal(falls["random"], again["random"])
+    repeated = faithfulness.faithfulness(graph, edges, {"right": right}, rescore, k=2, draws=5)
+    assert torch.equal(falls["random"], repeated["random"])

@@ -14,8 +14,8 @@ def test_effective_neighbors():
     single = torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0])
     assert inspection.effective_neighbors(CSR_, uniform).tolist() == [0, 1, 4]
     assert inspection.effective_neighbors(CSR_, single).tolist() == [0, 1, 1]
-    both = torch.stack([uniform, single], 1)
-    assert inspection.effective_neighbors(CSR_, both).tolist() == [0, 1, 2.5]
+    two_heads = torch.stack([uniform, single], 1)
+    assert inspection.effective_neighbors(CSR_, two_heads).tolist() == [0, 1, 2.5]
 
 
 def test_attention_spread_leaves_out_nodes_without_a_choice():

@@ -12,7 +12,7 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.nn import HeteroConv, SAGEConv
 
 from gadkit.graph import CSR, HeteroGraph, interop, structure
-from gadkit.network import finetune
+from gadkit.network import check_trainable
 
 BUYS = ("user", "buys", "product")
 FOLLOWS = ("user", "follows", "user")
@@ -387,9 +387,9 @@ def test_scipy_parts_must_fit(parts, message):
 def test_features_of_structure_make_a_bare_graph_trainable():
     bare = interop.from_scipy({BUYS: sp.csr_array(MATRIX)})
     with pytest.raises(ValueError, match="no features x; .*docs/interop.md"):
-        finetune.check_trainable(bare)
+        check_trainable(bare)
     x = structure.structural_features(bare)
-    finetune.check_trainable(HeteroGraph(bare.num_nodes, bare.edges, x, bare.labels))
+    check_trainable(HeteroGraph(bare.num_nodes, bare.edges, x, bare.labels))
 
 
 def network(kind=nx.DiGraph):

@@ -9,7 +9,7 @@ import pytest
 
 from gadkit import ingest, store
 from gadkit.ingest.features import Events
-from gadkit.network import finetune
+from gadkit.network import check_trainable, train_gae
 from gadkit.store import node_ids, tables
 
 CAPTURED = {"capture_output": True, "text": True, "check": True}
@@ -282,8 +282,8 @@ def test_a_folder_of_events_trains(tmp_path):
     verdicts = "".join(f"u{k},{int(k % 4 == 0)}\n" for k in range(100))
     labels = write(tmp_path / "labels.csv", "user_id,label\n" + verdicts)
     graph = store.load_graph(take(path, tmp_path / "out", labels=labels))
-    finetune.check_trainable(graph)
-    assert finetune.train_gae(graph, epochs=2, progress=False).z.shape == (graph.total, 128)
+    check_trainable(graph)
+    assert train_gae(graph, epochs=2, progress=False).z.shape == (graph.total, 128)
 
 
 def test_sellers_of_a_product_table_fill_in_where_events_have_none(tmp_path):

@@ -2,6 +2,9 @@
 
 A Python that is started with `sanitizer_environment()` builds them with AddressSanitizer and
 UndefinedBehaviorSanitizer.
+
+    python tests/kernels/host.py WORDS...    the checks of benchmarks/kernel_checks.py, for each
+                                             argument those whose name has these words
 """
 
 import ctypes
@@ -10,6 +13,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +22,8 @@ import numpy as np
 import torch
 
 TESTS = Path(__file__).parent
-CACHE = TESTS.parents[1] / "build" / "host"
+ROOT = TESTS.parents[1]
+CACHE = ROOT / "build" / "host"
 FLAGS = (
     "-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-gnu-unique",
     "-ffp-contract=off", "-fno-strict-aliasing",
@@ -117,7 +122,8 @@ def _build(path: Path, names: Sequence[str], flags: Sequence[str]) -> str:
         f'#include "host_cuda.h"\n#include "{path}"\n'
         f"const gk::Kernel gk::kernels[] = {{{kernels}}};\n"
     )
-    sources = hashlib.sha256(repr((source, flags)).encode())
+    # What decides is what the files say, not where they are: a copy need not be compiled again.
+    sources = hashlib.sha256(repr((path.name, kernels, flags)).encode())
     for file in (TESTS / "host_cuda.h", path, *sorted(path.parent.glob("*.cuh"))):
         sources.update(file.read_bytes())
     library = CACHE / f"{path.stem}-{sources.hexdigest()[:16]}.so"
@@ -163,3 +169,11 @@ def launch(file: str, name: str, blocks: int | tuple[int, ...], threads: int, *a
         as `HostModule.launch`.
     """
     _module(file).launch(name, blocks, threads, *args)
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+    import kernel_checks
+
+    outcomes = [kernel_checks.run("cpu", words, launch=launch) for words in sys.argv[1:] or [""]]
+    sys.exit(any(outcome["failed"] for outcome in outcomes))

@@ -6,6 +6,8 @@ packages around it are made for one major version of CUDA, which need not be tha
 
 import ctypes
 import functools
+import hashlib
+import pickle
 import re
 import subprocess
 import tempfile
@@ -17,7 +19,9 @@ from typing import NamedTuple
 from gadkit.ops import _cuda
 
 # What CuPy 14 adds to the options that it is given; and report registers and spills.
+PACKAGES = "nvidia-cuda-nvrtc", "nvidia-cuda-nvdisasm"
 OPTIONS = "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"
+CACHE = Path(__file__).parents[2] / "build" / "nvrtc"
 ENTRY = re.compile(
     r"Compiling entry function '(?P<symbol>\S+)' for .*\n"
     r".*Function properties for .*\n"
@@ -25,6 +29,33 @@ ENTRY = re.compile(
     r"(?P<loads>\d+) bytes spill loads\n"
     r".*Used (?P<registers>\d+) registers(?:.*? (?P<shared>\d+) bytes smem)?"
 )
+
+
+def kept(function):
+    """Keep what a function returns in `CACHE`, by its arguments and all that decides beside them.
+
+    Nothing is kept of a call that raises.
+    """
+
+    @functools.wraps(function)
+    def call(*args):
+        installed = [_version(package) for package in PACKAGES]
+        headers = [path.read_bytes() for path in sorted(_cuda.KERNELS.glob("*.cuh"))]
+        # Without the option that says where the checkout is: a copy of it gives the same.
+        options = [option for option in _cuda.OPTIONS if not option.startswith("-I")]
+        code = Path(__file__).read_bytes()
+        given = repr((function.__name__, args, installed, headers, options, code))
+        path = CACHE / hashlib.sha256(given.encode()).hexdigest()[:24]
+        if path.exists():
+            return pickle.loads(path.read_bytes())
+        made = function(*args)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=CACHE, delete=False) as file:
+            file.write(pickle.dumps(made))
+        Path(file.name).replace(path)  # at once, for others may be reading it
+        return made
+
+    return call
 
 
 class Kernel(NamedTuple):
@@ -47,6 +78,7 @@ class Kernel(NamedTuple):
     cubin: bytes
 
 
+@kept
 def compile(source: str, names: Sequence[str], arch: int) -> dict[str, Kernel]:
     """Compile kernels as CuPy would.
 
@@ -119,6 +151,13 @@ def _nvrtc() -> ctypes.CDLL:
     return ctypes.CDLL(_find("nvidia-cuda-nvrtc", "libnvrtc.so.*"))
 
 
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None  # what is missing is named when it is looked for
+
+
 @functools.cache
 def _find(package: str, pattern: str) -> str:
     """Return the path of a file of an installed package."""
@@ -135,6 +174,7 @@ def _find(package: str, pattern: str) -> str:
     )
 
 
+@kept
 def disassemble(cubin: bytes) -> dict[str, list[str]]:
     """Return the machine code of each kernel, by symbol, with that of the functions it calls.
 

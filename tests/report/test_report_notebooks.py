@@ -11,7 +11,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from gadkit import store
-from gadkit.report import notebooks
+from gadkit.explain import cases
+from gadkit.report import index, notebooks, pages
 
 PNG = base64.b64encode(b"\x89PNG first").decode()
 KEY_PNG = base64.b64encode(b"\x89PNG key").decode()
@@ -44,15 +45,15 @@ def workspace(tmp_path):
 
 def run(workspace, **options):
     """Run the notebooks of a workspace; returns the names of those that were kept as they were."""
-    kept = []
+    unchanged = []
     notebooks.run_notebooks(
         workspace / "demo",
         notebooks=workspace / "notebooks",
         out=workspace / "build",
-        log=lambda line: kept.append(re.search(r"\w+_\w+", line).group()),
+        log=lambda line: unchanged.append(re.search(r"\w+_\w+", line).group()),
         **options,
     )
-    return kept
+    return unchanged
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_notebook_that_needs_labels_is_skipped_without(workspace, without_kernel
     assert [path.name for path in executed] == ["01_write.ipynb"]
     left = sorted(path.name for path in (workspace / "build" / "report").iterdir())
     assert left == ["01_write.html"]  # the page of an earlier run, with labels, is gone
-    page = notebooks.write_index(workspace / "build", executed, dataset="demo", skipped=[second])
+    page = index.write_index(workspace / "build", executed, dataset="demo", skipped=[second])
     page = page.read_text()
     assert "1 notebook," in page and page.count("Skipped: it needs labels") == 1
     assert 'href="01_write.html"' in page and 'href="02_read.html"' not in page
@@ -228,7 +229,7 @@ def test_setting_and_package_count_as_changes(workspace, without_kernel, monkeyp
 def test_interrupted_run_is_not_taken_for_finished(workspace, without_kernel, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(
-            notebooks, "_as_html", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+            pages, "notebook_page", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         run(workspace)
     assert run(workspace) == []
@@ -256,7 +257,7 @@ def executed_notebook(path, summary):
 
 def index_of(tmp_path, *summary):
     notebook = executed_notebook(tmp_path / "notebooks/03_train_gae.ipynb", list(summary))
-    return notebooks.write_index(tmp_path, [notebook], dataset="a & b").read_text()
+    return index.write_index(tmp_path, [notebook], dataset="a & b").read_text()
 
 
 def test_index_shows_title_question_figure_and_numbers(tmp_path):
@@ -293,7 +294,7 @@ def test_index_lets_no_script_through(tmp_path):
 def test_index_makes_do_with_a_bare_notebook(tmp_path):
     path = tmp_path / "01_bare.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("1")]), path)
-    page = notebooks.write_index(tmp_path, [path], dataset="demo").read_text()
+    page = index.write_index(tmp_path, [path], dataset="demo").read_text()
     assert "01_bare</h2>" in page and "<img" not in page
 
 
@@ -319,12 +320,32 @@ def test_index_says_that_no_label_was_used(tmp_path):
     assert "No label was used" not in index_of(tmp_path)
 
 
+def test_index_shows_case_cards_of_this_run_only(workspace, without_kernel, monkeypatch):
+    def execute(notebook, folder, *, dataset, out, label):
+        if label.endswith("02_read"):
+            cases.save(out / cases.FILE, [])
+
+    out = workspace / "build"
+    run(workspace)
+    executed = sorted((out / "notebooks").iterdir())
+    cases.save(out / cases.FILE, [])  # of somebody else, or of an earlier run
+    index.write_index(out, executed, dataset="demo")
+    assert not (out / "report/cases.html").exists()
+    monkeypatch.setattr(notebooks, "_execute", execute)
+    run(workspace, force=True)
+    assert notebooks.written_by(executed[1]) == [out / cases.FILE]
+    index.write_index(out, executed, dataset="demo")
+    assert "the first 0 cases" in (out / "report/cases.html").read_text()
+    index.write_index(out, executed[:1], dataset="demo")
+    assert not (out / "report/cases.html").exists()
+
+
 def test_pages_fetch_nothing_and_figures_have_alt_texts(tmp_path):
-    index = index_of(tmp_path)
+    summary = index_of(tmp_path)
     notebook = nbformat.read(tmp_path / "notebooks/03_train_gae.ipynb", as_version=4)
-    page = notebooks._as_html(notebook, name="03_train_gae")
+    page = pages.notebook_page(notebook, name="03_train_gae")
     fetching = re.compile(r"""(src|href)=["'](https?:)?//|<script|@import|url\(["']?http""")
-    for html in (index, page):
+    for html in (summary, page):
         assert not fetching.search(html)
         assert all("alt=" in image for image in re.findall(r"<img[^>]*>", html))
     assert page.count('alt="Figure: Loss"') == 2

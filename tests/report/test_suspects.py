@@ -117,12 +117,12 @@ def test_nodes_round_trip(tmp_path, suffix):
     suspects.write_nodes(path, small_graph(), {"score": z[:, 0], "z": mapped}, names=NAMES)
     assert tables.columns_of(path) == ["node", "type", "id", "name", "score", "z0", "z1", "z2"]
     numbers = dict.fromkeys(["score", "z0", "z1", "z2"], "FLOAT")
-    found = tables.load(path, {"node": "BIGINT", "id": "BIGINT", "name": "VARCHAR"} | numbers)
-    assert found["node"].tolist() == [0, 1, 2, 3, 4]
-    assert found["id"].tolist() == [0, 1, 0, 1, 2]
-    assert found["name"].tolist() == NAMES.tolist()
+    table = tables.load(path, {"node": "BIGINT", "id": "BIGINT", "name": "VARCHAR"} | numbers)
+    assert table["node"].tolist() == [0, 1, 2, 3, 4]
+    assert table["id"].tolist() == [0, 1, 0, 1, 2]
+    assert table["name"].tolist() == NAMES.tolist()
     for name, column in zip(numbers, [0, 0, 1, 2], strict=True):
-        assert found[name].tobytes() == z[:, column].numpy().tobytes()
+        assert table[name].tobytes() == z[:, column].numpy().tobytes()
 
 
 def test_many_nodes_of_chosen_types_round_trip(tmp_path):
@@ -137,13 +137,13 @@ def test_many_nodes_of_chosen_types_round_trip(tmp_path):
     for types in (["product"], ["seller", "user"], None):
         path = tmp_path / "nodes.parquet"
         suspects.write_nodes(path, graph, {"z": z}, node_types=types)
-        found = duckdb.read_parquet(str(path)).fetchnumpy()
-        assert {*found["type"]} == {*(types or graph.node_types)}
-        assert len(found["node"]) == sum(num_nodes[name] for name in types or graph.node_types)
+        table = duckdb.read_parquet(str(path)).fetchnumpy()
+        assert {*table["type"]} == {*(types or graph.node_types)}
+        assert len(table["node"]) == sum(num_nodes[name] for name in types or graph.node_types)
         for column in range(2):
-            assert found[f"z{column}"].dtype == np.float32
-            expected = z[torch.from_numpy(found["node"]), column].numpy()
-            assert found[f"z{column}"].tobytes() == expected.tobytes()
+            assert table[f"z{column}"].dtype == np.float32
+            expected = z[torch.from_numpy(table["node"]), column].numpy()
+            assert table[f"z{column}"].tobytes() == expected.tobytes()
 
 
 def test_nodes_errors(tmp_path):

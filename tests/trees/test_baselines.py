@@ -1,58 +1,13 @@
 """Baselines: what a network is compared with, and what is made of the difference."""
 
-import math
-
 import pytest
 import torch
 
-from gadkit import store
 from gadkit.evaluation.metrics import Interval, roc_auc
 from gadkit.evaluation.splits import stratified
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.network import finetune
-from gadkit.network.layers import GAE
 from gadkit.trees import baselines
 from gadkit.trees.views import Views
-
-
-@pytest.fixture
-def graph() -> HeteroGraph:
-    """Two users; user 0 bought products 0 and 1, user 1 product 1."""
-    buys = CSR.from_edges(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), num_src=2, num_dst=2)
-    x = {"user": torch.tensor([[1.0], [3.0]]), "product": torch.tensor([[10.0, 5.0], [20.0, 7.0]])}
-    return HeteroGraph({"user": 2, "product": 2}, {("user", "buys", "product"): buys}, x)
-
-
-def test_reconstruction_error_is_the_mean_surprise_of_a_nodes_edges(graph):
-    z = torch.tensor([[1.0], [2.0], [0.5], [-1.0]])
-    surprise = {
-        pair: math.log1p(math.exp(-z[pair[0]] * z[pair[1]])) for pair in ((0, 2), (0, 3), (1, 3))
-    }
-    expected = [
-        (surprise[0, 2] + surprise[0, 3]) / 2,
-        surprise[1, 3],
-        surprise[0, 2],
-        (surprise[0, 3] + surprise[1, 3]) / 2,
-    ]
-    model = GAE({"user": 1, "product": 2}, 1, 1)
-    error = baselines.reconstruction_error(graph, model, z)
-    torch.testing.assert_close(error, torch.tensor(expected))
-    torch.nn.init.constant_(model.bias, 50.0)  # a decoder that expects every edge
-    assert baselines.reconstruction_error(graph, model, z).abs().max() < 1e-6
-
-
-def test_stage_1_ranks_a_folder_as_it_has_left_it(graph, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        baselines.stage1_scores(graph, tmp_path)
-    found = finetune.train_gae(graph, epochs=2, progress=False)
-    store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, found.best)
-    store.save_array(tmp_path, store.GAE_EMBEDDINGS, found.z)
-    scores = baselines.stage1_scores(graph, tmp_path)
-    model = finetune.load_gae(tmp_path / store.GAE_CHECKPOINT)
-    assert torch.equal(scores, baselines.reconstruction_error(graph, model, found.z))
-    store.save_array(tmp_path, store.GAE_EMBEDDINGS, found.z[:2])
-    with pytest.raises(ValueError, match="rows"):
-        baselines.stage1_scores(graph, tmp_path)
 
 
 def market(x: bool = True) -> HeteroGraph:
@@ -73,7 +28,7 @@ def seen_by(monkeypatch, *arguments, **options) -> dict[str, tuple]:
     """The blocks, the learner and the seed of every baseline."""
     patch = lambda views, blocks, learner, *, seed: (blocks, learner, seed)  # noqa: E731
     monkeypatch.setattr(baselines, "table_detector", patch)
-    return baselines.baselines(*arguments, **options)
+    return baselines.baseline_detectors(*arguments, **options)
 
 
 def test_what_a_network_is_compared_with(monkeypatch):
@@ -106,7 +61,7 @@ def test_degrees_stand_in_for_features(monkeypatch):
 def test_baselines_are_detectors():
     graph = market()
     split = stratified(graph.labels)
-    found = baselines.baselines(Views(graph))
+    found = baselines.baseline_detectors(Views(graph))
     y = split.test[:, 1]
     for name in ("features, random forest", "features and two hops, random forest"):
         scores = found[name](graph, split)

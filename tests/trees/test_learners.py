@@ -55,6 +55,21 @@ def test_trees_do_not_depend_on_the_number_of_threads(name, with_threads, monkey
     assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize("name", FORESTS)
+def test_forests_add_up_their_trees_in_one_order(name, with_threads):
+    predict, x = LEARNERS[name](rows(300, 0), rows(100, 1), 0), rows(4000, 2).x
+    expected = with_threads(1, lambda: predict(x))
+    for _ in range(3):
+        assert torch.equal(with_threads(4, lambda: predict(x)), expected)
+
+
+@pytest.mark.parametrize("size", [100, 300])
+@pytest.mark.parametrize("name", ["boosted trees", *FORESTS, "logistic regression"])
+def test_a_row_gets_the_same_bits_whichever_rows_come_with_it(name, size):
+    predict, x = LEARNERS[name](rows(size, 0), rows(100, 1), 0), rows(2000, 2).x
+    assert torch.equal(torch.cat([predict(block) for block in x.split(33)]), predict(x))
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_who_looks_at_the_validation_rows(name):
     train, val, x = rows(300, 0), rows(60, 1), rows(200, 2).x

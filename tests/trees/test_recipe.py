@@ -1,23 +1,17 @@
 """The default recipe: it finds what is planted, by validation, without a look at the test part."""
 
-import shutil
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 
-from gadkit import store
 from gadkit.audit import controls
-from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
 from gadkit.evaluation.metrics import average_precision, roc_auc
 from gadkit.evaluation.splits import Split
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.network import finetune
 from gadkit.trees import learners, recipe
 from gadkit.trees.learners import Boosted
-from gadkit.trees.recipe import Fitted, Member, alone, blocks_of, boosted, fit_recipe
+from gadkit.trees.recipe import Committee, Member, fit_boosted, fit_one, fit_recipe, views_to_try
 from gadkit.trees.views import Views
 
 FUTURE = {"hops", "spread", "relations", "structure", "bands", "labels", "embedding"}
@@ -64,14 +58,14 @@ def split(graph) -> Split:
 
 
 @pytest.fixture(scope="module")
-def fitted(graph, split) -> Fitted:
+def fitted(graph, split) -> Committee:
     return fit_recipe(Views(graph), split)
 
 
 def test_the_recipe_finds_what_the_neighbors_show(graph, split, fitted):
     ids, y = split.test.T
     assert roc_auc(y, fitted.scores[ids]) > 0.9
-    own = boosted(Views(graph), split, ("own",)).scores
+    own = fit_boosted(Views(graph), split, ("own",)).scores
     assert average_precision(y, fitted.scores[ids]) > average_precision(y, own[ids]) + 0.2
 
 
@@ -90,8 +84,22 @@ def test_scores_are_of_all_nodes_of_the_labelled_types(graph, fitted):
 
 def test_scores_made_in_blocks_are_the_same(graph, split, fitted, monkeypatch):
     monkeypatch.setattr(recipe, "BLOCK", 33)
-    again = Fitted(fitted.views, fitted.blocks, split, fitted.candidates, fitted.members)
+    again = Committee(fitted.views, fitted.blocks, split, fitted.candidates, fitted.members)
     assert torch.equal(again.scores[:500], fitted.scores[:500])
+
+
+@pytest.mark.parametrize("size", [1, 33, 1000])
+def test_a_score_has_the_same_bits_whichever_nodes_come_with_it(size):
+    """A sigmoid that rounds the end of a tensor otherwise, as torch's does, would show here."""
+    num = 5000
+    graph = HeteroGraph({"user": num}, {("user", "knows", "user"): CSR.from_edges(
+        torch.tensor([0]), torch.tensor([1]), num_src=num, num_dst=num)})  # fmt: skip
+    given = torch.rand(num, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    member = Member(recipe.GIVEN, "mine", given.__getitem__, 0.5, 1.3, 0.1)
+    none = torch.empty(0, 2, dtype=torch.int64)
+    committee = Committee(Views(graph), {}, Split(none, none, none), [member], [member])
+    parts = [committee.score(ids) for ids in torch.arange(num).split(size)]
+    assert torch.equal(torch.cat(parts), committee.scores)
 
 
 def test_the_test_part_is_not_looked_at(graph, split, fitted):
@@ -101,7 +109,7 @@ def test_the_test_part_is_not_looked_at(graph, split, fitted):
     scores = fit_recipe(Views(other), split._replace(test=flipped)).scores
     assert torch.equal(scores[:500], fitted.scores[:500])
     without = split._replace(test=torch.empty(0, 2, dtype=torch.int64))
-    found = recipe.detector(Views(graph))(graph, without)
+    found = recipe.recipe_detector(Views(graph))(graph, without)
     assert torch.equal(found[:500], fitted.scores[:500])
 
 
@@ -181,7 +189,7 @@ def test_the_score_is_the_mean_of_the_members_calibrated_logits():
     ]
     none = torch.empty(0, 2, dtype=torch.int64)
     blocks = {"a": ("own",), "b": ("own",)}
-    scores = Fitted(Views(graph), blocks, Split(none, none, none), members, members).scores[:60]
+    scores = Committee(Views(graph), blocks, Split(none, none, none), members, members).scores[:60]
     expected = (2 * one.clamp(1e-4, 1 - 1e-4).logit() + 1 + 0.5 * other.logit() - 1) / 2
     torch.testing.assert_close(scores, expected.sigmoid())
 
@@ -247,7 +255,7 @@ def test_the_explained_trees_are_on_the_committee_if_any_are():
     def explained(members):
         views = Views(planted(60))
         parts = Split(none, none, none)
-        return Fitted(views, {"a": ("own",)}, parts, [*trees, forest], members).explained
+        return Committee(views, {"a": ("own",)}, parts, [*trees, forest], members).explained
 
     assert explained([forest, trees[0]]) is trees[0]
     assert explained([forest]) is trees[1]
@@ -262,13 +270,13 @@ def test_the_same_seed_gives_the_same_scores(graph, split, fitted):
 
 
 def test_views_that_are_tried(graph):
-    tried = blocks_of(Views(graph), 400)
+    tried = views_to_try(Views(graph), 400)
     assert list(tried) == ["own features", "neighbors", "neighbors and labels", "everything"]
-    few = blocks_of(Views(graph), 100)
+    few = views_to_try(Views(graph), 100)
     assert list(few) == ["own features", "neighbors"]
     assert not any("labels" in blocks for blocks in few.values())
     bare = HeteroGraph(graph.num_nodes, graph.edges, None, graph.labels)
-    assert list(blocks_of(Views(bare), 100)) == ["neighbors"]
+    assert list(views_to_try(Views(bare), 100)) == ["neighbors"]
 
 
 def test_with_few_labels_a_linear_model_is_tried(graph):
@@ -299,8 +307,8 @@ def events(num: int = 400) -> tuple[HeteroGraph, torch.Tensor]:
 def test_past_only_looks_at_nothing_else():
     graph, time = events()
     views = Views(graph, time=time)
-    assert "history" in blocks_of(views, 400)["neighbors"]
-    tried = blocks_of(views, 400, past_only=True)
+    assert "history" in views_to_try(views, 400)["neighbors"]
+    tried = views_to_try(views, 400, past_only=True)
     assert not FUTURE & {block for blocks in tried.values() for block in blocks}
     split = splits.temporal(graph.labels, time)
     found = fit_recipe(views, split, past_only=True)
@@ -311,7 +319,7 @@ def test_past_only_looks_at_nothing_else():
     src = torch.where(torch.arange(400) >= now, 0, graph.edges["card", "pays", "event"].indices)
     pays = CSR.from_edges(src.long(), torch.arange(400), num_src=30, num_dst=400)
     later = HeteroGraph(graph.num_nodes, {("card", "pays", "event"): pays}, x, graph.labels)
-    other = recipe.detector(views, past_only=True)(later, split)
+    other = recipe.recipe_detector(views, past_only=True)(later, split)
     assert torch.equal(other[:now], found.scores[:now])
     assert not torch.equal(other[now:400], found.scores[now:400])
 
@@ -319,7 +327,7 @@ def test_past_only_looks_at_nothing_else():
 def test_events_without_features_have_a_past():
     graph, time = events()
     bare = HeteroGraph(graph.num_nodes, graph.edges, None, graph.labels)
-    assert list(blocks_of(Views(bare, time=time), 400, past_only=True)) == [
+    assert list(views_to_try(Views(bare, time=time), 400, past_only=True)) == [
         "its past", "its past with labels",
     ]  # fmt: skip
 
@@ -334,7 +342,7 @@ def test_a_detector_sees_the_graph_that_it_is_given(graph, split, fitted):
     rewired = controls.rewired(graph)
     ids, y = split.test.T
     for make in (
-        recipe.detector(views),
+        recipe.recipe_detector(views),
         recipe.table_detector(views, ("own", "hops"), "random forest"),
     ):
         real, control = make(graph, split), make(rewired, split)
@@ -342,55 +350,7 @@ def test_a_detector_sees_the_graph_that_it_is_given(graph, split, fitted):
 
 
 def test_one_learner_alone(graph, split):
-    found = alone(Views(graph), split, ("own", "hops"), "extra trees", seed=3)
+    found = fit_one(Views(graph), split, ("own", "hops"), "extra trees", seed=3)
     assert [member.name for member in found.members] == ["extra trees on own + hops"]
     detector = recipe.table_detector(Views(graph), ("own", "hops"), "extra trees", seed=3)
     assert torch.equal(detector(graph, split)[:500], found.scores[:500])
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    sizes = {"num_users": 600, "num_products": 240, "num_sellers": 60}
-    path = tmp_path_factory.mktemp("data") / "market"
-    return marketplace.generate(path, **sizes, base_rate=0.2, camouflage=0.0, progress=False)
-
-
-def test_a_folder_is_ranked(folder):
-    found = recipe.recommend(folder, progress=False)
-    graph = store.load_graph(folder)
-    ids, y = splits.stratified(graph.labels, seed=0).test.T
-    assert torch.equal(found.split.test[:, 0], ids)
-    assert average_precision(y, found.scores[ids]) > 2 * float(y.double().mean())
-    assert found.scores[graph.span("product")].isnan().all()
-    assert len(found.ranked()) == 660
-
-
-def test_a_folder_is_ranked_with_the_network(folder, monkeypatch):
-    short = {"epochs": 2, "eval_every": 1, "patience": 2, "hidden_dim": 8}
-    monkeypatch.setattr(finetune, "RECIPE", finetune.RECIPE | short)
-    monkeypatch.setattr(finetune, "VARIANTS", ({}, {"lr": 1e-3}))
-    monkeypatch.setattr(finetune, "train_gae", partial(finetune.train_gae, epochs=2))
-    found = recipe.recommend(folder, network=True, progress=False)
-    joined = [member for member in found.candidates if member.view == recipe.GIVEN]
-    network = finetune.network(store.load_graph(folder), found.split, progress=False)
-    assert [member.name for member in joined] == [
-        f"graph network {number}" for number in range(1, len(network.members) + 1)
-    ]
-    ids, y = found.split.val.T
-    for member, one in zip(joined, network.members, strict=True):
-        assert member.val_auprc == average_precision(y, one.scores[ids])
-
-
-def test_the_network_does_not_look_at_the_past_alone(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "timed")
-    graph = store.load_graph(folder)
-    np.save(tmp_path / "timed" / store.TIME, np.arange(graph.total, dtype=np.float64))
-    with pytest.raises(ValueError, match="the network sees the whole graph, later nodes too"):
-        recipe.recommend(tmp_path / "timed", protocol="temporal", network=True, progress=False)
-
-
-def test_a_folder_is_ranked_under_its_protocols_only(folder, capsys):
-    with pytest.raises(ValueError, match="no protocol 'temporal' for this graph; there are demo"):
-        recipe.recommend(folder, protocol="temporal", progress=False)
-    recipe.recommend(folder, protocol="few")
-    assert "trees" in capsys.readouterr().err

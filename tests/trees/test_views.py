@@ -7,8 +7,12 @@ import torch
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.graph.structure import structural_features, structural_names
-from gadkit.trees import views
-from gadkit.trees.views import BACK, BLOCKS, FOLDS, PRIOR_WEIGHT, RESTART, Views
+from gadkit.trees import neighbors, views
+from gadkit.trees.blocks import BLOCKS
+from gadkit.trees.history import BACK
+from gadkit.trees.neighbors import RESTART
+from gadkit.trees.rates import FOLDS, PRIOR_WEIGHT
+from gadkit.trees.views import Views
 
 NAMES = {"user": ["age"], "product": ["price", "size"]}
 
@@ -96,7 +100,7 @@ def test_own_features_and_what_they_are_called():
     assert_columns(columns(seen, "own", torch.tensor([2, 0])), {"age": [8, 1]})
     unnamed = Views(shop(), types=["product"])
     assert_columns(columns(unnamed, "own", torch.tensor([4])), {"x_0": [20], "x_1": [7]})
-    cut = Views(shop(), names=NAMES, types=["product"], own={"user": 0, "product": 1})
+    cut = Views(shop(), names=NAMES, types=["product"], own_dims={"user": 0, "product": 1})
     assert cut.names(["own"]) == ["own: price"]
     assert cut.names(["hops"]) == [
         "hops: mean of price of products of users"
@@ -178,7 +182,7 @@ def test_hops_over_every_path_of_types():
 
 def test_structure_is_degrees_around_and_the_solution_of_page_rank(monkeypatch):
     graph = draw()
-    monkeypatch.setattr(views, "WALK_STEPS", 300)
+    monkeypatch.setattr(neighbors, "WALK_STEPS", 300)
     found = columns(Views(graph), "structure", graph.labels[:, 0])
     own = structural_features(graph)["user"].double()
     names = structural_names(graph)["user"]
@@ -268,7 +272,7 @@ def dense_labels(graph: HeteroGraph, known: torch.Tensor, prior: float) -> dict:
         expected[f"mean rate of {name}"] = mean(matrix) @ rates(*around, prior)[0]
     a = dense(graph.homogeneous)
     walk = given
-    for _ in range(views.WALK_STEPS):
+    for _ in range(neighbors.WALK_STEPS):
         walk = RESTART * given + (1 - RESTART) * (a / a.sum(1, keepdim=True)) @ walk
     add("walks", walk[graph.span("user")], 1e-3)
     return expected
@@ -298,7 +302,7 @@ def test_a_training_row_knows_no_label_of_its_own_fold(labelled):
     """Its row is what it would be had its whole fold never been labelled, by the definition."""
     graph, train, _ = labelled
     seen = Views(graph)
-    _, fold = seen._folds(train)
+    fold = seen.label_rates(train).fold
     folds = fold[train[:, 0]]
     assert folds.bincount().tolist() == [5] * FOLDS
     assert folds[train[:, 1] == 1].bincount().tolist() == [2] * FOLDS
@@ -578,7 +582,7 @@ def test_a_folder_knows_names_and_times_and_which_columns_are_its_own(tmp_path):
     names = {name: own.get(name, []) + of for name, of in structural_names(graph).items()}
     store.write_about(tmp_path, {"features": names})
     store.save_time(tmp_path, joined, {"event": time[:60].numpy()})
-    seen = views.of_folder(tmp_path, store.load_graph(tmp_path))
+    seen = views.from_folder(tmp_path, store.load_graph(tmp_path))
     assert seen.names(["own"]) == ["own: amount"] and seen.has_history
     assert seen.names(["hops"]) == [
         f"hops: mean of amount of events of {e}s" for e in ("card", "shop")

@@ -1,11 +1,10 @@
 """What the CUDA kernels must do, as plain functions that need no pytest.
 
-They run where a kernel can: on a GPU, and on the CPU through host.py. `CHECKS` lists them; each
-takes the device of its tensors and raises AssertionError. The float64 references that they compare
-with are tested on their own (test_spmm.py, test_sddmm.py, test_gat.py).
+They run where a kernel can: on a GPU, and on the CPU through whatever runs a kernel there, which
+the caller hands in (see `on_the_host`). `CHECKS` lists them; each takes the device of its tensors
+and raises AssertionError. The float64 references that they compare with have tests of their own.
 
-    python tests/kernels/kernel_checks.py cuda [WORDS]    on a GPU, those whose name has the words
-    python tests/kernels/kernel_checks.py cpu [WORDS]     on the CPU, through host.py
+    python benchmarks/kernel_checks.py [WORDS]    on a GPU, those whose name has the words
 """
 
 import contextlib
@@ -14,18 +13,17 @@ import itertools
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))  # a bare checkout will do
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # a bare checkout will do
 
-from gadkit import ops
+from gadkit import network, ops
 from gadkit.evaluation import splits
 from gadkit.graph import CHUNK, CSR, HeteroGraph
-from gadkit.network import finetune
 from gadkit.ops import _cuda
 from gadkit.ops.gat import (
     _attention,
@@ -35,14 +33,15 @@ from gadkit.ops.gat import (
     _gat_aggregate_backward_cuda,
     _gat_aggregate_cuda,
 )
+from gadkit.ops.matmul import _spmm, _spmm_cuda
 from gadkit.ops.sddmm import (
     _edge_dot,
     _edge_dot_backward,
     _edge_dot_backward_cuda,
     _edge_dot_cuda,
 )
-from gadkit.ops.spmm import _spmm, _spmm_cuda
 
+LAUNCH_ON_GPU = _cuda.launch  # as long as this is there, CPU tensors go to the CPU's own kernels
 # Around a warp and around a chunk; a row of three chunks; first and last row empty. The rows of 40
 # edges all point to one source, which is so a long row of the transpose.
 DEGREES = (0, 1, 31, 32, 33, 200, CHUNK, CHUNK + 1, 2 * CHUNK + 5, *[40] * 40, 0)
@@ -359,16 +358,24 @@ def _marketplace(device: str):
 
 def _losses(device: str) -> list[float]:
     """Return the losses of a few epochs of both stages."""
-    graph, quiet = _marketplace(device), {"epochs": 3, "progress": False}
-    gae = finetune.train_gae(graph, num_pairs=500, **quiet)
+    graph = _marketplace(device)
+    gae = network.train_gae(graph, num_pairs=500, epochs=3, progress=False)
     split = splits.stratified(graph.labels)
-    gat = finetune.finetune_gat(graph, gae.z, split, heads=2, features=True, **quiet)
+    gat = network.finetune_gat(
+        graph,
+        gae.z,
+        split,
+        architecture=network.Architecture(heads=2, features=True),
+        schedule=network.Schedule(epochs=3),
+        progress=False,
+    )
     return [record["loss"] for record in gae.history + gat.history]
 
 
 @functools.cache
 def cpu_losses() -> list[float]:
     """Return those of the CPU's own kernels; to be called before `on_the_host` replaces them."""
+    assert _cuda.launch is LAUNCH_ON_GPU, "cpu_losses() came too late: the kernels are replaced"
     return _losses("cpu")
 
 
@@ -458,10 +465,12 @@ def devices(device: str) -> None:
 
 
 @contextlib.contextmanager
-def on_the_host(launch=None) -> Iterator[None]:
-    """Treat CPU tensors as if they were on a GPU, with kernels run by `launch`."""
-    import host
+def on_the_host(launch: Callable[..., None]) -> Iterator[None]:
+    """Treat CPU tensors as if they were on a GPU, with kernels run by `launch`.
 
+    Args:
+        launch: does on CPU tensors what `gadkit.ops._cuda.launch` does on a GPU.
+    """
     bodies = [
         (_spmm, _spmm_cuda),
         (_edge_dot, _edge_dot_cuda),
@@ -470,14 +479,13 @@ def on_the_host(launch=None) -> Iterator[None]:
         (_gat_aggregate_backward, _gat_aggregate_backward_cuda),
         (_attention, _attention_cuda),
     ]
-    cpu_losses()
-    own_launch, _cuda.launch = _cuda.launch, launch or host.launch
+    launch_on_gpu, _cuda.launch = _cuda.launch, launch
     for op, body in bodies:
         op.register_kernel("cpu")(body)
     try:
         yield
     finally:
-        _cuda.launch = own_launch
+        _cuda.launch = launch_on_gpu
         for op, _ in bodies:
             op.register_kernel("cpu")(op._init_fn)
 
@@ -535,16 +543,24 @@ GPU_CHECKS = {
 }
 
 
-def run(device: str, words: str = "") -> dict:
-    """Run the checks whose name has the words, on the CPU through host.py; say what fails.
+def run(device: str, words: str = "", *, launch: Callable[..., None] | None = None) -> dict:
+    """Run the checks whose name has the words; say what fails.
+
+    Args:
+        device: "cuda", or "cpu" with something that runs kernels there.
+        words: part of the names.
+        launch: on a CPU, see `on_the_host`.
 
     Returns:
         "run", how many; "failed", a line for each.
     """
-    checks = CHECKS | GPU_CHECKS if device == "cuda" else CHECKS
+    cuda = device == "cuda"
+    checks = CHECKS | GPU_CHECKS if cuda else CHECKS
     chosen = {name: check for name, check in checks.items() if words in name}
     failed, start = [], time.perf_counter()
-    with contextlib.nullcontext() if device == "cuda" else on_the_host(), poisoned_memory():
+    if "training" in chosen:
+        cpu_losses()
+    with contextlib.nullcontext() if cuda else on_the_host(launch), poisoned_memory():
         for name, check in chosen.items():
             try:
                 check(device)
@@ -552,10 +568,10 @@ def run(device: str, words: str = "") -> dict:
                 failed.append(f"{name}: {type(error).__name__}: {str(error).strip()[:500]}")
                 print(f"FAILED {failed[-1]}", flush=True)
     seconds = time.perf_counter() - start
-    where = "the GPU" if device == "cuda" else "the CPU, emulated"
+    where = "the GPU" if cuda else "the CPU, emulated"
     print(f"kernel checks on {where}: {len(chosen)} run, {len(failed)} failed, {seconds:.0f} s")
     return {"run": len(chosen), "failed": failed}
 
 
 if __name__ == "__main__":
-    sys.exit(bool(run(sys.argv[1], " ".join(sys.argv[2:]))["failed"]))
+    sys.exit(bool(run("cuda", " ".join(sys.argv[1:]))["failed"]))

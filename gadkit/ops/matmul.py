@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
+from gadkit.graph.dlpack import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._check import check_columns, check_tensor, transpose_if_needed
 from gadkit.ops._packed import Packed, pack
+from gadkit.ops._types import HALVES, wide
 
 
 def spmm(
-    csr: CSR, x: Tensor, *, scale_dst: Tensor | None = None, scale_src: Tensor | None = None
+    csr: CSR, x: Array, *, scale_dst: Array | None = None, scale_src: Array | None = None
 ) -> Tensor:
     """Compute diag(scale_dst) A diag(scale_src) x, where A[i, j] counts the edges j -> i.
 
@@ -27,7 +29,7 @@ def spmm(
     Args:
         csr: num_dst x num_src.
         x: (num_src, dim), contiguous; float32, float64, or float16 or bfloat16, which are summed in
-            float32.
+            float32. It and the scales may be arrays of other libraries, see `graph.dlpack`.
         scale_dst: (num_dst,) of the dtype of x or of its sums, or None for ones; not
             differentiated.
         scale_src: (num_src,) likewise.
@@ -40,19 +42,23 @@ def spmm(
         ValueError: a shape, a device or the memory layout is wrong.
         ImportError: the tensors are on a GPU and CuPy is not installed.
     """
+    x = as_tensor(x, "x")
     check_tensor(x, "x", (csr.num_src, None), csr.device)
     check_columns(x, "x")
+    scales = []
     for name, scale, size in (
         ("scale_dst", scale_dst, csr.num_dst),
         ("scale_src", scale_src, csr.num_src),
     ):
         if scale is not None:
+            scale = as_tensor(scale, name)
             check_tensor(scale, name, (size,), csr.device, like=x)
             if scale.requires_grad:
                 raise ValueError(
                     f"{name} requires a gradient, which spmm does not compute; pass {name}.detach()"
                 )
-    scales = [s if s is None else s.to(_cuda.wide(x.dtype)) for s in (scale_dst, scale_src)]
+            scale = scale.to(wide(x.dtype))
+        scales.append(scale)
     return _spmm(pack(csr), pack(transpose_if_needed(csr, x)), x, *scales)
 
 
@@ -73,7 +79,7 @@ def _spmm(
     scale_dst: Tensor | None,
     scale_src: Tensor | None,
 ) -> Tensor:
-    if x.dtype in _cpu.HALVES:
+    if x.dtype in HALVES:
         return _spmm(csr, csr_t, x.float(), scale_dst, scale_src).to(x.dtype)
     return weighted_sum_cpu(Packed(*csr), x, None, scale_dst, scale_src)
 
@@ -97,7 +103,7 @@ def weighted_sum_cpu(
     ones = x.new_empty(0)
     kernel = _cpu.spmm_kernel(x.shape[1])
     edge_weight, scale, scale_src = (
-        ones if given is None else given for given in (edge_weight, scale_dst, scale_src)
+        ones if factor is None else factor for factor in (edge_weight, scale_dst, scale_src)
     )
     out = x.new_empty(len(rows.indptr) - 1, x.shape[1])
     _cpu.run_rows(rows, kernel, x, edge_weight, scale, scale_src, out)
@@ -124,7 +130,7 @@ def weighted_sum_cuda(
     """Compute what `weighted_sum_cpu` does; a chunk_row of -1 marks a chunk that is none."""
     num_chunks, dim = len(rows.chunk_row), x.shape[1]
     out = x.new_empty(len(rows.indptr) - 1, dim)
-    partial = x.new_empty(num_chunks, dim, dtype=_cuda.wide(x.dtype))
+    partial = x.new_empty(num_chunks, dim, dtype=wide(x.dtype))
     graph, sizes = _cuda.row_arguments(rows)
     width, lanes = _cuda.layout(dim, dim, x, out, partial)
     _cuda.launch_warps(

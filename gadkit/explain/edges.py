@@ -1,0 +1,92 @@
+"""The edges into some nodes, which explainers give numbers to; and the rarity of a neighbor."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gadkit.graph import CSR, HeteroGraph, indptr_of
+
+
+class Edges(NamedTuple):
+    """The edges into some nodes, over all streams, self-loops left out.
+
+    Attributes:
+        nodes: (num_nodes,) int64 global ids.
+        ptr: (num_nodes + 1,) int64; nodes[i] has the edges ptr[i]:ptr[i + 1].
+        stream: (num_edges,) int64; position in `HeteroGraph.streams`, ascending within a node.
+        neighbor: (num_edges,) int64 global id of the other end.
+    """
+
+    nodes: Tensor
+    ptr: Tensor
+    stream: Tensor
+    neighbor: Tensor
+
+    @property
+    def owner(self) -> Tensor:
+        """Position in `nodes` of each edge, (num_edges,) int64."""
+        return torch.arange(len(self.nodes)).repeat_interleave(self.ptr.diff())
+
+    def slice_of(self, position: int) -> slice:
+        """Return where the edges of nodes[position] stand."""
+        return slice(int(self.ptr[position]), int(self.ptr[position + 1]))
+
+
+def edges_into(graph: HeteroGraph, nodes: Tensor) -> Edges:
+    """List the edges into some nodes.
+
+    Args:
+        graph: on the CPU.
+        nodes: (num_nodes,) int64 global ids, each once.
+
+    Raises:
+        ValueError: a node is repeated or is none.
+    """
+    if len(nodes) and (nodes.min() < 0 or nodes.max() >= graph.total):
+        raise ValueError(f"nodes must be in [0, {graph.total}), got up to {int(nodes.max())}")
+    if len(nodes.unique()) < len(nodes):
+        raise ValueError("a node is asked for twice; list each once")
+    return incoming_edges(graph, nodes, loops=False)
+
+
+def incoming_edges(graph: HeteroGraph, nodes: Tensor, *, loops: bool) -> Edges:
+    """List the edges into some nodes as `edges_into` does, unchecked, self-loops too if `loops`."""
+    owners, streams, neighbors = [], [], []
+    for number, (_, (src, _, dst), csr) in enumerate(graph.streams):
+        owner, neighbor = rows_of_stream(graph, nodes, csr, src, dst)
+        is_listed = (neighbor != nodes[owner]) | loops
+        owners.append(owner[is_listed])
+        neighbors.append(neighbor[is_listed])
+        streams.append(torch.full((int(is_listed.sum()),), number))
+    owner, stream, neighbor = map(torch.cat, (owners, streams, neighbors))
+    order = owner.argsort(stable=True)
+    ptr = indptr_of(owner.bincount(minlength=len(nodes)))
+    return Edges(nodes, ptr, stream[order], neighbor[order])
+
+
+def rows_of_stream(
+    graph: HeteroGraph, nodes: Tensor, csr: CSR, src: str, dst: str
+) -> tuple[Tensor, Tensor]:
+    """Read the rows of some nodes in one stream, csr from type src to type dst.
+
+    Returns:
+        Position in `nodes` and global id of the source of every edge, (num_edges,) int64 each.
+    """
+    position = positions_of_type(graph, nodes, dst)
+    rows = csr.select(nodes[position] - graph.offset(dst))
+    return position[rows.dst()], rows.indices.long() + graph.offset(src)
+
+
+def positions_of_type(graph: HeteroGraph, nodes: Tensor, node_type: str) -> Tensor:
+    """Return the positions in `nodes`, global ids, of those of one type, ascending."""
+    return (graph.node_type_of(nodes) == graph.node_types.index(node_type)).nonzero().flatten()
+
+
+def by_rarity(graph: HeteroGraph, edges: Edges) -> Tensor:
+    """Put neighbors with few edges first: a control, which knows nothing of suspicion.
+
+    Returns:
+        (num_edges,) float64, minus the degree of the neighbor over all relations.
+    """
+    return -graph.homogeneous.degrees()[edges.neighbor].double()

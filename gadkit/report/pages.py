@@ -1,0 +1,140 @@
+"""Every template in one place: notebooks, the report's index, case cards and audits as HTML pages.
+
+No page needs another file, a script or the network, and every text on it is escaped.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from gadkit import __version__, store
+from gadkit.audit.finding import FAILED, LEVEL, PASSED, SKIPPED, WARNING, Finding
+from gadkit.evaluation.metrics import Interval
+from gadkit.explain import cases
+
+# JupyterLab's own look, less the scripts it would fetch from elsewhere (require.js, MathJax,
+# Mermaid), with the figures' alt texts, which that template ignores, and links between the pages.
+NOTEBOOK = """\
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block body_header -%}{{ super() }}
+<p style="margin: 1rem; font: 14px sans-serif">
+<a href="index.html">&larr; All notebooks</a></p>{%- endblock -%}
+{%- block data_png scoped -%}
+<div class="jp-RenderedImage jp-OutputArea-output"><img
+ alt="{{ output | get_metadata('alt', 'image/png') | escape_html_keep_quotes }}"
+ src="data:image/png;base64,{{ output.data['image/png'] }}"></div>{%- endblock -%}
+"""
+
+
+def render(template: str, **values) -> str:
+    """Fill in a template of the folder `templates`; it is an error to leave a name of it out."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(version=__version__, **values)
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a text file such that nobody ever sees half of it; return its path."""
+    with store.atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def notebook_page(executed, *, name: str) -> str:
+    """Render an executed notebook (an `nbformat` node), its figures named by their headings."""
+    from nbconvert import HTMLExporter
+
+    heading = name
+    for cell in executed.cells:
+        if cell.cell_type == "markdown":
+            heading = first_match(r"^#+ +(.+)$", cell.source) or heading
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.metadata["image/png"] = {"alt": f"Figure: {heading}"}
+    resources = {"metadata": {"name": name}}
+    return HTMLExporter(raw_template=NOTEBOOK).from_notebook_node(executed, resources=resources)[0]
+
+
+def first_match(pattern: str, text: str) -> str | None:
+    """Return the first group of a pattern's first match, stripped; ^ and $ match at lines."""
+    match = re.search(pattern, text, flags=re.MULTILINE)
+    return match.group(1).strip() if match else None
+
+
+def case_page(cards: Sequence[dict], *, dataset: str, back: str | None = None) -> str:
+    """Render case cards.
+
+    Args:
+        cards: of `gadkit.explain.cases.build`.
+        dataset: its name, in the title.
+        back: where a link on top leads; none if None.
+    """
+    return render("cases.html", cases=cards, dataset=dataset, back=back, level=cases.LEVEL)
+
+
+def case_frame(cards: Sequence[dict], *, dataset: str, height: int = 1000) -> str:
+    """Return `case_page` in a frame, to be shown within a notebook; height in pixels."""
+    content = html.escape(case_page(cards, dataset=dataset))
+    style = f"width: 100%; height: {height}px; border: 0"
+    return f'<div><iframe title="Case cards" style="{style}" srcdoc="{content}"></iframe></div>'
+
+
+def write_audit(findings: Sequence[Finding], path: Path | str, *, subject: str = "") -> Path:
+    """Write the findings as a page that needs no other file, and as JSON beside it.
+
+    Args:
+        findings: of `audit`.
+        path: of the page, such as build/audit.html; the JSON has the suffix .json.
+        subject: what was audited, the title of the page.
+
+    Returns:
+        The path of the page.
+    """
+    page = render(
+        "audit.html",
+        subject=subject,
+        findings=findings,
+        counts=verdicts(findings),
+        places={finding.check: _places(finding) for finding in findings},
+        level=f"{LEVEL:.0%}",
+    )
+    store.write_json(Path(path).with_suffix(".json"), audit_as_json(findings, subject=subject))
+    return write(Path(path), page)
+
+
+def verdicts(findings: Sequence[Finding]) -> dict[str, int]:
+    """Count the findings by verdict, the gravest first."""
+    given = [finding.verdict for finding in findings]
+    return {name: given.count(name) for name in (FAILED, WARNING, PASSED, SKIPPED)}
+
+
+def audit_as_json(findings: Sequence[Finding], *, subject: str = "") -> dict:
+    """Return the findings as what JSON knows; an interval becomes value, low and high."""
+    rows = []
+    for finding in findings:
+        value = finding.value
+        value = value._asdict() if isinstance(value, Interval) else value
+        rows.append(vars(finding) | {"value": value})
+    return {"subject": subject, "level": LEVEL, "verdicts": verdicts(findings), "findings": rows}
+
+
+def _places(finding: Finding) -> dict[str, float] | None:
+    """Where number, ends and expectation lie on a line from -0.2 to 1, in percent of its length.
+
+    Counts and ratios have no place there.
+    """
+    if not isinstance(finding.value, Interval) or finding.expected == 1:
+        return None
+    marks = finding.value._asdict() | {"expected": finding.expected}
+    return {name: round(100 * (max(mark, -0.2) + 0.2) / 1.2, 2) for name, mark in marks.items()}

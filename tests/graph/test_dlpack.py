@@ -1,0 +1,133 @@
+"""Arrays of other libraries become tensors in the same memory, or an error that says what to do."""
+
+import numpy as np
+import pytest
+import torch
+
+from gadkit.graph import CSR, HeteroGraph
+from gadkit.graph.dlpack import as_tensor
+
+
+class Foreign:
+    """An array that speaks DLPack and nothing else, like one of a library that is not installed."""
+
+    def __init__(self, array):
+        self._array = array
+
+    def __dlpack__(self, **options):
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
+
+
+def test_tensors_pass_untouched():
+    x = torch.ones(3, requires_grad=True)
+    assert as_tensor(x, "x") is x
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i4", "i8", "?"])
+def test_memory_is_shared(dtype):
+    array = np.zeros((2, 3), dtype)
+    for x in (as_tensor(array, "x"), as_tensor(Foreign(array), "x")):
+        assert x.data_ptr() == array.ctypes.data and x.shape == (2, 3)
+        assert torch.equal(x, torch.from_numpy(array)) and x.dtype == torch.from_numpy(array).dtype
+    array[1, 2] = 1
+    assert x[1, 2] == 1
+    x[0, 0] = 1
+    assert array[0, 0] == 1
+
+
+def test_strides_are_kept():
+    array = np.arange(12.0).reshape(3, 4)
+    for part in (array.T, array[:, ::2], array[1:], np.asfortranarray(array)):
+        x = as_tensor(part, "x")
+        assert x.data_ptr() == part.ctypes.data and x.tolist() == part.tolist()
+        assert [8 * stride for stride in x.stride()] == list(part.strides)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+def test_arrays_may_be_empty(shape):
+    assert as_tensor(np.empty(shape, np.float32), "x").shape == shape
+
+
+def test_the_tensor_keeps_the_array_alive():
+    x = as_tensor(np.arange(100_000.0), "x")
+    np.zeros(100_000)  # would take the place of memory that was freed
+    assert x.sum() == 100_000 * 99_999 / 2
+
+
+def test_memory_that_is_read_only_is_shared_too(tmp_path):
+    array = np.arange(4.0)
+    array.setflags(write=False)
+    assert as_tensor(array, "x").data_ptr() == array.ctypes.data
+    np.save(tmp_path / "x.npy", array)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    x = as_tensor(mapped, "x")
+    assert x.data_ptr() == mapped.ctypes.data and x.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("wrong", [[1.0, 2.0], np.float32(1), 3, "x", None])
+def test_what_is_no_array_is_named(wrong):
+    kind = f"{type(wrong).__module__}.{type(wrong).__qualname__}"
+    with pytest.raises(TypeError, match=rf"^h is a {kind}; give a torch tensor or an array that"):
+        as_tensor(wrong, "h")
+
+
+@pytest.mark.parametrize("dtype", [">f4", "U1", "O", "M8[s]", "g"])
+def test_dtypes_that_torch_does_not_know_are_named(dtype):
+    array = np.zeros(3, "i8").astype(dtype)
+    with pytest.raises(TypeError, match="^h, a numpy.ndarray of .*, cannot be handed over: D"):
+        as_tensor(array, "h")
+
+
+@pytest.mark.parametrize("part", [np.s_[::-1], np.s_[:, ::-1]])
+def test_arrays_that_run_backwards_are_refused(part):
+    """torch.from_dlpack would end the process."""
+    with pytest.raises(ValueError, match=r"h has negative strides .*numpy.ascontiguousarray"):
+        as_tensor(np.ones((2, 3))[part], "h")
+
+
+def test_graphs_are_made_of_arrays():
+    src, dst = np.array([0, 1, 2, 0]), np.array([1, 1, 0, 0], np.int32)
+    csr = CSR.from_edges(src, dst, num_src=3, num_dst=2)
+    same = CSR.from_edges(torch.tensor(src), torch.tensor(dst), num_src=3, num_dst=2)
+    assert torch.equal(csr.indptr, same.indptr) and torch.equal(csr.indices, same.indices)
+
+    indptr, indices = np.array([0, 2, 4]), np.array([0, 2, 0, 1], np.int32)
+    csr = CSR(indptr, Foreign(indices), 3)
+    assert torch.equal(csr.indptr, same.indptr) and torch.equal(csr.indices, same.indices)
+    assert csr.indptr.data_ptr() == indptr.ctypes.data
+    assert csr.indices.data_ptr() == indices.ctypes.data
+    assert torch.equal(csr.prepare().transpose().indices, same.transpose().indices)
+
+
+def test_features_and_labels_may_be_arrays():
+    ring = np.arange(4)
+    edges = {("user", "knows", "user"): CSR.from_edges(ring, ring, num_src=4, num_dst=4)}
+    x, labels = np.ones((4, 2), np.float32), np.array([[1, 1], [3, 0]])
+    graph = HeteroGraph({"user": 4}, edges, {"user": x}, labels)
+    assert graph.x["user"].data_ptr() == x.ctypes.data
+    assert graph.labels.data_ptr() == labels.ctypes.data and graph.labels.tolist() == [
+        [1, 1],
+        [3, 0],
+    ]
+    x[0, 0] = 5
+    assert graph.x["user"][0, 0] == 5
+
+
+def test_parts_of_a_graph_that_are_no_arrays_are_named():
+    ring, edges = np.arange(4), {}
+    with pytest.raises(TypeError, match="^indices is a builtins.list; give a torch tensor"):
+        CSR(np.array([0, 1]), [0], 1)
+    with pytest.raises(TypeError, match="^dst is a builtins.list; give a torch tensor"):
+        CSR.from_edges(ring, [0, 1, 2, 3], num_src=4, num_dst=4)
+    with pytest.raises(ValueError, match="^indptr must start at 0"):
+        CSR(np.array([1, 1]), ring[:0], 1)
+    edges["user", "knows", "user"] = CSR.from_edges(ring, ring, num_src=4, num_dst=4)
+    with pytest.raises(TypeError, match=r"^x\['user'\] is a builtins.list"):
+        HeteroGraph({"user": 4}, edges, {"user": [[1.0]] * 4})
+    with pytest.raises(TypeError, match="^labels is a builtins.list"):
+        HeteroGraph({"user": 4}, edges, None, [[0, 1]])
+    with pytest.raises(ValueError, match=r"^x\['user'\] must have shape \(4, dim\), got \(3, 1\)"):
+        HeteroGraph({"user": 4}, edges, {"user": np.ones((3, 1), np.float32)})
