@@ -14,7 +14,6 @@ from gadkit.audit.finding import FAILED, Finding
 from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.network.score import unlabelled_scores
 from gadkit.report import notebooks, suspects
 from gadkit.store import node_ids, tables
 
@@ -150,11 +149,11 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     store.save_graph(folder, graph)
 
     def run_notebooks(folder, *, out, force, labelled):
-        """Leave what notebook 3 leaves, in place of running it."""
+        """Leave what the training of the autoencoder leaves, in place of running it."""
         assert not labelled
         pretrained = network.train_gae(graph, hidden_dim=8, out_dim=8, epochs=2, progress=False)
-        store.save_array(folder, store.GAE_EMBEDDINGS, pretrained.z)
-        store.save_checkpoint(folder / store.GAE_CHECKPOINT, pretrained.best)
+        error = network.reconstruction_error(graph, pretrained.model, pretrained.z)
+        store.save_array(folder, store.GAE_SCORES, error)
         return []
 
     monkeypatch.setattr(notebooks, "run_notebooks", run_notebooks)
@@ -163,7 +162,8 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     rows = read(out / "suspects.csv")
     assert list(rows[0]) == ["rank", "node", "type", "id", "score_without_labels", "label"]
     assert [row["type"] for row in rows] == ["user"] * 45
-    expected = unlabelled_scores(graph, folder)[[int(row["node"]) for row in rows]]
+    scores = store.load_array(folder, store.GAE_SCORES, rows=graph.total)
+    expected = scores[[int(row["node"]) for row in rows]]
     assert expected.tolist() == sorted(expected.tolist(), reverse=True)
     page = (out / "report" / "index.html").read_text()
     assert "No label was used." in page
@@ -241,14 +241,14 @@ def test_export_scores_without_labels(tmp_path):
     graph = make_graph(45, seed=1)
     store.save_graph(tmp_path, HeteroGraph(graph.num_nodes, graph.edges, graph.x))
     pretrained = network.train_gae(graph, hidden_dim=8, out_dim=8, epochs=3, progress=False)
-    store.save_array(tmp_path, store.GAE_EMBEDDINGS, pretrained.z)
-    store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
+    error = network.reconstruction_error(graph, pretrained.model, pretrained.z)
+    store.save_array(tmp_path, store.GAE_SCORES, error)
     out = tmp_path / "scores.csv"
     assert cli.main(["export", str(tmp_path), "--out", str(out)]) == 0
     column = suspects.UNLABELLED_SCORE
     assert tables.columns_of(out) == ["node", "type", "id", column]
     written = torch.from_numpy(tables.load(out, {column: "FLOAT"})[column])
-    assert torch.equal(written, unlabelled_scores(graph, tmp_path).float())
+    assert torch.equal(written, error)
 
 
 def test_export_errors(named, tmp_path, capsys):

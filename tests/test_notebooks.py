@@ -192,7 +192,7 @@ def test_notebooks_run_headless_to_figures_and_numbers(runs):
 
 def test_two_runs_give_the_same_bytes(runs):
     files = [sorted((folder / "data" / "small").iterdir()) for folder in runs]
-    assert len(files[0]) == len(files[1]) == 19
+    assert len(files[0]) == len(files[1]) == 20
     for one, other in zip(*files, strict=True):
         assert one.name == other.name
         assert one.read_bytes() == other.read_bytes(), one.name

@@ -29,6 +29,5 @@ __getattr__, __dir__, __all__ = lazy(
         "load_gat": "score",
         "reconstruction_error": "score",
         "score_graph": "score",
-        "unlabelled_scores": "score",
     },
 )

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from gadkit import store
 from gadkit.graph import HeteroGraph
-from gadkit.network.score import unlabelled_scores
 from gadkit.store import atomic_path, node_ids, tables
 from gadkit.trees.recipe import Committee
 
@@ -119,7 +118,7 @@ def write_unlabelled(path: Path | str, folder: Path, graph: HeteroGraph) -> None
     write_suspects(
         path,
         graph,
-        unlabelled_scores(graph, folder),
+        store.load_array(folder, store.GAE_SCORES, rows=graph.total),
         node_types=graph.node_types[:1],
         names=node_ids.of_nodes(folder, graph),
         planted=store.planted_names(folder),
@@ -130,7 +129,7 @@ def write_unlabelled(path: Path | str, folder: Path, graph: HeteroGraph) -> None
 def write_recommended(
     path: Path | str, folder: Path, fitted: Committee, *, top: int | None = None
 ) -> None:
-    """Write the list of what `trees.recipe.recommend` has made of a folder."""
+    """Write the list of what `gadkit.recommend` has made of a folder."""
     graph = fitted.views.graph
     write_suspects(
         path,
@@ -176,7 +175,7 @@ def exported(folder: Path, graph: HeteroGraph, what: str) -> dict[str, Tensor]:
         return {"z": store.load_array(folder, EMBEDDINGS[what], rows=graph.total)}
     if graph.labels is not None:
         return {SCORE: store.load_array(folder, SCORES[what], rows=graph.total)}
-    return {UNLABELLED_SCORE: unlabelled_scores(graph, folder)}
+    return {UNLABELLED_SCORE: store.load_array(folder, store.GAE_SCORES, rows=graph.total)}
 
 
 def _are_of_types(graph: HeteroGraph, nodes: Tensor, node_types: list[str] | None) -> Tensor:

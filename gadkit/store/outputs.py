@@ -11,6 +11,7 @@ from torch import Tensor
 from gadkit.store.files import DAMAGE, atomic_path, load_npy
 
 GAE_EMBEDDINGS = "Z_embeddings_stage1.npy"
+GAE_SCORES = "anomaly_scores_stage1.npy"  # made without labels
 GAT_EMBEDDINGS = "Z_stage2.npy"
 GAT_SCORES = "anomaly_scores_stage2.npy"
 RECIPE_SCORES = "anomaly_scores_recipe.npy"  # of `gadkit.trees.recipe`; 0 for types without labels
@@ -20,6 +21,7 @@ GAE_RUN, GAT_RUN = "gae_stage1_run.pt", "gat_stage2_run.pt"  # where a training 
 MADE_BY = {  # what makes a file, for whom it is missing
     GAE_EMBEDDINGS: "the training of the graph autoencoder",
     GAE_CHECKPOINT: "the training of the graph autoencoder",
+    GAE_SCORES: "the training of the graph autoencoder",
     GAT_EMBEDDINGS: "the training of the graph attention network",
     GAT_SCORES: "the training of the graph attention network",
     GAT_CHECKPOINT: "the training of the graph attention network",

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from gadkit import store
+from gadkit import network, store
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.network import finetune, score
+from gadkit.network import score
 from gadkit.network.gae import GAE
 
 
@@ -37,15 +37,15 @@ def test_reconstruction_error_is_the_mean_surprise_of_a_nodes_edges(graph):
     assert score.reconstruction_error(graph, model, z).abs().max() < 1e-6
 
 
-def test_stage_1_ranks_a_folder_as_it_has_left_it(graph, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        score.unlabelled_scores(graph, tmp_path)
-    found = finetune.train_gae(graph, epochs=2, progress=False)
-    store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, found.best)
-    store.save_array(tmp_path, store.GAE_EMBEDDINGS, found.z)
-    scores = score.unlabelled_scores(graph, tmp_path)
-    model = finetune.load_gae(tmp_path / store.GAE_CHECKPOINT)
-    assert torch.equal(scores, score.reconstruction_error(graph, model, found.z))
-    store.save_array(tmp_path, store.GAE_EMBEDDINGS, found.z[:2])
+def test_scores_of_a_loaded_model_are_those_of_the_trained_one(graph, tmp_path):
+    with pytest.raises(FileNotFoundError, match="graph autoencoder leaves"):
+        store.load_array(tmp_path, store.GAE_SCORES)
+    pretrained = network.train_gae(graph, epochs=2, progress=False)
+    store.save_checkpoint(tmp_path / store.GAE_CHECKPOINT, pretrained.best)
+    model = network.load_gae(tmp_path / store.GAE_CHECKPOINT)
+    scores = network.reconstruction_error(graph, pretrained.model, pretrained.z)
+    assert torch.equal(scores, network.reconstruction_error(graph, model, pretrained.z))
+    store.save_array(tmp_path, store.GAE_SCORES, scores)
+    assert torch.equal(store.load_array(tmp_path, store.GAE_SCORES, rows=4), scores)
     with pytest.raises(ValueError, match="rows"):
-        score.unlabelled_scores(graph, tmp_path)
+        store.load_array(tmp_path, store.GAE_SCORES, rows=5)
