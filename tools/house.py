@@ -59,14 +59,27 @@ def read_imports(modules: dict[str, Path]) -> dict[str, set[str]]:
     return {name: set(_imported(path, modules)) - {name} for name, path in modules.items()}
 
 
-def _imported(path: Path, modules: dict[str, Path]) -> Iterator[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+def packages_of(path: Path) -> set[str]:
+    """Return the packages that a file imports from, its own included."""
+    names = [name.name for node in _imports(path) for name in getattr(node, "names", ())]
+    modules = [node.module or "" for node in _imports(path) if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names + modules}
+
+
+def _imports(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:
+    nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    for node in nodes:
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            node.body = []  # names of types are not loaded; `walk` comes to the body later
+            for_types = {*ast.walk(node)}  # which are not loaded
+            nodes = [other for other in nodes if other not in for_types]
+    yield from (node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+def _imported(path: Path, modules: dict[str, Path]) -> Iterator[str]:
+    for node in _imports(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules)
-        elif isinstance(node, ast.ImportFrom) and node.module in modules:
+        elif node.module in modules:
             for alias in node.names:
                 part = f"{node.module}.{alias.name}"
                 yield part if part in modules else node.module

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from gadkit import store
-from gadkit.audit.checks import CHECKS, Context
 from gadkit.audit.finding import Features, Finding
 from gadkit.evaluation import splits
 from gadkit.evaluation.splits import Detector, Split
@@ -61,6 +60,8 @@ def audit(
             another graph, or the detector leaves a test node without a finite score.
     """
     from tqdm import tqdm
+
+    from gadkit.audit.checks import CHECKS, Context  # and with them all rooms of checks
 
     _require_judgeable(graph, split, permutations)
     context = Context(

@@ -10,8 +10,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gadkit.graph.csr import CHUNK, CSR, TASK, EdgeType, RowPlan, check_indptr, checksum, indptr_of
-from gadkit.graph.dlpack import Array, as_tensor
+from gadkit.graph.csr import (
+    CHUNK,
+    CSR,
+    TASK,
+    Array,
+    EdgeType,
+    RowPlan,
+    as_tensor,
+    check_indptr,
+    checksum,
+    indptr_of,
+)
 
 
 class Stream(NamedTuple):
@@ -39,7 +49,7 @@ class HeteroGraph:
             sources.
         x: (num_nodes[type], dim of that type) float32 for every type, or None.
         labels: (num_labels, 2) int64 rows [global id, 1 = anomaly], or None. Like x these may be
-            arrays of other libraries, see `graph.dlpack`.
+            arrays of other libraries, see `graph.as_tensor`.
 
     Raises:
         ValueError: sizes disagree, a relation or the graph is empty, a type has no edges, a feature

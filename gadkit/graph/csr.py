@@ -3,20 +3,70 @@
 Rows are destinations and `indices` their sources, so an aggregation over in-neighbors reads one
 row. What a kernel needs besides the rows (the transpose, the degrees, the plan that cuts them into
 equal work) is computed once and kept on the graph object.
+
+Arrays of other libraries come in by DLPack (https://dmlc.github.io/dlpack/latest/), which hands
+over an address, a shape, strides and a dtype: NumPy, CuPy and JAX speak it, nothing is copied.
 """
 
 import zlib
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from gadkit.graph.dlpack import Array, as_tensor
-
 EdgeType = tuple[str, str, str]
 CHUNK = 1024  # edges; a longer row is cut into chunks, whose partial results are merged in order
 TASK = 16_384  # edges a thread takes at a time: large against a task's cost, small against a graph
+
+
+class SupportsDLPack(Protocol):
+    """An array that can be handed over, such as one of NumPy, CuPy or JAX."""
+
+    def __dlpack__(self, **options) -> object: ...
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+
+Array = Tensor | SupportsDLPack
+
+
+def as_tensor(x: Array, name: str) -> Tensor:
+    """Return a tensor as it is, and the array of another library as a tensor in the same memory.
+
+    A tensor has no mark for read-only memory. gadkit only reads what it is given; whoever writes
+    into such a tensor writes into an array that was meant to stay, or into a page that is mapped
+    for reading, which ends the process.
+
+    Args:
+        x: the tensor or array, on any device.
+        name: what the caller calls it.
+
+    Raises:
+        TypeError: x does not speak DLPack, or has a dtype that DLPack or torch does not know.
+        ValueError: x runs backwards through memory, which no tensor can.
+    """
+    if isinstance(x, Tensor):  # first, so that torch.compile sees nothing else
+        return x
+    kind = f"{type(x).__module__}.{type(x).__qualname__}"
+    if not hasattr(x, "__dlpack__"):
+        raise TypeError(
+            f"{name} is a {kind}; give a torch tensor or an array that speaks DLPack (NumPy, CuPy, "
+            "JAX), for example torch.as_tensor(...)"
+        )
+    # torch.from_dlpack (2.13) does not raise on negative strides: it ends the process.
+    if any(stride < 0 for stride in getattr(x, "strides", None) or ()):
+        raise ValueError(
+            f"{name} has negative strides {x.strides}, which torch has not; "
+            "give a copy, for example numpy.ascontiguousarray(...)"
+        )
+    try:
+        return torch.from_dlpack(x)
+    except (BufferError, RuntimeError) as error:
+        raise TypeError(
+            f"{name}, a {kind} of {getattr(x, 'dtype', 'unknown dtype')}, cannot be handed over: "
+            f"{str(error).splitlines()[0]}; convert it to a dtype of torch in native byte order"
+        ) from error
 
 
 class RowPlan(NamedTuple):
@@ -44,7 +94,7 @@ class RowPlan(NamedTuple):
 class CSR:
     """The edges of one relation.
 
-    The tensors may also be arrays of other libraries, see `graph.dlpack`.
+    The tensors may also be arrays of other libraries, see `as_tensor`.
 
     Args:
         indptr: (num_dst + 1,) int64; the edges into row i are [indptr[i], indptr[i + 1]).

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from gadkit.graph import CHUNK
 from gadkit.ops import _lanes
+from gadkit.ops._arguments import Packed
 from gadkit.ops._lanes import VECTOR, axpy, exp, prefetch, store, zeros
-from gadkit.ops._packed import Packed
 
 AHEAD = 16  # edges; fewer leaves the memory idle, more evicts rows before they are used
 TILE = 256  # numbers of a row summed at once: they fit the registers of a machine with AVX-512

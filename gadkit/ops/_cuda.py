@@ -1,12 +1,12 @@
 """CUDA kernels: compiled from kernels/*.cu by CuPy when first needed, launched on torch's stream.
 
-Arrays of other libraries become torch tensors by DLPack where an operation begins (graph.dlpack).
-From there on, memory is allocated by torch, in the operation that launches, and a kernel gets the
-addresses of tensors, not CuPy's DLPack views of them. An address is what a view hands over too.
-torch's half of making a view, tensor.__dlpack__(), took 20 microseconds of a busy CPU (torch 2.13,
-CPU tensors), making an address half of one, and a gather of attention has thirteen tensors.
-CuPy's half cannot run without a GPU, where no kernel has been launched yet: benchmarks/launches.py
-measures both ways there, and until it has, this one stays.
+Arrays of other libraries become torch tensors by DLPack where an operation begins, see
+`graph.as_tensor`. From there on, memory is allocated by torch, in the operation that launches, and
+a kernel gets the addresses of tensors, not CuPy's DLPack views of them. An address is what a view
+hands over too. torch's half of making a view, tensor.__dlpack__(), took 20 microseconds of a busy
+CPU (torch 2.13, CPU tensors), making an address half of one, and a gather of attention has thirteen
+tensors. CuPy's half cannot run without a GPU, where no kernel has been launched yet:
+benchmarks/launches.py measures both ways there, and until it has, this one stays.
 """
 
 import functools
@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK
-from gadkit.ops._packed import Packed
-from gadkit.ops._types import TYPES
+from gadkit.ops._arguments import TYPES, Packed
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 # CuPy keeps a compiled kernel under its source and options, so the header's checksum is one.

@@ -25,11 +25,17 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
-from gadkit.graph.dlpack import Array, as_tensor
+from gadkit.graph.csr import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
-from gadkit.ops._check import check_columns, check_tensor, transpose_if_needed
-from gadkit.ops._packed import Packed, pack
-from gadkit.ops._types import HALVES, wide
+from gadkit.ops._arguments import (
+    HALVES,
+    Packed,
+    check_columns,
+    check_tensor,
+    pack,
+    transpose_if_needed,
+    wide,
+)
 from gadkit.ops.matmul import sum_chunks
 
 ROWS = 4096  # a task of the streaming pass
@@ -51,7 +57,7 @@ def gat_aggregate(
     The same kernel serves training and inference. DropEdge (Rong et al., ICLR 2020) is a coin per
     edge, hashed from (source, destination, seed) inside the kernels: nothing is stored, forward and
     backward agree, and dropped edges are not gathered. Repeated edges share one coin.
-    Tensors may be arrays of other libraries, see `graph.dlpack`.
+    Tensors may be arrays of other libraries, see `graph.as_tensor`.
 
     Args:
         csr: num_dst x num_src.
@@ -139,7 +145,7 @@ def attention(
 ) -> Tensor:
     """Return attention weights: for reading, nothing is differentiated.
 
-    Tensors may be arrays of other libraries, see `graph.dlpack`.
+    Tensors may be arrays of other libraries, see `graph.as_tensor`.
 
     Args:
         csr: num_dst x num_src.

@@ -10,11 +10,17 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
-from gadkit.graph.dlpack import Array, as_tensor
+from gadkit.graph.csr import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
-from gadkit.ops._check import check_columns, check_tensor, transpose_if_needed
-from gadkit.ops._packed import Packed, pack
-from gadkit.ops._types import HALVES, wide
+from gadkit.ops._arguments import (
+    HALVES,
+    Packed,
+    check_columns,
+    check_tensor,
+    pack,
+    transpose_if_needed,
+    wide,
+)
 
 
 def spmm(
@@ -29,7 +35,7 @@ def spmm(
     Args:
         csr: num_dst x num_src.
         x: (num_src, dim), contiguous; float32, float64, or float16 or bfloat16, which are summed in
-            float32. It and the scales may be arrays of other libraries, see `graph.dlpack`.
+            float32. It and the scales may be arrays of other libraries, see `graph.as_tensor`.
         scale_dst: (num_dst,) of the dtype of x or of its sums, or None for ones; not
             differentiated.
         scale_src: (num_src,) likewise.

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
-from gadkit.graph.dlpack import Array, as_tensor
+from gadkit.graph.csr import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
-from gadkit.ops._check import check_columns, check_tensor
-from gadkit.ops._packed import Packed, pack
-from gadkit.ops._types import HALVES, wide
+from gadkit.ops._arguments import HALVES, Packed, check_columns, check_tensor, pack, wide
 from gadkit.ops.matmul import weighted_sum_cpu, weighted_sum_cuda
 
 PAIRS = 4096  # a task of the forward on a CPU
@@ -24,7 +22,7 @@ def edge_dot(z_src: Array, z_dst: Array, src: Array, dst: Array) -> Tensor:
     """Compute <z_src[src], z_dst[dst]> for every pair.
 
     The gradient adds the pairs of a node in their order, so it is the same in every run. All
-    arguments may be arrays of other libraries, see `graph.dlpack`.
+    arguments may be arrays of other libraries, see `graph.as_tensor`.
 
     Args:
         z_src: (num_src, dim), contiguous; float32, float64, or float16 or bfloat16, which are

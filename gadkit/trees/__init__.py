@@ -1,6 +1,6 @@
 """Trees on views of a graph: what they see, what learns, and the default recipe."""
 
-from gadkit._lazy import lazy
+from gadkit import lazy
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.graph.dlpack import as_tensor
+from gadkit.graph.csr import as_tensor
 
 
 class Foreign:

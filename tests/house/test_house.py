@@ -88,8 +88,7 @@ def test_a_circle_would_be_seen():
 
 @pytest.mark.parametrize("library", DOORS)
 def test_one_module_imports_a_heavy_library(library):
-    importing = re.compile(rf"^\s*(import|from) {library}\b", re.MULTILINE)
-    doors = [name for name, path in MODULES.items() if importing.search(path.read_text())]
+    doors = [name for name, path in MODULES.items() if library in house.packages_of(path)]
     assert doors == [DOORS[library]]
 
 
@@ -121,7 +120,8 @@ def test_notebooks_load_little(name):
 def test_functions_take_a_dozen_arguments_at_most():
     functions = house.find_functions(MODULES)
     assert len(functions) > 900
-    assert [function for function in functions if function.arguments > 12] == []
+    long = {function.place for function in functions if function.arguments > 12}
+    assert long == {"gadkit.ops._cpu.kernel"}  # compiled by Numba, it takes its arrays one by one
 
 
 def test_variables_say_what_they_hold():

@@ -18,8 +18,8 @@ from gadkit.ops import (
     gat_aggregate_reference,
     spmm,
 )
+from gadkit.ops._arguments import pack
 from gadkit.ops._lanes import exp
-from gadkit.ops._packed import pack
 from gadkit.ops.gat import _gat_aggregate, _gat_aggregate_backward, _key, keep_mask
 
 # Heads and dim: below a vector, whole and broken vectors, two overlapping tiles.

@@ -7,7 +7,7 @@ from torch.library import opcheck
 
 from gadkit.graph import CHUNK, CSR
 from gadkit.ops import _cpu, spmm, spmm_reference
-from gadkit.ops._packed import pack
+from gadkit.ops._arguments import pack
 from gadkit.ops.matmul import _spmm
 
 DIMS = (1, 20, 33, 128, 300)  # below a vector, whole and broken vectors, two overlapping tiles

@@ -1,10 +1,43 @@
-"""What every operation asks of its tensors; a graph was checked when it was built."""
+"""What the operations take: number types, the tensors of a graph, and what is asked of inputs."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gadkit.graph import CSR
-from gadkit.ops._types import TYPES, wide
+
+# By dtype, the C++ name of the type in kernels/gadkit.cuh.
+TYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.float16: "half_t",
+    torch.bfloat16: "bfloat16_t",
+}
+HALVES = (torch.float16, torch.bfloat16)  # stored only: computed in float32, and rounded
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return what a dtype is computed in: float32, or float64 for float64."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+class Packed(NamedTuple):
+    """A CSR and its plan, see `graph.RowPlan`; torch's operators know no `CSR`, but tensors."""
+
+    indptr: Tensor
+    indices: Tensor
+    task_ptr: Tensor
+    long_row: Tensor
+    chunk_ptr: Tensor
+    chunk_row: Tensor
+    chunk_begin: Tensor
+    chunk_end: Tensor
+
+
+def pack(csr: CSR | None) -> list[Tensor]:
+    """Return the tensors of a CSR and its plan in the order of `Packed`; none for None."""
+    return [] if csr is None else [csr.indptr, csr.indices, *csr.plan]
 
 
 def check_tensor(
