@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from gadkit import store
-from gadkit.audit.finding import Features, Finding
 from gadkit.evaluation import splits
 from gadkit.evaluation.splits import Detector, Split
 from gadkit.graph import HeteroGraph
 from gadkit.graph.structure import own_columns
 
-if TYPE_CHECKING:  # trees load Numba, which an audit of one's own features does not need
+if TYPE_CHECKING:
+    from gadkit.audit.finding import Features, Finding
     from gadkit.trees.views import Views
 
 
@@ -26,14 +26,14 @@ def audit(
     graph: HeteroGraph,
     split: Split,
     *,
-    features: Features | None = None,
+    features: "Features | None" = None,
     detector: Detector | None = None,
     time: Tensor | None = None,
     own_dims: dict[str, int] | None = None,
     permutations: int = 5,
     seed: int = 0,
     progress: bool = False,
-) -> list[Finding]:
+) -> "list[Finding]":
     """Run every check that the arguments allow.
 
     The features are made about `permutations` + 8 times, the detector is fitted `permutations` + 5
@@ -95,7 +95,7 @@ def _require_judgeable(graph: HeteroGraph, split: Split, permutations: int) -> N
         )
 
 
-def table_features(views: "Views", blocks: Sequence[str]) -> Features:
+def table_features(views: "Views", blocks: Sequence[str]) -> "Features":
     """Return the table that some blocks make, as the checks want it.
 
     Args:
@@ -118,7 +118,7 @@ def from_folder(
     permutations: int = 5,
     seed: int = 0,
     progress: bool = False,
-) -> list[Finding]:
+) -> "list[Finding]":
     """Audit a dataset, and boosted trees on the widest table that its protocol allows.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
 from gadkit.graph.csr import Array, as_tensor
-from gadkit.ops import _cpu, _cuda
+from gadkit.ops import _cpu
 from gadkit.ops._arguments import (
     HALVES,
     Packed,
@@ -134,6 +134,8 @@ def weighted_sum_cuda(
     scale_src: Tensor | None = None,
 ) -> Tensor:
     """Compute what `weighted_sum_cpu` does; a chunk_row of -1 marks a chunk that is none."""
+    from gadkit.ops import _cuda  # where there is no GPU, nothing of it is loaded
+
     num_chunks, dim = len(rows.chunk_row), x.shape[1]
     out = x.new_empty(len(rows.indptr) - 1, dim)
     partial = x.new_empty(num_chunks, dim, dtype=wide(x.dtype))
@@ -150,6 +152,8 @@ def weighted_sum_cuda(
 
 def sum_chunks(rows: Packed, partial: Tensor, out: Tensor, scale_dst: Tensor | None = None) -> None:
     """Add up the chunks of long rows on a GPU: (num_chunks, columns) into (num_rows, columns)."""
+    from gadkit.ops import _cuda
+
     columns = partial[0].numel() if len(partial) else 0
     _cuda.launch_mergers(
         "spmm", _cuda.instance("sum_chunks", out.dtype), rows, columns,
