@@ -5,7 +5,7 @@ GRAPHS ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test results gpu lab strip clean distclean
+.PHONY: help env run test quick results gpu lab strip clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -21,9 +21,13 @@ env:  ## make .venv and install gadkit into it, unless that is done
 run: env  ## execute the notebooks on DATASET and write build/report/index.html
 	@$(BIN)/gadkit run "$(DATASET)"
 
-test: env  ## ruff and all tests
+test: env  ## ruff and all tests, in two processes
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: env  ## ruff and the tests that train and compile nothing, in under a minute
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 results: env  ## every model on GRAPHS under every protocol, ten splits; takes hours
 	$(BIN)/python benchmarks/detection.py $(GRAPHS)
@@ -52,7 +56,7 @@ clean:  ## remove build/, caches and generated data (not .venv, not your data)
 	  if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; \
 	done
 	@echo 'removing __pycache__ and .ipynb_checkpoints'
-	@find gadkit tests notebooks benchmarks \( -name __pycache__ -o -name .ipynb_checkpoints \) \
+	@find gadkit tests notebooks benchmarks tools \( -name __pycache__ -o -name .ipynb_checkpoints \) \
 	  -prune -exec rm -rf {} +
 
 distclean: clean  ## remove .venv as well

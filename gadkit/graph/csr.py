@@ -54,7 +54,7 @@ def as_tensor(x: Array, name: str) -> Tensor:
             f"{name} is a {kind}; give a torch tensor or an array that speaks DLPack (NumPy, CuPy, "
             "JAX), for example torch.as_tensor(...)"
         )
-    # torch.from_dlpack (2.13) does not raise on negative strides: it ends the process.
+    # Looked at first, since torch.from_dlpack (2.13) does not raise where a tensor cannot be made.
     if any(stride < 0 for stride in getattr(x, "strides", None) or ()):
         raise ValueError(
             f"{name} has negative strides {x.strides}, which torch has not; "
