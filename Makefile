@@ -23,11 +23,11 @@ run: env  ## execute the notebooks on DATASET and write build/report/index.html
 
 test: env  ## ruff and all tests, in two processes
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 quick: env  ## ruff and the tests that train and compile nothing, in under a minute
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 results: env  ## every model on GRAPHS under every protocol, ten splits; takes hours
 	$(BIN)/python benchmarks/detection.py $(GRAPHS)
