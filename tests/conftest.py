@@ -167,8 +167,17 @@ def fenced():
 
 
 LONGEST = ("test_notebooks", "test_nvrtc", "test_kernels")  # files
+SLOW = {  # rooms and files that train, compile, start processes, or take many tries
+    "kernels", "audit", "network", "ops", "test_notebooks", "test_benchmarks", "test_recommend",
+    "test_cli", "test_pages", "test_environment", "test_recipe", "test_learners", "test_baselines",
+    "test_views", "test_explain", "test_cases", "test_report_notebooks", "test_ingest_fuzz",
+    "test_ingest", "test_features", "test_fetch", "test_tables", "test_marketplace", "test_host",
+}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    """Put the files that take longest first, so that two processes end at the same time."""
+    """Put the files that take longest first, so that two processes end together; mark the slow."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else 9)
+    for item in items:
+        if SLOW & {item.path.stem, item.path.parent.name}:
+            item.add_marker(pytest.mark.slow)
