@@ -165,8 +165,7 @@ def fraud_beside(graph: HeteroGraph) -> dict[str, list[str]]:
     """
     if graph.labels is None:
         return {}
-    label = torch.full((graph.total,), torch.nan)
-    label[graph.labels[:, 0]] = graph.labels[:, 1].float()
+    label = graph.label_of_nodes(unknown=torch.nan)
     rows = {}
     for _, (src, name, dst), csr in graph.streams:
         ends = label[csr.indices + graph.offset(src)], label[csr.dst() + graph.offset(dst)]

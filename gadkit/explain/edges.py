@@ -75,7 +75,8 @@ def rows_of_stream(
     """
     position = positions_of_type(graph, nodes, dst)
     rows = csr.select(nodes[position] - graph.offset(dst))
-    return position[rows.dst()], rows.indices.long() + graph.offset(src)
+    source, row = rows.pairs()
+    return position[row], source + graph.offset(src)
 
 
 def positions_of_type(graph: HeteroGraph, nodes: Tensor, node_type: str) -> Tensor:

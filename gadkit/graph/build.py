@@ -123,7 +123,7 @@ def _since_previous(csr: CSR, time: Tensor) -> list[Tensor]:
     # stable sort. So the row of an account that paid in the events 2 (at 4 s) and 0 (at 10 s) reads
     # [2, 0], a source's previous event is the one to its left, and `gap` is [., 6]. Where the row
     # changes, the one to the left is of somebody else and the gap is 0.
-    row, source = csr.dst(), csr.indices.long()
+    source, row = csr.pairs()
     by_time = torch.argsort(time[source], stable=True)
     order = by_time[torch.argsort(row[by_time], stable=True)]
     row, source = row[order], source[order]

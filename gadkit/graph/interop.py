@@ -55,7 +55,7 @@ def to_pyg(graph: HeteroGraph) -> "HeteroData":
         if graph.x is not None:
             data[node_type].x = graph.x[node_type]
     for edge_type, csr in graph.edges.items():
-        data[edge_type].edge_index = torch.stack([csr.indices.long(), csr.dst()])
+        data[edge_type].edge_index = torch.stack(csr.pairs())
     if graph.labels is not None:
         _add_labels(data, graph)
     return data

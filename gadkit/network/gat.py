@@ -28,9 +28,7 @@ def shown_labels(graph: HeteroGraph, labels: Tensor) -> Tensor:
     Returns:
         (total,) int64: `NORMAL` or `ANOMALY` where there is a label, `UNKNOWN` elsewhere.
     """
-    shown = torch.full((graph.total,), UNKNOWN, device=graph.device)
-    shown[labels[:, 0]] = NORMAL + labels[:, 1]
-    return shown
+    return graph.label_of_nodes(labels) + NORMAL  # -1 becomes UNKNOWN
 
 
 @dataclass(frozen=True)

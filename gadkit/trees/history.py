@@ -132,7 +132,8 @@ def _pairs_of_entities(single: dict[str, CSR], num_events: int) -> dict[str, CSR
     entity_of = {}  # by relation (num_events,): the entity of each event, or -1
     for name, csr in single.items():
         entity_of[name] = torch.full((num_events,), -1)
-        entity_of[name][csr.indices.long()] = csr.dst()
+        event, entity = csr.pairs()
+        entity_of[name][event] = entity
     for first, second in combinations(entity_of, 2):
         key = entity_of[first] * (entity_of[second].max() + 1) + entity_of[second]
         has_both = (entity_of[first] >= 0) & (entity_of[second] >= 0)
