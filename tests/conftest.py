@@ -171,8 +171,15 @@ SLOW = {  # rooms and files that train, compile, start processes, or take many t
     "kernels", "audit", "network", "ops", "test_notebooks", "test_benchmarks", "test_recommend",
     "test_cli", "test_pages", "test_environment", "test_recipe", "test_learners", "test_baselines",
     "test_views", "test_explain", "test_cases", "test_report_notebooks", "test_ingest_fuzz",
-    "test_ingest", "test_features", "test_fetch", "test_tables", "test_marketplace", "test_host",
+    "test_ingest", "test_features", "test_fetch", "test_tables", "test_marketplace", "test_interop",
+    "test_conversion", "test_lines", "test_plot", "test_suspects", "test_report_pages", "published",
 }  # fmt: skip
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Spare `-m "not slow"` the imports of what it leaves out."""
+    slow = SLOW & {collection_path.stem, collection_path.parent.name}
+    return True if slow and config.option.markexpr == "not slow" else None
 
 
 def pytest_collection_modifyitems(items):

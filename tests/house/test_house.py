@@ -98,6 +98,7 @@ def test_gadkit_alone_loads_nothing():
     assert not {"torch", "numpy", "numba"} & {*loaded}
 
 
+@pytest.mark.slow
 def test_rooms_load_when_they_are_named():
     code = """
 import sys
@@ -116,6 +117,7 @@ def test_other_names_are_refused():
         _ = gadkit.rooms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MOST_LOADED)
 def test_notebooks_load_little(name):
     notebook = ROOT / "notebooks" / f"{name}.ipynb"
