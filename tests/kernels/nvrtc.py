@@ -6,8 +6,6 @@ packages around it are made for one major version of CUDA, which need not be tha
 
 import ctypes
 import functools
-import hashlib
-import pickle
 import re
 import subprocess
 import tempfile
@@ -19,9 +17,7 @@ from typing import NamedTuple
 from gadkit.ops import _cuda
 
 # What CuPy 14 adds to the options that it is given; and report registers and spills.
-PACKAGES = "nvidia-cuda-nvrtc", "nvidia-cuda-nvdisasm"
 OPTIONS = "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"
-CACHE = Path(__file__).parents[2] / "build" / "nvrtc"
 ENTRY = re.compile(
     r"Compiling entry function '(?P<symbol>\S+)' for .*\n"
     r".*Function properties for .*\n"
@@ -32,28 +28,15 @@ ENTRY = re.compile(
 
 
 def kept(function):
-    """Keep what a function returns in `CACHE`, by its arguments and all that decides beside them.
-
-    Nothing is kept of a call that raises.
-    """
+    """Call a function once for the same arguments; nothing is kept of a call that raises."""
+    results = {}
 
     @functools.wraps(function)
     def call(*args):
-        installed = [_version(package) for package in PACKAGES]
-        headers = [path.read_bytes() for path in sorted(_cuda.KERNELS.glob("*.cuh"))]
-        # Without the option that says where the checkout is: a copy of it gives the same.
-        options = [option for option in _cuda.OPTIONS if not option.startswith("-I")]
-        code = Path(__file__).read_bytes()
-        given = repr((function.__name__, args, installed, headers, options, code))
-        path = CACHE / hashlib.sha256(given.encode()).hexdigest()[:24]
-        if path.exists():
-            return pickle.loads(path.read_bytes())
-        made = function(*args)
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=CACHE, delete=False) as file:
-            file.write(pickle.dumps(made))
-        Path(file.name).replace(path)  # at once, for others may be reading it
-        return made
+        key = repr(args)
+        if key not in results:
+            results[key] = function(*args)
+        return results[key]
 
     return call
 
@@ -149,13 +132,6 @@ def _nvrtc() -> ctypes.CDLL:
     # Loaded first, as NVRTC 13.0 does not look for it where it is itself.
     ctypes.CDLL(_find("nvidia-cuda-nvrtc", "libnvrtc-builtins.so.*"))
     return ctypes.CDLL(_find("nvidia-cuda-nvrtc", "libnvrtc.so.*"))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None  # what is missing is named when it is looked for
 
 
 @functools.cache
