@@ -40,7 +40,7 @@ def busy_processes(count: int) -> Iterator[list[subprocess.Popen]]:
     processes = []
     try:
         for _ in range(count):
-            # In a session of its own: Linux may share the cores among sessions, not processes.
+            # A group of its own: Linux may share the cores among groups, not processes.
             processes.append(subprocess.Popen(BUSY, start_new_session=True))
         yield processes
     finally:
