@@ -67,7 +67,11 @@ choose_torch() {
     done
 }
 
-install() { "$venv/bin/uv" pip install --python "$venv/bin/python" "$torch" -e ".[$1]"; }
+# Unlike pip, uv leaves compiling to the first import, which may not write (in a container with
+# PYTHONDONTWRITEBYTECODE, say): then every kernel compiles all of torch again, several seconds each.
+install() {
+    "$venv/bin/uv" pip install --compile-bytecode --python "$venv/bin/python" "$torch" -e ".[$1]"
+}
 
 if is_ready; then exit 0; fi
 if same_environment; then rm -f "$stamp"; else make_venv; fi
