@@ -84,7 +84,7 @@ case "$*" in
     *torch.version*) echo "${CUDA:-}" ;;
     *"-m venv"*) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo venv >>log ;;
     *"-m pip"*) cp "$0" .venv/bin/uv ;;
-    "pip install"*) shift 4; echo "$*" >>log; [ "${BREAK:-}" != install ] ;;
+    "pip install --compile-bytecode"*) shift 5; echo "$*" >>log; [ "${BREAK:-}" != install ] ;;
 esac
 """
 
