@@ -109,6 +109,8 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
     roles = {}
     for role in ROLES:
         chosen = given.get(role, layout.get(role) or _named_like(role, columns, taken))
+        if role not in given:
+            chosen = _with_partner(role, chosen, [name for name in columns if name not in taken])
         if chosen:
             roles[role] = list(chosen)
             taken |= set(chosen)
@@ -127,13 +129,18 @@ def _all_names(layout: Roles) -> set[str]:
 
 def _named_like(role: str, columns: Sequence[str], taken: set[str]) -> list[str]:
     plain = {_plain(name): name for name in reversed(columns) if name not in taken}
-    chosen = next(([plain[name]] for name in _NAMES[role] if name in plain), [])
-    if role == "time" and chosen:
-        return partner_of(chosen[0], list(plain.values()))
+    return next(([plain[name]] for name in _NAMES[role] if name in plain), [])
+
+
+def _with_partner(role: str, chosen: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Add what the chosen column needs: to a date the time of day; to nothing debit and credit."""
+    if role == "time" and len(chosen) == 1:
+        return partner_of(chosen[0], columns)
     if role == "amount" and not chosen:
+        plain = {_plain(name): name for name in reversed(columns)}
         pairs = ([plain[name] for name in pair if name in plain] for pair in _DEBIT_AND_CREDIT)
         return next((pair for pair in pairs if len(pair) == 2), [])
-    return chosen
+    return list(chosen)
 
 
 def _plain(name: str) -> str:

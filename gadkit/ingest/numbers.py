@@ -44,10 +44,13 @@ def number_of(con: "DuckDBPyConnection", table: str, *names: str) -> Reading:
     (name,) = names
     value = sql_name(name)
     plain = f"TRY_CAST({value} AS DOUBLE)"  # is enough for most, and quick
-    bare = _bare(value)
+    with_point, with_comma = (
+        readings.let("let_bare", _bare(value), read("let_bare"))
+        for read in (_with_point, _with_comma)
+    )
     candidates = [
-        Reading(readings.within(_LARGEST, f"COALESCE({plain}, {_with_point(bare)})"), "numbers"),
-        Reading(readings.within(_LARGEST, _with_comma(bare)), "numbers with a decimal comma"),
+        Reading(readings.within(_LARGEST, f"COALESCE({plain}, {with_point})"), "numbers"),
+        Reading(readings.within(_LARGEST, with_comma), "numbers with a decimal comma"),
     ]
     chosen = readings.best(con, table, names, candidates, "number")
     return chosen._replace(note=_currencies(con, table, name))
@@ -114,8 +117,9 @@ def _currencies(con, table: str, name: str) -> str:
     """Say which currencies a sample of the values is in, if they are several."""
     value = sql_name(name)
     bare = f"regexp_replace({value}, {sql_text(_SPACES + '|[0-9.,()+-]')}, '', 'g')"
+    values = readings.sample(con, table, [name])
     counts = con.execute(
-        f"SELECT upper({bare}) AS currency, count(*) AS n FROM {readings.sample(con, table, [name])} "
+        f"SELECT upper({bare}) AS currency, count(*) AS n FROM {values} "
         f"WHERE regexp_full_match({bare}, {sql_text(_MONEY)}) GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
     total = sum(count for _, count in counts)

@@ -93,9 +93,20 @@ def joined(names: Sequence[str]) -> str:
     return " || ' ' || ".join(map(sql_name, names))
 
 
+def let(name: str, value: str, sql: str) -> str:
+    """Give a value a name in SQL, so that it is worked out once however often it is used.
+
+    Args:
+        name: begins with `let_`, so that it is taken for no column.
+        value: what it stands for.
+        sql: what is made of it.
+    """
+    return f"list_transform([{value}], lambda {name}: {sql})[1]"
+
+
 def within(limit: float, sql: str) -> str:
     """Take a number for none if it is beyond a limit, infinite or NaN."""
-    return f"CASE WHEN abs({sql}) < {limit} THEN {sql} END"
+    return let("let_sum", sql, f"CASE WHEN abs(let_sum) < {limit} THEN let_sum END")
 
 
 def sample(con: "DuckDBPyConnection", table: str, names: Sequence[str]) -> str:

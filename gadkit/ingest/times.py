@@ -24,6 +24,8 @@ UNITS = {  # words for --time-format, beside the formats of strptime: seconds in
 EXCEL = "excel"  # the same for days since 1899-12-30
 
 _EXCEL_STYLE = "days as Excel counts them"
+_ISO = "ISO 8601"
+_HALF = 0.5  # numbers are for columns that hold few dates: eight digits that make one are one
 _HINT = "; say how with --time-format"
 _EARLIEST = -2_208_988_800  # 1900, in seconds since 1970
 _LATEST = 253_402_300_800  # where the year 10000 begins
@@ -32,6 +34,7 @@ _PLAUSIBLE = (631_152_000, _FAR)  # 1990: numbers beside dates are times from he
 _EXCEL_1970 = 25_569  # the day 1970-01-01 in Excel
 _EXCEL_DAYS = (32_874, 54_789)  # 1990 to 2050
 _DAYS_SINCE_1970 = (10_957, 24_837)  # 2000 to 2038
+_COUNTED = 137_000_000  # seconds, four years: what is counted does not go further than that
 _MOST_STEPS = 20_000  # a counter of steps does not go further: two years of hours do
 _MOST_STYLES = 3  # in one column
 
@@ -81,19 +84,31 @@ class _Style(NamedTuple):
 
     Attributes:
         written: in words.
-        sql: gives seconds since 1970, NULL for what is not written so.
-        test: of a sample: gives NULL where the style does not fit; `sql` by default.
+        read: makes SQL that gives seconds since 1970, NULL for what is not written so; of the SQL
+            of a value, and of what `_split` makes of it.
+        test: the same, NULL also where the style does not fit a sample; `read` if None.
+        is_split: whether `read` looks at the second.
         throughout: the style is taken only if it reads every number of the sample.
         weight: what a value that is read counts in the choice.
         is_counter: see `Reading`.
     """
 
     written: str
-    sql: str
-    test: str
+    read: Callable[[str, str], str]
+    test: Callable[[str, str], str] | None = None
+    is_split: bool = False
     throughout: bool = False
     weight: float = 1.0
     is_counter: bool = False
+
+    def tested(self) -> str:
+        """Return the SQL of `test` for the table `time_column`."""
+        return (self.test or self.read)("value", "split")
+
+    def sql(self, value: str) -> str:
+        """Return the SQL of `read` for any table."""
+        sql = self.read(value, "let_split")
+        return readings.let("let_split", _split(value), sql) if self.is_split else sql
 
 
 def time_of(
@@ -127,9 +142,9 @@ def time_of(
             chosen = _pair(con, names, chosen, total)
         if total and not chosen:
             readings.refuse(con, "time_sample", names, "time", _HINT)
-        return chosen or Reading(_iso(joined(names)), "ISO 8601")
+        return chosen or Reading(_iso(joined(names)), _ISO)
     finally:
-        con.execute("DROP TABLE time_sample")
+        con.execute("DROP TABLE IF EXISTS time_column; DROP TABLE time_sample")
 
 
 def partner_of(name: str, columns: Sequence[str]) -> list[str]:
@@ -149,37 +164,47 @@ def partner_of(name: str, columns: Sequence[str]) -> list[str]:
 
 def _given(con, names: Sequence[str], time_format: str) -> Reading:
     """Read as the user says: in a unit, or in a format; ISO 8601 is read beside a format."""
-    value = joined(names)
-    number = _number(value)
-    if time_format.lower() in (*UNITS, EXCEL):
-        word = time_format.lower()
-        if word == EXCEL:
-            reading = Reading(_excel(number), _EXCEL_STYLE)
-        else:
-            seconds = f"{number} * {UNITS[word]}" if UNITS[word] >= 1 else (
-                f"{number} / {round(1 / UNITS[word])}"
-            )  # fmt: skip
-            reading = Reading(readings.within(_LATEST, seconds), f"{word} since 1970")
-            if _count(con, f"CASE WHEN {number} > {_FAR / 30 / UNITS[word]} THEN 1 END") == 0:
-                reading = reading._replace(
-                    written=f"a counter of {word}, not dates", is_counter=True
-                )
+    value, word = joined(names), time_format.lower()
+    if word == EXCEL:
+        reading = Reading(_excel(value), _EXCEL_STYLE)
+    elif word in UNITS:
+        reading = Reading(_counted(value, word), f"{word} since 1970")
+        late = f"CASE WHEN {reading.sql} > {_COUNTED} THEN 1 END"
+        if not _count(con, late):
+            reading = reading._replace(written=f"a counter of {word}, not dates", is_counter=True)
     else:
         check_time_format(con, time_format)
-        style = _formatted(value, time_format)
-        if _count(con, style) < _count(con, _behind(value, time_format)):
-            style = _behind(value, time_format)
-        reading = Reading(f"COALESCE({style}, {_iso(value)})", time_format)
+        _fill_column(con, value)
+        plain, split = _formatted(time_format)
+        counts = _counts(con, [style.tested() for style in (plain, split)], "time_column")
+        best = split if counts[1] > counts[0] else plain
+        reading = Reading(f"COALESCE({best.sql(value)}, {_iso(value)})", time_format)
     if not _count(con, reading.sql) and _count(con, value):
         readings.refuse(con, "time_sample", names, "time", _HINT)
     return reading
 
 
+def _counted(value: str, unit: str) -> str:
+    """Read a number in a unit."""
+    number, seconds = _number(value), UNITS[unit]
+    sql = f"{number} * {seconds:.0f}" if seconds >= 1 else f"{number} / {1 / seconds:.0f}"
+    return readings.within(_LATEST, f"({sql})")
+
+
+def _fill_column(con, value: str) -> None:
+    """Make the table `time_column` of the values of the sample, and what `_split` makes of them."""
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE time_column AS SELECT {value} AS value, "
+        f"{_split(value)} AS split FROM time_sample"
+    )
+
+
 def _column(con, value: str) -> Reading | None:
     """Choose how a column, or several that are joined, is read; None where nothing fits."""
-    styles = _styles(con, value)
-    numbers = _count(con, _number(value))
-    counts = _counts(con, [style.test for style in styles])
+    _fill_column(con, value)
+    styles = _styles(con)
+    numbers = _count(con, _number("value"), "time_column")
+    counts = _counts(con, [style.tested() for style in styles], "time_column")
     worth = [
         0 if style.throughout and count < numbers else count * style.weight
         for style, count in zip(styles, counts, strict=True)
@@ -188,82 +213,112 @@ def _column(con, value: str) -> Reading | None:
         return None
     chosen = [styles[worth.index(max(worth))]]
     while len(chosen) < _MOST_STYLES and not chosen[0].is_counter:
-        further = _further(con, value, styles, chosen)
+        further = _further(con, styles, chosen)
         if not further:
             break
         chosen.append(further)
-    read = [style.sql for style in chosen]
-    if not any(style.written == "ISO 8601" for style in chosen) and not chosen[0].throughout:
+    read = [style.sql(value) for style in chosen]
+    if not any(style.written == _ISO for style in chosen) and not chosen[0].throughout:
         read.append(_iso(value))
     written = list(dict.fromkeys(style.written for style in chosen))
     sql = f"COALESCE({', '.join(read)})" if len(read) > 1 else read[0]
     return Reading(sql, ", or ".join(written), is_counter=chosen[0].is_counter)
 
 
-def _styles(con, value: str) -> list[_Style]:
+def _styles(con) -> list[_Style]:
     """List the styles to try, those that are taken first where two read the same."""
-    forms = [_formatted]
-    if _count(con, f"CASE WHEN {_body(value)} <> {value} THEN 1 END"):
-        forms.append(_behind)
-    styles = [_Style("ISO 8601", sql, sql) for sql in (_iso(value), _iso_behind(value))]
+    has_more = _count(con, "CASE WHEN split.body <> value THEN 1 END", "time_column")
+    styles = [
+        _Style(_ISO, lambda value, _: _iso(value)),
+        _Style(_ISO, lambda _, split: _dated(
+            f"(epoch(TRY_CAST({split}.body AS TIMESTAMP)) - {split}.shift)"
+        ), is_split=True),
+    ]  # fmt: skip
     for written in FORMATS:
-        styles += [_Style(written, sql, sql) for sql in (form(value, written) for form in forms)]
+        styles += _formatted(written)
+    if not has_more:
+        styles = [style for style in styles if not style.is_split]
     for written, pattern in (_DIGITS | _DIGITS_THROUGHOUT).items():
-        sql = _digits(value, written, pattern)
-        styles.append(_Style(written, sql, sql, throughout=written in _DIGITS_THROUGHOUT))
-    return styles + _numbers(con, value)
+        is_throughout = written in _DIGITS_THROUGHOUT
+        styles.append(_Style(written, _digits(written, pattern), throughout=is_throughout))
+    return styles + _numbers(con)
 
 
-def _numbers(con, value: str) -> list[_Style]:
+def _formatted(written: str) -> list[_Style]:
+    """Read a format of strptime, as it is and with what `_split` takes off."""
+    form = sql_text(written)
+    return [
+        _Style(written, lambda value, _: _dated(f"epoch(try_strptime({value}, {form}))")),
+        _Style(written, lambda _, split: _dated(
+            f"(epoch(try_strptime({split}.body, {form})) - {split}.shift)"
+        ), is_split=True),
+    ]  # fmt: skip
+
+
+def _numbers(con) -> list[_Style]:
     """List the ways in which a number may be a time."""
-    number = _number(value)
-    excel, days = (
-        f"CASE WHEN {number} BETWEEN {low} AND {high} THEN {read} END"
-        for (low, high), read in ((_EXCEL_DAYS, _excel(number)), (_DAYS_SINCE_1970, number))
-    )
-    whole = f"{number} >= 0 AND {number} = floor({number})"
-    step = f"CASE WHEN {whole} AND {number} < {_MOST_STEPS} THEN {number} END"
-    day = f"CASE WHEN {whole} THEN {days} END"
-    since_1970 = readings.within(_LATEST, f"({number} * {DAY})")
-    steps = readings.within(_LATEST, f"({number} * {UNITS['hours']:.0f})")
+
+    def between(ends: tuple[int, int], *, whole: bool, read: Callable[[str], str]):
+        is_whole = "AND let_number = floor(let_number)" if whole else ""
+        is_within = f"let_number BETWEEN {ends[0]} AND {ends[1]} {is_whole}"
+        return lambda value, _: (
+            f"CASE WHEN {readings.let('let_number', _number(value), is_within)} "
+            f"THEN {read(value)} END"
+        )
+
+    days, hours = ("days", "hours")
     counter = "a counter of steps, not dates; each taken for an hour"
     return [
-        _Style(_EXCEL_STYLE, _excel(number), excel, throughout=True),
-        _Style("days since 1970", since_1970, day, throughout=True),
-        _Style(counter, steps, step, throughout=True, is_counter=True),
-        _Style(_units(con, number), _since_1970(number), _since_1970(number), weight=0.5),
-    ]
+        _Style(_EXCEL_STYLE, lambda value, _: _excel(value),
+               between(_EXCEL_DAYS, whole=False, read=_excel), throughout=True),
+        _Style("days since 1970", lambda value, _: _counted(value, days),
+               between(_DAYS_SINCE_1970, whole=True, read=_number), throughout=True),
+        _Style(counter, lambda value, _: _counted(value, hours),
+               between((0, _MOST_STEPS), whole=True, read=_number),
+               throughout=True, is_counter=True),
+        _Style(_units(con), lambda value, _: _since_1970(value), weight=_HALF),
+    ]  # fmt: skip
 
 
-def _further(con, value: str, styles: list[_Style], chosen: list[_Style]) -> _Style | None:
+def _further(con, styles: list[_Style], chosen: list[_Style]) -> _Style | None:
     """Find a style for what those that are chosen leave unread, if there is no doubt about it."""
-    left = " AND ".join(f"({style.sql}) IS NULL" for style in chosen)
+    left = " AND ".join(f"({style.read('value', 'split')}) IS NULL" for style in chosen)
     order = next(filter(None, (_order(style.written) for style in chosen)), "")
-    low, high = _PLAUSIBLE
-    candidates = []
-    for style in styles:
-        if style in chosen or (style.throughout and style.written != _EXCEL_STYLE):
-            continue
-        if _order(style.written) and order and _order(style.written) != order:
-            continue
-        if style.throughout:
-            style = style._replace(sql=style.test)
-        if style.weight < 1:  # of numbers
-            within = f"CASE WHEN {style.sql} BETWEEN {low} AND {high} THEN {style.sql} END"
-            style = style._replace(sql=within, test=within)
-        candidates.append(style)
-    counts = _counts(con, [style.test for style in candidates], left)
-    if not candidates or not max(counts):
+    candidates = [
+        _plausible(style)
+        for style in styles
+        if (not style.throughout or style.written == _EXCEL_STYLE)
+        and (not order or _order(style.written) in ("", order))
+    ]
+    tests = [style.tested() for style in candidates]
+    counts = _counts(con, tests, f"(FROM time_column WHERE {left})")
+    if not max(counts):
         return None
     best = candidates[counts.index(max(counts))]
     if _order(best.written) and not order:
         other = {"%m": "%d", "%d": "%m"}
         swapped = re.sub("%[md]", lambda part: other[part[0]], best.written)
-        count = max((n for style, n in zip(candidates, counts, strict=True)
-                     if style.written == swapped), default=0)  # fmt: skip
-        if count == max(counts):
+        rivals = [
+            count
+            for style, count in zip(candidates, counts, strict=True)
+            if style.written == swapped
+        ]
+        if max(counts) in rivals:
             return None
     return best
+
+
+def _plausible(style: _Style) -> _Style:
+    """Let numbers be times only within a lifetime: beside dates, 20240231 is no second of 1970."""
+    if style.throughout:
+        return style._replace(read=style.test)
+    if style.weight == _HALF:
+        low, high = _PLAUSIBLE
+        is_within = f"CASE WHEN let_time BETWEEN {low} AND {high} THEN let_time END"
+        return style._replace(
+            read=lambda value, split: readings.let("let_time", style.read(value, split), is_within)
+        )
+    return style
 
 
 def _order(written: str) -> str:
@@ -327,98 +382,86 @@ def _iso(value: str) -> str:
     return _dated(f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))")
 
 
-def _iso_behind(value: str) -> str:
-    """Read ISO 8601 with what `_BEHIND` takes off: a space before the zone, a comma."""
-    return _dated(f"(epoch(TRY_CAST({_body(value)} AS TIMESTAMP)) - {_shift(value)})")
-
-
-def _formatted(value: str, written: str) -> str:
-    return _dated(f"epoch(try_strptime({value}, {sql_text(written)}))")
-
-
-def _behind(value: str, written: str) -> str:
-    """Read a format, with what `_BEHIND` takes off."""
-    return _dated(f"(epoch(try_strptime({_body(value)}, {sql_text(written)})) - {_shift(value)})")
-
-
-def _body(value: str) -> str:
-    """Take off fraction, zone and remark."""
-    return rf"regexp_replace({value}, {sql_text(_BEHIND)}, '\1\3\6')"
-
-
-def _shift(value: str) -> str:
-    """Return the seconds that zone and fraction take from a time: east of Greenwich it is less."""
-    fraction, zone, offset = (
-        f"regexp_extract({value}, {sql_text(_BEHIND)}, {group})" for group in (2, 4, 5)
-    )
-    digits = f"replace({offset}[2:], ':', '')"
+def _split(value: str) -> str:
+    """Split a time into `body`, and `shift`: seconds that zone and fraction take from it."""
+    parts = "['head', 'fraction', 'half', 'zone', 'away', 'year']"
+    named = " ".join(f"WHEN '{zone}' THEN {hours * 3600}" for zone, hours in _ZONES.items())
+    digits = "replace(let_part.away[2:], ':', '')"
     hours = f"TRY_CAST(if(length({digits}) > 2, {digits}[:-3], {digits}) AS INTEGER)"
     minutes = f"TRY_CAST(if(length({digits}) > 2, {digits}[-2:], '0') AS INTEGER)"
-    named = " ".join(f"WHEN '{name}' THEN {hour * 3600}" for name, hour in _ZONES.items())
-    return (
-        f"(CASE WHEN {offset} = '' THEN CASE upper({zone}) {named} ELSE 0 END "
-        f"ELSE if({offset}[1] = '-', -1, 1) * ({hours} * 3600 + {minutes} * 60) END "
-        f"- COALESCE(TRY_CAST('0.' || {fraction}[2:] AS DOUBLE), 0))"
+    # East of Greenwich clocks are ahead: +02:00 is two hours less in UTC.
+    shift = (
+        f"CASE WHEN let_part.away = '' THEN CASE upper(let_part.zone) {named} ELSE 0 END "
+        f"ELSE if(let_part.away[1] = '-', -1, 1) * ({hours} * 3600 + {minutes} * 60) END "
+        "- COALESCE(TRY_CAST('0.' || let_part.fraction[2:] AS DOUBLE), 0)"
+    )
+    body = f"if(let_part.head = '', {value}, let_part.head || let_part.half || let_part.year)"
+    return readings.let(
+        "let_part",
+        f"regexp_extract({value}, {sql_text(_BEHIND)}, {parts})",
+        f"struct_pack(body := {body}, shift := ({shift})::DOUBLE)",
     )
 
 
-def _digits(value: str, written: str, pattern: str) -> str:
-    bare = rf"regexp_replace({value}, '\.0+$', '')"
-    return (
-        f"CASE WHEN regexp_full_match({bare}, '{pattern}') "
-        f"THEN {_dated(f'epoch(try_strptime({bare}, {sql_text(written)}))')} END"
+def _digits(written: str, pattern: str) -> Callable[[str, str], str]:
+    """Read digits alone, which doubles write with a point and zeros behind."""
+    read = (
+        f"CASE WHEN regexp_full_match(let_bare, '{pattern}') "
+        f"THEN {_dated(f'epoch(try_strptime(let_bare, {sql_text(written)}))')} END"
     )
+    return lambda value, _: readings.let("let_bare", rf"regexp_replace({value}, '\.0+$', '')", read)
 
 
 def _number(value: str) -> str:
     return f"TRY_CAST(replace({value}, ',', '.') AS DOUBLE)"
 
 
-def _unit(number: str, choose: Callable[[str], str]) -> str:
-    """Choose by the unit that a number counts, as its size says."""
-    units = list(UNITS)[3::-1]  # from seconds to nanoseconds
-    limits = (_FAR / UNITS[unit] for unit in units)
+def _by_unit(choose: Callable[[str], str]) -> str:
+    """Choose by the unit that `let_number` counts, as its size says."""
+    units = ("seconds", "milliseconds", "microseconds")
     cases = " ".join(
-        f"WHEN abs({number}) < {limit:.0f} THEN {choose(unit)}"
-        for unit, limit in zip(units[:-1], limits, strict=False)
+        f"WHEN abs(let_number) < {_FAR / UNITS[unit]:.0f} THEN {choose(unit)}" for unit in units
     )
-    return f"CASE {cases} ELSE {choose(units[-1])} END"
+    return f"CASE {cases} ELSE {choose('nanoseconds')} END"
 
 
-def _since_1970(number: str) -> str:
+def _since_1970(value: str) -> str:
     """Read a number in seconds, or in what is shorter where that would be after `_FAR`."""
-    seconds = _unit(number, lambda unit: f"{number} / {round(1 / UNITS[unit])}")
-    return readings.within(_LATEST, f"({seconds})")
+    seconds = _by_unit(lambda unit: f"let_number / {1 / UNITS[unit]:.0f}")
+    return readings.within(_LATEST, readings.let("let_number", _number(value), seconds))
 
 
-def _units(con, number: str) -> str:
+def _units(con) -> str:
     """Name the units in which the numbers of the sample count."""
-    unit = _unit(number, sql_text)
+    unit = _by_unit(sql_text)
     large = _FAR // 1000  # a smaller number may be a time in any unit, and says nothing
-    counts = dict(
-        con.execute(
-            f"SELECT {unit}, count(*) FROM time_sample WHERE abs({number}) > {large} GROUP BY 1"
-        ).fetchall()
-    )
-    seen = [unit for unit in reversed(UNITS) if counts.get(unit)] or ["seconds"]
+    rows = con.execute(
+        f"SELECT DISTINCT {unit} FROM (SELECT {_number('value')} AS let_number FROM time_column) "
+        f"WHERE abs(let_number) > {large}"
+    ).fetchall()
+    seen = [unit for unit in reversed(UNITS) if (unit,) in rows] or ["seconds"]
     return f"{' and '.join(seen)} since 1970"
 
 
-def _excel(number: str) -> str:
+def _excel(value: str) -> str:
     """Read days since 1899-12-30, to the second."""
-    is_day = f"{number} > {_EXCEL_1970 - 25_000} AND {number} < 100000"
-    return f"CASE WHEN {is_day} THEN round(({number} - {_EXCEL_1970}) * {DAY}) END"
+    read = (
+        f"CASE WHEN let_number > {_EXCEL_1970 - 25_000} AND let_number < 100000 "
+        f"THEN round((let_number - {_EXCEL_1970}) * {DAY}) END"
+    )
+    return readings.let("let_number", _number(value), read)
 
 
 def _dated(sql: str) -> str:
     """Take a date for none before 1900: the year 23 is one that was written with two digits."""
-    return readings.within(_LATEST, f"CASE WHEN {sql} >= {_EARLIEST} THEN {sql} END")
+    is_date = f"let_second >= {_EARLIEST} AND let_second < {_LATEST}"
+    return readings.let("let_second", sql, f"CASE WHEN {is_date} THEN let_second END")
 
 
-def _count(con, sql: str, where: str = "true") -> int:
-    return _counts(con, [sql], where)[0]
+def _count(con, sql: str, table: str = "time_sample") -> int:
+    return _counts(con, [sql], table)[0]
 
 
-def _counts(con, expressions: Sequence[str], where: str = "true") -> list[int]:
+def _counts(con, expressions: Sequence[str], table: str) -> list[int]:
     counted = ", ".join(f"count({sql})" for sql in expressions)
-    return list(con.execute(f"SELECT {counted} FROM time_sample WHERE {where}").fetchone())
+    return list(con.execute(f"SELECT {counted} FROM {table}").fetchone())
