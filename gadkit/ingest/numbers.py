@@ -72,25 +72,24 @@ def _cast(bare: str, pattern: str, remove: str, point: str = ".") -> str:
     return f"CASE WHEN {is_such} THEN TRY_CAST({number} AS DOUBLE) END"
 
 
-def _with_point(bare: str) -> str:
+def _with_point(bare: str, *, foreign: bool) -> str:
     """Read 1,234.5, and 1,23,456.7 as India writes; beside them what is clear in any column."""
     grouped = r"^[+-]?[1-9](\d{0,2}(,\d{3})+|\d?(,\d{2})*,\d{3})(\.\d*)?$"
-    # Both signs, or a sign that repeats, leave no doubt: 1.234,50 and 1.234.567.
-    foreign = r"^[+-]?[1-9]\d{0,2}((\.\d{3})+,\d+|(\.\d{3}){2,})$"
-    return (
-        f"COALESCE(TRY_CAST({bare} AS DOUBLE), {_cast(bare, grouped, ',')}, "
-        f"{_cast(bare, foreign, '.', ',')})"
-    )
+    read = [f"TRY_CAST({bare} AS DOUBLE)", _cast(bare, grouped, ",")]
+    if foreign:  # both signs, or one that repeats: 1.234,50 and 1.234.567
+        pattern = r"^[+-]?[1-9]\d{0,2}((\.\d{3})+,\d+|(\.\d{3}){2,})$"
+        read.append(_cast(bare, pattern, ".", ","))
+    return f"COALESCE({', '.join(read)})"
 
 
-def _with_comma(bare: str) -> str:
-    """Read 1.234,5; beside it what is clear in any column: 1,234.50 and 1,234,567."""
+def _with_comma(bare: str, *, foreign: bool) -> str:
+    """Read 1.234,5; beside it what is clear in any column."""
     decimal = r"^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d+)?$"
-    foreign = r"^[+-]?[1-9](\d{0,2}((,\d{3})+\.\d+|(,\d{3}){2,})|\d?(,\d{2})+,\d{3}(\.\d*)?)$"
-    return (
-        f"COALESCE({_cast(bare, decimal, '.', ',')}, {_cast(bare, foreign, ',')}, "
-        f"TRY_CAST({bare} AS DOUBLE))"
-    )
+    read = [_cast(bare, decimal, ".", ","), f"TRY_CAST({bare} AS DOUBLE)"]
+    if foreign:  # 1,234.50 and 1,234,567 and 1,23,456
+        pattern = r"^[+-]?[1-9](\d{0,2}((,\d{3})+\.\d+|(,\d{3}){2,})|\d?(,\d{2})+,\d{3}(\.\d*)?)$"
+        read.append(_cast(bare, pattern, ","))
+    return f"COALESCE({', '.join(read)})"
 
 
 def _signed(con, table: str, names: Sequence[str]) -> Reading:

@@ -238,7 +238,7 @@ def _to_come(read: dict, today: datetime.date) -> list[str]:
     """Warn of times after next year."""
     end = f"{today.year + 1}-12-31"
     first, last = read["low"][:10], read["high"][:10]
-    if (len(last), last) <= (len(end), end):
+    if last <= end:
         return []
-    which = "all events lie" if (len(first), first) > (len(end), end) else "some events lie"
+    which = "all events lie" if first > end else "some events lie"
     return [f"{which} after {end}, the last one on {last}; --time-format says how it is written"]

@@ -60,6 +60,10 @@ FORMATS = (
     "%d%b%Y:%H:%M:%S", "%m/%d/%Y, %I:%M:%S %p", "%m/%d/%Y, %I:%M %p", "%b %d, %Y, %I:%M:%S %p",
     "%b %d, %Y, %I:%M %p", "%Y-%m", "%H:%M:%S %d/%m/%Y", "%H:%M %d/%m/%Y",
 )  # fmt: skip
+_FIELDS = {  # what stands for a part of a format, with 0 for each digit and A for each letter
+    "%Y": "0{1,4}", "%b": "A{3}", "%a": "A{3}", "%B": "A{3,9}", "%A": "A{6,9}", "%p": "AA",
+    "T": "A", " ": r"\s*", **dict.fromkeys(("%y", "%m", "%d", "%H", "%I", "%M", "%S"), "0{1,2}"),
+}  # fmt: skip
 _DIGITS = {  # digits alone that are a date, and what they look like
     "%Y%m%d": r"(19|20)\d{6}", "%Y%m%d%H%M": r"(19|20)\d{10}", "%Y%m%d%H%M%S": r"(19|20)\d{12}",
     "%Y%m%d%H%M%S%g": r"(19|20)\d{15}",
@@ -72,11 +76,20 @@ _DIGITS_THROUGHOUT = {  # the same where a number might mean something else: no 
 
 # What stands behind a time of day: a fraction, AM or PM, a zone, a remark in brackets, a year.
 _BEHIND = (
-    r"^(.*?(?:\d:\d\d(?::\d\d)?|\dT\d{4}(?:\d\d)?))([.,:]\d+)?(\s?[AaPp][Mm])?\s*"
+    r"^(.*?(?:(?:^|\D)\d\d?:\d\d(?::\d\d)?|\dT\d{4}(?:\d\d)?))([.,:]\d+)?(\s?[AaPp][Mm])?\s*"
     r"(?i:(Z|UTC|UT|GMT|EST|EDT|CST|CDT|MST|MDT|PST|PDT))?\s*([+-]\d{1,2}(?::?\d\d)?)?"
     r"(?:\s*[(][^()]*[)])?(\s\d{4})?$"
 )
 _ZONES = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}
+
+
+def _shape_of(form: str) -> re.Pattern:
+    """Compile what a format reads, with 0 for each digit and A for each letter."""
+    parts = (_FIELDS.get(part) or re.escape(part) for part in re.findall("%.|.", form))
+    return re.compile("".join(parts))
+
+
+_SHAPES = {form: _shape_of(form) for form in FORMATS}
 
 
 class _Style(NamedTuple):
@@ -234,7 +247,7 @@ def _styles(con) -> list[_Style]:
             f"(epoch(TRY_CAST({split}.body AS TIMESTAMP)) - {split}.shift)"
         ), is_split=True),
     ]  # fmt: skip
-    for written in FORMATS:
+    for written in _fitting(con):
         styles += _formatted(written)
     if not has_more:
         styles = [style for style in styles if not style.is_split]
@@ -242,6 +255,16 @@ def _styles(con) -> list[_Style]:
         is_throughout = written in _DIGITS_THROUGHOUT
         styles.append(_Style(written, _digits(written, pattern), throughout=is_throughout))
     return styles + _numbers(con)
+
+
+def _fitting(con) -> list[str]:
+    """Return the formats that the sample may be written in, by where its digits and letters are."""
+    shape = "regexp_replace(regexp_replace({}, '[0-9]', '0', 'g'), '[A-Za-z]', 'A', 'g')"
+    rows = con.execute(
+        f"SELECT DISTINCT {shape.format('value')} FROM time_column "
+        f"UNION SELECT DISTINCT {shape.format('split.body')} FROM time_column"
+    ).fetchall()
+    return [form for form in FORMATS if any(map(_SHAPES[form].fullmatch, (row[0] for row in rows)))]
 
 
 def _formatted(written: str) -> list[_Style]:

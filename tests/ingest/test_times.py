@@ -216,10 +216,24 @@ def test_a_counter_has_no_dates_in_the_folder(tmp_path):
     assert json.dumps(about)  # numbers of Python, not of NumPy
 
 
-def test_every_format_reads_what_it_writes(read_times):
+@pytest.mark.parametrize("month", [1, 3])
+def test_every_format_reads_what_it_writes(database, month):
+    moment = dt.datetime(2022, month, 27, 21, 4, 57)
+    texts = {form: moment.strftime(form) for form in times.FORMATS}
+    listed = ", ".join(times._formatted(form)[0].sql(f"'{text}'") for form, text in texts.items())
+    expected = [dt.datetime.strptime(text, form).replace(tzinfo=dt.UTC).timestamp()
+                for form, text in texts.items()]  # fmt: skip
+    assert list(database.execute(f"SELECT {listed}").fetchone()) == expected
+
+
+def test_formats_are_tried_where_they_may_fit(database):
+    """The shape of what a format writes is found among those that it reads."""
     for form in times.FORMATS:
-        moments = [dt.datetime(2022, month, 27, 21, 4, 57) for month in (1, 3)]
-        texts = [moment.strftime(form) for moment in moments]
-        _, seconds = read_times(*texts)
-        expected = [dt.datetime.strptime(text, form).replace(tzinfo=dt.UTC) for text in texts]
-        assert seconds == [moment.timestamp() for moment in expected], form
+        text = dt.datetime(2022, 3, 7, 9, 4, 5).strftime(form)
+        database.execute(
+            "CREATE OR REPLACE TEMP TABLE time_column AS "
+            f"SELECT '{text}' AS value, {{'body': '{text}'}} AS split"
+        )
+        fitting = times._fitting(database)
+        assert form in fitting and len(fitting) < 20, form
+    database.execute("DROP TABLE time_column")
