@@ -43,17 +43,23 @@ def number_of(con: "DuckDBPyConnection", table: str, *names: str) -> Reading:
         return _signed(con, table, names)
     (name,) = names
     value = sql_name(name)
-    plain = f"TRY_CAST({value} AS DOUBLE)"  # is enough for most, and quick
-    with_point, with_comma = (
-        readings.let("let_bare", _bare(value), read("let_bare"))
-        for read in (_with_point, _with_comma)
+    bare = _bare(value)
+    styles = {"numbers": _with_point, "numbers with a decimal comma": _with_comma}
+    # Whatever the column, 1.234,50 is read; but it is no sign of how the others are written.
+    alone, beside = (
+        [
+            Reading(readings.let("let_bare", bare, read("let_bare", foreign=foreign)), written)
+            for written, read in styles.items()
+        ]
+        for foreign in (False, True)
     )
-    candidates = [
-        Reading(readings.within(_LARGEST, f"COALESCE({plain}, {with_point})"), "numbers"),
-        Reading(readings.within(_LARGEST, with_comma), "numbers with a decimal comma"),
-    ]
-    chosen = readings.best(con, table, names, candidates, "number")
-    return chosen._replace(note=_currencies(con, table, name))
+    alone = [reading._replace(sql=readings.within(_LARGEST, reading.sql)) for reading in alone]
+    chosen = readings.best(con, table, names, alone, "number").written
+    sql = next(reading.sql for reading in beside if reading.written == chosen)
+    if chosen == "numbers":
+        sql = f"COALESCE(TRY_CAST({value} AS DOUBLE), {sql})"  # is enough for most, and quick
+    note = _currencies(con, table, name)
+    return Reading(readings.within(_LARGEST, sql), chosen, note)
 
 
 def _bare(value: str) -> str:
