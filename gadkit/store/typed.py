@@ -13,7 +13,7 @@ def as_text(con: "DuckDBPyConnection", source: str, names: Sequence[str]) -> lis
     """Write in SQL each of some columns as text, under its own name.
 
     Bytes are text where all of the column are; else those of 16 bytes are UUIDs, and others are
-    written in hexadecimal digits. Single precision is written as the number that it is.
+    written in hexadecimal digits.
 
     Args:
         con: the database.
@@ -34,8 +34,6 @@ def as_text(con: "DuckDBPyConnection", source: str, names: Sequence[str]) -> lis
         value = _quoted(name)
         if name in blobs:
             text = _bytes_as_text(con, source, value)
-        elif types[name] == "FLOAT":
-            text = f"CAST(CAST({value} AS DOUBLE) AS VARCHAR)"
         else:
             text = f"CAST({value} AS VARCHAR)"
         texts.append(f"{text} AS {value}")
