@@ -28,16 +28,11 @@ def as_text(con: "DuckDBPyConnection", source: str, names: Sequence[str]) -> lis
         row[:2] for row in con.execute(f"DESCRIBE SELECT {listed} FROM {source}").fetchall()
     )
     _refuse_nested(types)
-    blobs = [name for name in names if types[name] == "BLOB"]
-    texts = []
+    texts = {name: f"CAST({_quoted(name)} AS VARCHAR)" for name in names}
     for name in names:
-        value = _quoted(name)
-        if name in blobs:
-            text = _bytes_as_text(con, source, value)
-        else:
-            text = f"CAST({value} AS VARCHAR)"
-        texts.append(f"{text} AS {value}")
-    return texts
+        if types[name] == "BLOB":
+            texts[name] = _bytes_as_text(con, source, _quoted(name))
+    return [f"{text} AS {_quoted(name)}" for name, text in texts.items()]
 
 
 def _refuse_nested(types: dict[str, str]) -> None:
