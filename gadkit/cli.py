@@ -1,6 +1,7 @@
 """The command `gadkit`: events in, notebooks run, models applied, scores out."""
 
 import argparse
+import datetime
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -116,7 +117,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
 
 def _add_ingest(parser: argparse.ArgumentParser) -> None:
     from gadkit import ingest
-    from gadkit.ingest import columns
+    from gadkit.ingest import columns, ids
     from gadkit.store import tables
 
     parser.add_argument("events", type=Path, help="CSV, JSON lines (both also .gz) or Parquet")
@@ -125,11 +126,14 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, metavar="TABLE", help="ids and verdicts")
     for role in columns.ROLES:
         help = "column, '' for none; else guessed"
-        if role in (*columns.NODE_TYPES, "time"):
+        if role in columns.JOINED:
             help += "; repeat to join several"
         parser.add_argument(f"--{role}", action="append", metavar="COL", help=help)
     parser.add_argument("--no-guess", action="store_true", help="use the columns named here only")
-    parser.add_argument("--time-format", metavar="FORMAT", help="as strptime has it: %%d.%%m.%%Y")
+    help = "as strptime has it: %%d.%%m.%%Y; or what a number counts: seconds, hours, days, excel"
+    parser.add_argument("--time-format", metavar="FORMAT", help=help)
+    help = "whether ids that differ only in case are one; default: guess, and say so"
+    parser.add_argument("--same-id", choices=ids.SAME_ID, default="guess", help=help)
     parser.add_argument(
         "--encoding", choices=tables.ENCODINGS, default="utf-8", help="of all tables"
     )
@@ -140,7 +144,7 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
 
 def _ingest(args: argparse.Namespace) -> None:
     from gadkit import ingest, store
-    from gadkit.ingest import columns
+    from gadkit.ingest import columns, said
     from gadkit.store import tables
 
     given = {role: getattr(args, role) for role in columns.ROLES if getattr(args, role)}
@@ -157,15 +161,20 @@ def _ingest(args: argparse.Namespace) -> None:
     folder = ingest.ingest(
         args.events, args.out, roles=roles | dict.fromkeys(set(columns.ROLES) - set(roles), ()),
         products=args.products, labels=args.labels, co_purchase_cap=args.co_purchase_cap,
-        time_format=args.time_format, encoding=args.encoding,
+        time_format=args.time_format, same_id=args.same_id, encoding=args.encoding,
     )  # fmt: skip
     about = store.read_about(folder)
+    print("how it was read:")
+    for line in said.lines(about):
+        print(line)
     for name, rows in {args.events.name: about["rows"], **about.get("tables", {})}.items():
         print(f"{name}: {rows['read']:,} rows read, {rows['used']:,} used")
         for reason, count in rows["unused"].items():
             print(f"  {count:,} not used: {reason}")
     print(f"every row not used is listed in {folder / ingest.UNUSED}")
     print(f"dataset   {folder}")
+    for warning in said.warnings(about, datetime.date.today()):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gadkit.evaluation.metrics import roc_auc
 from gadkit.graph import HeteroGraph
+from gadkit.ingest import said
 
 KINDS = {  # of labels, and what that is worth
     "adjudicated": "Somebody decided each labelled case, so a label is a verdict, with the errors "
@@ -54,6 +55,22 @@ def rows_read(about: dict) -> dict[str, tuple[str, str]]:
     rows = _account("", about.get("rows", {}))
     for name, account in about.get("tables", {}).items():
         rows |= _account(f"{name}: ", account)
+    return rows
+
+
+def values_read(about: dict) -> dict[str, list[str]]:
+    """Return how each column of the source was understood.
+
+    Returns:
+        role: [columns, how values are written, range, missing, cannot be read]; empty where the
+        folder does not say.
+    """
+    rows = {}
+    for role, read in about.get("read", {}).items():
+        written = "; ".join(filter(None, (read.get("written"), read.get("note"))))
+        missing = f"{read['missing']:,}" if read.get("missing") else ""
+        extent = said.extent(role, read)
+        rows[role] = [", ".join(read["columns"]), written, extent, missing, said.unreadable(read)]
     return rows
 
 

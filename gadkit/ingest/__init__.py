@@ -16,10 +16,11 @@ import torch
 
 from gadkit import store
 from gadkit.graph import build
-from gadkit.ingest import columns, features
+from gadkit.ingest import columns, features, said
 from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES
 from gadkit.ingest.features import Events
+from gadkit.ingest.ids import SAME_ID
 from gadkit.ingest.source import Source
 from gadkit.store import node_ids, tables
 
@@ -38,6 +39,7 @@ def ingest(
     labels: Path | str | None = None,
     co_purchase_cap: int = CO_PURCHASE_CAP,
     time_format: str | None = None,
+    same_id: str = "guess",
     encoding: str = "utf-8",
     progress: bool = True,
 ) -> Path:
@@ -56,7 +58,10 @@ def ingest(
         labels: a table of ids and verdicts, on users, products or sellers; the name of its id
             column says which. Labels in `events` itself are then not used.
         co_purchase_cap: see above; 0 makes no links.
-        time_format: how times are written, in the terms of strptime, where the guess is wrong.
+        time_format: how times are written, in the terms of strptime, or what a number counts (one
+            of `times.UNITS`, or excel), where the guess is wrong.
+        same_id: whether ids that differ only in case are one: "casefold" or "exact"; "guess" joins
+            them where the spelling leaves no doubt (`spelling.join`).
         encoding: of all text files; one of `tables.ENCODINGS`.
         progress: show a progress bar.
 
@@ -73,6 +78,8 @@ def ingest(
 
     if co_purchase_cap < 0:
         raise ValueError(f"co_purchase_cap must be 0 or more, got {co_purchase_cap}")
+    if same_id not in SAME_ID:
+        raise ValueError(f"same_id must be one of {', '.join(SAME_ID)}, got {same_id!r}")
     if encoding not in tables.ENCODINGS:
         raise ValueError(f"encoding must be one of {', '.join(tables.ENCODINGS)}, got {encoding!r}")
     present = tables.columns_of(events, encoding=encoding)
@@ -92,6 +99,7 @@ def ingest(
 
         account = Account(con, partial / ".work", encoding)
         options = {"products": products, "labels": labels, "time_format": time_format}
+        options["same_id"] = same_id
         source = Source(account, Path(events), roles, done, **options)
         about = _about(source, Path(events), co_purchase_cap)
         if "label" in roles:
@@ -127,16 +135,19 @@ def _about(source: Source, path: Path, cap: int) -> dict:
         "source": path.name,
         "roles": roles,
         "written": source.written,
+        "read": source.read,
         "missing": {name: int(np.isnan(value).sum()) for name, value in events.values.items()},
     }
     if not is_node:
         about["co_purchase_cap"] = cap
     if events.time is not None:
         about["missing"]["time"] = int(np.isnan(events.time).sum())
-        if not np.isnan(events.time).all():
-            ends = np.array([np.nanmin(events.time), np.nanmax(events.time)])
-            first, last = (f"{end}Z" for end in ends.astype("datetime64[s]"))
-            about["time"] = {"column": " ".join(roles["time"]), "first": first, "last": last}
+        low, high = source.read["time"]["low"], source.read["time"]["high"]
+        if low is not None:
+            is_counter = source.read["time"]["counter"]
+            ends = [f"day {end / 86_400:g}" for end in (low, high)] if is_counter else [low, high]
+            about["time"] = {"column": " ".join(roles["time"]), "first": ends[0], "last": ends[1]}
+    about["warnings"] = said.warnings(about)
     return about
 
 

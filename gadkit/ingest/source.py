@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from gadkit import store
-from gadkit.ingest import columns
+from gadkit.ingest import columns, said, spelling
 from gadkit.ingest.account import Account, listed
 from gadkit.ingest.columns import NODE_TYPES, PLACE, Roles
 from gadkit.ingest.features import Events
+from gadkit.ingest.ids import is_inexact
 from gadkit.store import tables
 from gadkit.store.tables import sql_name
 
@@ -32,9 +33,11 @@ class Source:
         products: a table with the seller of each product, or None.
         labels: a table of ids and verdicts, or None.
         time_format: as strptime has it, or None to find out.
+        same_id: which spellings are one id; one of `ids.SAME_ID`.
 
     Attributes:
         written: how columns are written, by role.
+        read: what was understood of each role; see `said.facts`.
         keep: (num_rows,) bool; the rows that are used.
         ids: what the user calls the nodes, by node type, in the order in which they first occur.
         verdicts: the node type that has labels, and (n, 2) int64 rows [node, 1 = anomaly]; or None.
@@ -51,8 +54,11 @@ class Source:
         products: Path | None = None,
         labels: Path | None = None,
         time_format: str | None = None,
+        same_id: str = "guess",
     ):
         self.account, self.con, self.roles = account, account.con, roles
+        self.same_id, self.spellings = same_id, {}
+        self.readings: dict[str, columns.Reading] = {}
         self.written: dict[str, str] = {}
         self._read_events(path, time_format)
         done("rows")
@@ -65,6 +71,7 @@ class Source:
         self.verdicts = None if labels is None else self._read_labels(Path(labels))
         done("ids")
         self.events = self._events(nodes)
+        self.read = said.facts(self)
         done("values")
 
     def _read_events(self, path: Path, time_format: str | None) -> None:
@@ -76,17 +83,16 @@ class Source:
             for role in NODE_TYPES
         }
         with store.errors_about(path):
-            readings = {
-                role: columns.number_of(self.con, "events", *roles[role])
-                for role in ("rating", "votes", "amount")
-                if role in roles
-            }
-            if "time" in roles:
-                readings["time"] = columns.time_of(self.con, "events", roles["time"], time_format)
-        if "verified" in roles:
-            readings["verified"] = columns.flag_of(self.con, "events", *roles["verified"])
-        self.written = {role: reading.written for role, reading in readings.items()}
-        read |= {role: f"({reading.sql})::DOUBLE" for role, reading in readings.items()}
+            self.readings = self._choose_readings(time_format)
+        self.written = {role: reading.written for role, reading in self.readings.items()}
+        for role, reading in self.readings.items():
+            read[role] = f"({reading.sql})::DOUBLE"
+            some = " OR " if role == "amount" else " AND "  # of debit and credit, one is enough
+            given = some.join(f"{sql_name(name)} IS NOT NULL" for name in roles[role])
+            read[said.given(role)] = given
+        for role in NODE_TYPES:
+            if role in roles:
+                read[said.inexact(role)] = is_inexact(roles[role])
         if "text" in roles:
             read["text_length"] = f"length({sql_name(*roles['text'])})::DOUBLE"
         if "label" in roles:
@@ -94,6 +100,22 @@ class Source:
         selected = ", ".join(f"{sql} AS {sql_name(role)}" for role, sql in read.items())
         cleaned = columns.cleaned("events", self._used_columns())
         self.con.execute(f"CREATE TABLE typed AS SELECT {PLACE}, {selected} FROM {cleaned}")
+
+    def _choose_readings(self, time_format: str | None) -> dict[str, columns.Reading]:
+        """Say how values are read, by role; of a time, which of its columns."""
+        roles = self.roles
+        chosen = {
+            role: columns.number_of(self.con, "events", *roles[role])
+            for role in ("rating", "votes", "amount")
+            if role in roles
+        }
+        if "time" in roles:
+            time = columns.time_of(self.con, "events", roles["time"], time_format)
+            roles["time"] = list(time.names or roles["time"])
+            chosen["time"] = time
+        if "verified" in roles:
+            chosen["verified"] = columns.flag_of(self.con, "events", *roles["verified"])
+        return chosen
 
     def _check_ids(self, path: Path) -> None:
         """Refuse JSON objects and lists as ids: in one of them a price would make a new node."""
@@ -105,8 +127,9 @@ class Source:
             ).fetchone()
             if example:
                 raise ValueError(
-                    f"{path}: the {role} is {example[0][:_SHOWN]!r} in a row; "
-                    "an id must be one value: write it as a column of its own"
+                    f"{path}: the {role} is {example[0][:_SHOWN]!r} in a row of column "
+                    f"{' '.join(self.roles[role])!r}; an id must be one value: write it as a "
+                    f"column of its own, or name another one with --{role}"
                 )
 
     def _used_columns(self) -> list[str]:
@@ -156,8 +179,17 @@ class Source:
             f"AS node FROM ({places}) WHERE id IS NOT NULL "
             "GROUP BY id"
         )
-        ids = self.con.execute(f"SELECT id FROM ids_{role} ORDER BY node").fetchnumpy()["id"]
+        spellings = spelling.join(self.con, role, self.same_id)
+        if spellings:
+            self.spellings[role] = spellings
+        name = "name" if spellings and spellings["joined"] else "id"
+        ids = self.con.execute(f"SELECT {name} FROM ids_{role} ORDER BY node").fetchnumpy()[name]
         return np.asarray(np.ma.getdata(ids), object)
+
+    def _id_of(self, role: str, names: Sequence[str]) -> str:
+        """Read the ids of a node type in another table than the events."""
+        is_joined = self.spellings.get(role, {}).get("joined", False)
+        return columns.id_of(names, fold=is_joined)
 
     def _look_up(self, role: str) -> np.ndarray:
         """Return the node of every row of `typed`, -1 = none."""
@@ -179,12 +211,13 @@ class Source:
                 f"found {', '.join(present)}; rename it to {'seller' if product else 'product'}"
             )
         self.account.stage(path, "offers", product + seller)
+        read = {"product": self._id_of("product", product), "seller": self._id_of("seller", seller)}
+        ids = ", ".join(f"{sql} AS {role}" for role, sql in read.items())
         is_used = (
             "product IS NOT NULL AND seller IS NOT NULL AND product IN (SELECT id FROM ids_product)"
         )
         self.con.execute(
-            f"CREATE TABLE offered AS SELECT {PLACE}, {columns.id_of(product)} AS product, "
-            f"{columns.id_of(seller)} AS seller "
+            f"CREATE TABLE offered AS SELECT {PLACE}, {ids} "
             f"FROM {columns.cleaned('offers', product + seller)}; "
             f"CREATE TABLE offers_seller AS SELECT product, arg_min(seller, {PLACE}) AS seller, "
             f"min({PLACE}) AS place FROM offered WHERE {is_used} GROUP BY product"
@@ -235,7 +268,7 @@ class Source:
             )
         self.account.stage(path, "labels", names + label)
         self.con.execute(
-            f"CREATE TABLE verdicts AS SELECT {PLACE}, {columns.id_of(names)} AS id, "
+            f"CREATE TABLE verdicts AS SELECT {PLACE}, {self._id_of(role, names)} AS id, "
             f"{columns.verdict_of(*label)} AS label "
             f"FROM {columns.cleaned('labels', names + label)}; "
             "CREATE TABLE disputed AS SELECT id FROM verdicts WHERE id IS NOT NULL AND label >= 0 "

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gadkit import store
-from gadkit.store import lines
+from gadkit.store import lines, typed
 from gadkit.store.lines import BadLine
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ def stage(
         _check_names(columns)
         if kind == "parquet":
             whole = _whole_row(columns_of(path))
-            source = f"SELECT {_listed(columns)}, {whole} FROM {_parquet(path)}"
+            texts = _parquet_texts(con, path, columns)
+            source = f"SELECT {', '.join(texts)}, {whole} FROM {_parquet(path)}"
             staged = Staged(_create(con, table, source), [])
         elif kind == "json":
             staged = _stage_json(con, path, table, columns, copied, encoding)
@@ -140,6 +141,15 @@ def stage(
             first = f"; line {staged.bad[0].line}: {staged.bad[0].reason}" if staged.bad else ""
             raise ValueError(f"holds no row that can be read{first}")
     return staged
+
+
+def _parquet_texts(con, path: Path, columns: list[str]) -> list[str]:
+    import duckdb
+
+    try:
+        return typed.as_text(con, _parquet(path), columns)
+    except duckdb.Error as error:
+        raise ValueError(f"cannot be read: {_first_lines(error)}") from error
 
 
 def _stage_csv(con, path, table, columns, copied, encoding) -> Staged:

@@ -1,0 +1,148 @@
+"""What all readings of columns share: values stripped, words for nothing, and a choice by a sample.
+
+Everything here is SQL or makes SQL: a value is cleaned where it lies, whatever its number.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from gadkit.store.tables import NUMBER, sql_name, sql_text
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+PLACE = sql_name(NUMBER)
+LEAVE_OUT = "; name another column, or '' for none"
+
+_MISSING = (
+    "", "null", "nan", "none", "n/a", "na", "nil", r"\n", "nat", "<na>", "<null>", "<none>",
+    "(null)", "(none)", "(na)", "(blank)", "(empty)", "(not set)", "[null]", "n.a.", "n.a", "#n/a",
+    "#n/a n/a", "#na", "#null!", "#ref!", "#value!", "#div/0!", "#name?", "#num!", "-nan", "+nan",
+    "nan(ind)", "-nan(ind)", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "undefined", "missing",
+    "not available", "not applicable",
+)  # fmt: skip
+_SAMPLE = 5000  # values looked at to tell how a column is written
+_SHOWN = 100  # characters of a value that an error shows
+# A pair of quotes, or Excel's ="00123" and '00123, around a value that holds none itself.
+_QUOTED = (('"', r'^=?"\s*([^"]*?)\s*"$'), ("'", r"^'\s*([^']*?)\s*'$"), ("'", r"^'(\d+)$"))
+
+
+class Reading(NamedTuple):
+    """How a column is read.
+
+    Attributes:
+        sql: an expression that gives DOUBLE, NULL where there is no readable value.
+        written: how the values are written, in words.
+        note: what else is to be said of them, such as several currencies; or empty.
+        is_counter: of a time: it counts steps from a start that nobody names, and is no date.
+        names: the columns that are read where they are not all that were given; else empty.
+    """
+
+    sql: str
+    written: str
+    note: str = ""
+    is_counter: bool = False
+    names: tuple[str, ...] = ()
+
+
+def cleaned(table: str, names: Sequence[str], where: str = "true") -> str:
+    """Take some columns of a table, values stripped, NULL where they only say that there is none.
+
+    Spaces around a value go, and so do quotes around it. What is made of columns is for such a
+    table. A database is free to change the order of rows, so each carries its number in the
+    staged table, as the column `PLACE`.
+    """
+    stripped, unquoted, given = (
+        ", ".join(f"{change(sql_name(name))} AS {sql_name(name)}" for name in names)
+        for change in (_stripped, _unquoted, _given)
+    )
+    inner = f"SELECT rowid AS {PLACE}, {stripped} FROM {table} WHERE {where}"
+    return f"(SELECT {PLACE}, {given} FROM (SELECT {PLACE}, {unquoted} FROM ({inner})))"
+
+
+def _stripped(value: str) -> str:
+    return f"trim({value}, ' ' || chr(9) || chr(160))"
+
+
+def _unquoted(value: str) -> str:
+    bare = value
+    for _, pattern in _QUOTED:
+        bare = rf"regexp_replace({bare}, {sql_text(pattern)}, '\1')"
+    starts = " OR ".join(f"starts_with({value}, {sql_text(sign)})" for sign in ("'", '"', '="'))
+    return f"CASE WHEN {starts} THEN {bare} ELSE {value} END"
+
+
+def _given(value: str) -> str:
+    """Take for NULL what only says that there is nothing; most values show it by their length."""
+    longest = max(map(len, _MISSING))
+    first = sql_text("".join(sorted({letter for word in _MISSING for letter in word[:1]})))
+    return (
+        f"CASE WHEN length({value}) > {longest} OR NOT contains({first}, lower(left({value}, 1))) "
+        f"OR NOT {is_word(f'lower({value})', _MISSING)} THEN {value} END"
+    )
+
+
+def is_word(value: str, words: Sequence[str]) -> str:
+    """Say in SQL that a value is one of some words."""
+    # IN with a long list becomes a join, which shuffles the rows.
+    return f"list_contains([{', '.join(map(sql_text, words))}], {value})"
+
+
+def joined(names: Sequence[str]) -> str:
+    """Join columns by spaces in SQL; NULL where one is."""
+    return " || ' ' || ".join(map(sql_name, names))
+
+
+def let(name: str, value: str, sql: str) -> str:
+    """Give a value a name in SQL, so that it is worked out once however often it is used.
+
+    Args:
+        name: begins with `let_`, so that it is taken for no column.
+        value: what it stands for.
+        sql: what is made of it.
+    """
+    return f"list_transform([{value}], lambda {name}: {sql})[1]"
+
+
+def within(limit: float, sql: str) -> str:
+    """Take a number for none if it is beyond a limit, infinite or NaN."""
+    return let("let_sum", sql, f"CASE WHEN abs(let_sum) < {limit} THEN let_sum END")
+
+
+def sample(con: "DuckDBPyConnection", table: str, names: Sequence[str]) -> str:
+    """Take some values that are spread over the table; rows that lack one are left out."""
+    total = con.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    step = max(1, total // _SAMPLE)
+    is_given = " AND ".join(f"{sql_name(name)} IS NOT NULL" for name in names)
+    return f"(FROM {cleaned(table, names, f'rowid % {step} = 0')} WHERE {is_given})"
+
+
+def best(
+    con: "DuckDBPyConnection",
+    table: str,
+    names: Sequence[str],
+    readings: Sequence[Reading],
+    what: str,
+    hint: str = LEAVE_OUT,
+) -> Reading:
+    """Choose the reading that makes sense of most values in a sample, the first one of equals.
+
+    Raises:
+        ValueError: there are values, and no reading makes sense of any.
+    """
+    values = sample(con, table, names)
+    counted = ", ".join(f"count({reading.sql})" for reading in readings)
+    *counts, total = con.execute(f"SELECT {counted}, count(*) FROM {values}").fetchone()
+    chosen = counts.index(max(counts))
+    if total and not counts[chosen]:
+        refuse(con, values, names, what, hint)
+    return readings[chosen]
+
+
+def refuse(con, values: str, names: Sequence[str], what: str, hint: str) -> None:
+    """Raise a ValueError which shows a value that cannot be read."""
+    shown = f"left({joined(names)}, {_SHOWN})"
+    value = con.execute(f"SELECT {shown} FROM {values} LIMIT 1").fetchone()[0]
+    raise ValueError(
+        f"no value of {' '.join(names)!r} can be read as a {what}; one is {value!r}{hint}"
+    )
