@@ -383,7 +383,7 @@ class _View:
     def widened(self, index: int, names: list[str]) -> list[str]:
         """Add a column where all rows have one more than the header names.
 
-        It is the last one if nothing is in it, and else the first: R calls rows so.
+        It is the last one if nothing is in it, or the first if it counts the rows, as R does.
         """
         after = self._after(index + self.num_lines - 1)
         rows = [self._split(k, self.delimiter) for k in after]
@@ -393,11 +393,11 @@ class _View:
         if not any(row[-1].strip() for row in wide):
             self.notes.append("rows end in a delimiter that the header has not")
             return [*names, ""]
-        if len({row[0] for row in wide}) < len(wide):
+        if [row[0].strip() for row in wide] != [str(k + 1) for k in range(len(wide))]:
             return names
         self.notes.append(
-            f"rows have {len(names) + 1} fields and the header {len(names)}: the first is taken "
-            "for the name of the row (--skip-lines and --columns say otherwise)"
+            f"rows have {len(names) + 1} fields and the header {len(names)}: the first "
+            "counts the rows (--skip-lines and --columns say otherwise)"
         )
         return ["", *names]
 

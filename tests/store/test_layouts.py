@@ -49,7 +49,7 @@ def see(text, **said):
         # Rows of one field more than the header: a delimiter at the end, or R's names of rows.
         ("user,product\nu,p,\nv,q,\n", ["user", "product", "column 3"], 1, ","),
         ("user product\n1 u p\n2 u p\n", ["column 1", "user", "product"], 1, " "),
-        ("user,product\nu,p,x\nu,q,y\n", ["user", "product"], 1, ","),
+        ("user,paid\nu,1,250.00\nv,2,900.00\n", ["user", "paid"], 1, ","),
         # Nothing speaks against a header.
         ("ann,tea\nbob,cup\n", ["ann", "tea"], 1, ","),
         ("kind,what\nkind,what\na,b\n", ["kind", "what"], 1, ","),
