@@ -14,7 +14,7 @@ from gadkit import __version__
 AUDIT_OUT = "a page, and the same as .json beside it; default: build/audit.html"
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
 PROTOCOL_HELP = "how labels are split: demo, full, few, official, temporal, new_TYPE; default: demo"
-LIST_HELP = "CSV, or .parquet; default: suspects.csv"
+LIST_HELP = "CSV, or .parquet, .xlsx; default: suspects.csv"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -101,7 +101,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     from gadkit.report import suspects
 
     parser.add_argument("dataset", help="a dataset folder, or its name")
-    parser.add_argument("--out", type=Path, required=True, help=".parquet or .csv")
+    parser.add_argument("--out", type=Path, required=True, help=".parquet, .csv or .xlsx")
     what = "default: scores, of the recipe; network: its scores; stage1: made without labels"
     parser.add_argument("--what", choices=suspects.EXPORTS, default="scores", help=what)
     parser.add_argument("--type", action="append", help="of this node type only; may be repeated")
@@ -118,9 +118,9 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
 def _add_ingest(parser: argparse.ArgumentParser) -> None:
     from gadkit import ingest
     from gadkit.ingest import columns, ids
-    from gadkit.store import tables
 
-    parser.add_argument("events", type=Path, help="CSV, JSON lines (both also .gz) or Parquet")
+    what = "CSV, JSON lines (both also .gz, .zip) or Parquet; or a folder of parts of one table"
+    parser.add_argument("events", type=Path, help=what)
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
     parser.add_argument("--products", type=Path, metavar="TABLE", help="names sellers of products")
     parser.add_argument("--labels", type=Path, metavar="TABLE", help="ids and verdicts")
@@ -134,39 +134,71 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time-format", metavar="FORMAT", help=help)
     help = "whether ids that differ only in case are one; default: guess, and say so"
     parser.add_argument("--same-id", choices=ids.SAME_ID, default="guess", help=help)
-    parser.add_argument(
-        "--encoding", choices=tables.ENCODINGS, default="utf-8", help="of all tables"
-    )
+    _add_layout(parser)
     cap = f"links per purchase to the next ones of its product (default: {ingest.CO_PURCHASE_CAP})"
     parser.add_argument("--co-purchase-cap", type=int, default=ingest.CO_PURCHASE_CAP, help=cap)
     parser.set_defaults(command=_ingest)
 
 
+def _add_layout(parser: argparse.ArgumentParser) -> None:
+    """Add what says how the file of events is laid out, where that is not to be seen from it."""
+    from gadkit.store import layouts
+
+    group = parser.add_argument_group("how the events are laid out (seen from the file, and said)")
+    group.add_argument(
+        "--encoding", choices=layouts.ENCODINGS, default="utf-8", help="of all tables"
+    )
+    group.add_argument("--delimiter", metavar="CHAR", help="what parts the fields")
+    group.add_argument("--skip-lines", type=int, metavar="N", help="lines before the header")
+    header = {"action": argparse.BooleanOptionalAction, "default": None}
+    group.add_argument("--header", help="whether a line names the columns", **header)
+    group.add_argument("--columns", metavar="A,B,...", help="names, for a table without a header")
+    group.add_argument("--escape", metavar="CHAR", help="before a quote; '' for none")
+    group.add_argument("--comment", metavar="TEXT", help="how comments begin; '' for none")
+    copies = "rows that repeat an earlier one; default: keep them where times are whole days"
+    group.add_argument("--copies", choices=layouts.COPIES, help=copies)
+
+
+def _layout_of(args: argparse.Namespace):
+    """Return the layout that the user describes."""
+    from gadkit.store import layouts
+
+    delimiter = {"\\t": "\t", "tab": "\t"}.get(args.delimiter, args.delimiter)
+    return layouts.Layout(
+        args.encoding, delimiter, args.skip_lines, args.header,
+        layouts.names_in(args.columns), args.escape, args.comment, args.copies,
+    )  # fmt: skip
+
+
 def _ingest(args: argparse.Namespace) -> None:
     from gadkit import ingest, store
-    from gadkit.ingest import columns, said
-    from gadkit.store import tables
+    from gadkit.ingest import columns, guesses, said
 
     given = {role: getattr(args, role) for role in columns.ROLES if getattr(args, role)}
     given = {role: [name for name in names if name] for role, names in given.items()}
     if args.no_guess:
         given = dict.fromkeys(columns.ROLES, ()) | given
-    present = tables.columns_of(args.events, encoding=args.encoding)
-    with store.errors_about(args.events):
-        roles = columns.guess_roles(present, given)
+    guess = guesses.guess(args.events, given, _layout_of(args))
+    roles = guess.roles
     for role, names in roles.items():
         print(f"{role:9} {', '.join(names)}{'' if given.get(role) else '  (guessed)'}")
-    ignored = [name for name in present if not any(name in names for names in roles.values())]
+    ignored = [name for name in guess.columns if not any(name in names for names in roles.values())]
     print(f"not used  {', '.join(ignored) or 'no column'}")
+    for note in guess.notes:
+        print(f"note      {note}")
     folder = ingest.ingest(
-        args.events, args.out, roles=roles | dict.fromkeys(set(columns.ROLES) - set(roles), ()),
+        args.events, args.out, roles=given,
         products=args.products, labels=args.labels, co_purchase_cap=args.co_purchase_cap,
-        time_format=args.time_format, same_id=args.same_id, encoding=args.encoding,
+        time_format=args.time_format, same_id=args.same_id, layout=_layout_of(args),
     )  # fmt: skip
     about = store.read_about(folder)
     print("how it was read:")
     for line in said.lines(about):
         print(line)
+    for name, notes in about.get("notes", {}).items():
+        for note in notes:
+            if note not in guess.notes:
+                print(f"note      {name}: {note}")
     for name, rows in {args.events.name: about["rows"], **about.get("tables", {})}.items():
         print(f"{name}: {rows['read']:,} rows read, {rows['used']:,} used")
         for reason, count in rows["unused"].items():

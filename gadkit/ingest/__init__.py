@@ -16,13 +16,14 @@ import torch
 
 from gadkit import store
 from gadkit.graph import build
-from gadkit.ingest import columns, features, said
+from gadkit.ingest import features, guesses, said
 from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES
 from gadkit.ingest.features import Events
 from gadkit.ingest.ids import SAME_ID
 from gadkit.ingest.source import Source
 from gadkit.store import node_ids, tables
+from gadkit.store.layouts import UNSAID, Layout
 
 EVENT = "event"
 CO_PURCHASE_CAP = 2
@@ -40,7 +41,7 @@ def ingest(
     co_purchase_cap: int = CO_PURCHASE_CAP,
     time_format: str | None = None,
     same_id: str = "guess",
-    encoding: str = "utf-8",
+    layout: Layout = UNSAID,
     progress: bool = True,
 ) -> Path:
     """Make a dataset folder of a table of events; nothing appears before all of it is there.
@@ -50,7 +51,8 @@ def ingest(
     makes no more links per purchase than any other, and those between users who came together.
 
     Args:
-        events: .csv, .tsv, .txt, .jsonl, .json, .ndjson (also .gz) or .parquet; a row an event.
+        events: .csv, .tsv, .txt, .jsonl, .json, .ndjson (also .gz, .zip) or .parquet, or a folder
+            of such files that are parts of one table; a row an event.
         out: the folder; must not exist, or be empty.
         roles: columns by role (`columns.ROLES`), several where an id or a time is spread over
             them; the rest is guessed by name (`columns.guess_roles`), an empty list leaves out.
@@ -62,7 +64,8 @@ def ingest(
             of `times.UNITS`, or excel), where the guess is wrong.
         same_id: whether ids that differ only in case are one: "casefold" or "exact"; "guess" joins
             them where the spelling leaves no doubt (`spelling.join`).
-        encoding: of all text files; one of `tables.ENCODINGS`.
+        layout: how the table of events is written, where that is not to be seen from it; its
+            encoding is of all text files.
         progress: show a progress bar.
 
     Returns:
@@ -80,11 +83,9 @@ def ingest(
         raise ValueError(f"co_purchase_cap must be 0 or more, got {co_purchase_cap}")
     if same_id not in SAME_ID:
         raise ValueError(f"same_id must be one of {', '.join(SAME_ID)}, got {same_id!r}")
-    if encoding not in tables.ENCODINGS:
-        raise ValueError(f"encoding must be one of {', '.join(tables.ENCODINGS)}, got {encoding!r}")
-    present = tables.columns_of(events, encoding=encoding)
-    with store.errors_about(events):
-        roles = columns.guess_roles(present, roles)
+    layout.check()
+    guess = guesses.guess(events, roles, layout)
+    roles = guess.roles
     if labels is not None:
         roles.pop("label", None)
     with (
@@ -97,10 +98,12 @@ def ingest(
             bar.set_postfix_str(step)
             bar.update()
 
-        account = Account(con, partial / ".work", encoding)
+        account = Account(con, partial / ".work", guess.layout)
         options = {"products": products, "labels": labels, "time_format": time_format}
         options["same_id"] = same_id
         source = Source(account, Path(events), roles, done, **options)
+        for note in guess.notes:
+            account.note("events", note)
         about = _about(source, Path(events), co_purchase_cap)
         if "label" in roles:
             _write_event_graph(partial, source, Path(events), about)
@@ -119,6 +122,7 @@ def _write_names(folder: Path, source: Source, account: Account, about: dict) ->
     about["rows"] = accounts[0][1]
     if len(accounts) > 1:
         about["tables"] = dict(accounts[1:])
+    about |= {"notes": account.notes} if account.notes else {}
     store.write_about(folder, about)
     account.write(folder / UNUSED)
 
@@ -214,8 +218,7 @@ def _write_event_graph(folder: Path, source: Source, path: Path, about: dict) ->
     about["features"] = build.name_columns(graph, own_names)
     missing = {f"log_{name}": about["missing"][name] for name in values}
     about["missing_x"] = {EVENT: {name: count for name, count in missing.items() if count}}
-    lines = np.char.add("line ", source.lines_of_events().astype(str))
-    source.ids = {EVENT: lines.astype(object)} | source.ids
+    source.ids = {EVENT: source.names_of_events()} | source.ids
     store.save_graph(folder, graph)
     if events.time is not None:
         store.save_time(folder, graph, {EVENT: events.time})

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gadkit.ingest.columns import PLACE
-from gadkit.store import tables
+from gadkit.store import lines, tables
+from gadkit.store.layouts import Layout
 from gadkit.store.tables import sql_name
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _SHOWN = 100  # characters kept of a row that is not used
 
 class _Unused(NamedTuple):
     file: str
+    place: np.ndarray  # the file each line is of: `file`, or a part of it
     line: np.ndarray
     reason: str
     text: np.ndarray
@@ -30,35 +32,49 @@ class Account:
     Args:
         con: a `tables.database`.
         folder: for temporary copies.
-        encoding: of text files; one of `tables.ENCODINGS`.
+        layout: how the table of events is written, and in part (`Layout.of_other_tables`) others.
+
+    Attributes:
+        notes: what is unusual about the files, in words, by file.
     """
 
-    def __init__(self, con: "DuckDBPyConnection", folder: Path, encoding: str):
-        self.con, self.folder, self.encoding = con, folder, encoding
+    def __init__(self, con: "DuckDBPyConnection", folder: Path, layout: Layout):
+        self.con, self.folder, self.layout = con, folder, layout
+        self.notes: dict[str, list[str]] = {}
         self._unused: list[_Unused] = []
         self._num_read: dict[str, int] = {}
         self._staged: dict[str, tuple[str, tables.Staged]] = {}  # by table: file, where rows stand
 
     def stage(self, path: Path, name: str, wanted: list[str]) -> None:
         """Read columns of a file into the table `name`, and account for lines that are no rows."""
-        staged = tables.stage(
-            self.con, path, name, wanted, folder=self.folder, encoding=self.encoding
-        )
+        layout = self.layout_of(name)
+        staged = tables.stage(self.con, path, name, wanted, folder=self.folder, layout=layout)
         file = path.name if path.name not in self._num_read else f"{path.name} ({name})"
         self._num_read[file] = staged.num_rows + len(staged.bad)
         self._staged[name] = file, staged
-        for reason in sorted({bad.reason for bad in staged.bad}):
-            bad = [bad for bad in staged.bad if bad.reason == reason]
-            lines, texts = (
-                np.array([bad_line.line for bad_line in bad]),
-                [bad_line.text for bad_line in bad],
-            )
-            self._refuse(name, lines, f"cannot be read: {reason}", texts)
+        if staged.notes:
+            self.notes[file] = staged.notes
+        for part in staged.parts:
+            self._refuse_lines(file, part)
 
-    def _refuse(self, name: str, lines: np.ndarray, reason: str, texts) -> None:
-        self._unused.append(
-            _Unused(self._staged[name][0], lines, reason, np.asarray(texts, object))
-        )
+    def note(self, name: str, text: str) -> None:
+        """Add what is to be said of a table that was staged."""
+        notes = self.notes.setdefault(self._staged[name][0], [])
+        if text not in notes:
+            notes.append(text)
+
+    def layout_of(self, name: str) -> Layout:
+        """Return how the table that is to be `name` is written."""
+        return self.layout if name == "events" else self.layout.of_other_tables()
+
+    def _refuse_lines(self, file: str, part: tables.StagedPart) -> None:
+        for reason in sorted({bad.reason for bad in part.bad}):
+            bad = [bad for bad in part.bad if bad.reason == reason]
+            fate = reason if reason in lines.NO_ROWS else f"cannot be read: {reason}"
+            place = np.full(len(bad), _place(file, part), object)
+            numbers = np.array([bad_line.line for bad_line in bad])
+            texts = np.array([bad_line.text for bad_line in bad], object)
+            self._unused.append(_Unused(file, place, numbers, fate, texts))
 
     def judge(self, name: str, wanted: list[str], fates: str) -> np.ndarray:
         """Account for the rows that have a fate, and say which have none: (num_rows,) bool.
@@ -78,7 +94,9 @@ class Account:
         rows = rows.astype(np.int64)
         for reason in sorted(set(reasons)):
             which = reasons == reason
-            self._refuse(name, self.line_of(name, rows[which]), reason, texts[which])
+            places, numbers = self.places_of(name, rows[which]), self.line_of(name, rows[which])
+            file = self._staged[name][0]
+            self._unused.append(_Unused(file, places, numbers, reason, texts[which]))
         keep = np.ones(self._staged[name][1].num_rows, bool)
         keep[rows] = False
         return keep
@@ -86,6 +104,12 @@ class Account:
     def line_of(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Return the line of the file, from 1, of rows of a staged table, from 0."""
         return self._staged[name][1].line_of(rows)
+
+    def places_of(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return the file of each row of a staged table, from 0: of a folder, the part."""
+        file, staged = self._staged[name]
+        places = np.array([_place(file, part) for part in staged.parts], object)
+        return places[staged.part_of(rows)]
 
     def summary(self) -> list[tuple[str, dict]]:
         """Return for each file, in the order of staging, what `about.json` keeps of its rows."""
@@ -101,13 +125,17 @@ class Account:
         unused = self._unused
         lengths = [len(part.line) for part in unused]
         content = {
-            "file": np.repeat(np.array([part.file for part in unused], object), lengths),
+            "file": np.concatenate([np.empty(0, object), *(part.place for part in unused)]),
             "line": np.concatenate([np.empty(0, np.int64), *(part.line for part in unused)]),
             "reason": np.repeat(np.array([part.reason for part in unused], object), lengths),
             "text": np.concatenate([np.empty(0, object), *(part.text for part in unused)]),
         }
         order = np.lexsort((content["line"], content["file"].astype(str)))
         tables.write(path, {name: values[order] for name, values in content.items()})
+
+
+def _place(file: str, part: tables.StagedPart) -> str:
+    return f"{file}/{part.name}" if part.name else file
 
 
 def listed(table: str, names: list[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gadkit.ingest import readings
+from gadkit.ingest.headers import meanings
 from gadkit.ingest.ids import id_of as id_of
 from gadkit.ingest.numbers import number_of as number_of
 from gadkit.ingest.readings import PLACE as PLACE
@@ -15,6 +16,7 @@ from gadkit.ingest.readings import cleaned as cleaned
 from gadkit.ingest.readings import is_word as _is_one
 from gadkit.ingest.times import partner_of
 from gadkit.ingest.times import time_of as time_of
+from gadkit.store.layouts import plain
 from gadkit.store.tables import sql_name
 
 if TYPE_CHECKING:
@@ -109,9 +111,9 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
     layout = next((pattern for pattern in _LAYOUTS if _all_names(pattern) <= set(columns)), {})
     roles = {}
     for role in ROLES:
-        chosen = given.get(role, layout.get(role) or _named_like(role, columns, taken))
+        chosen = given.get(role, layout.get(role) or named_like(role, columns, taken))
         if role not in given:
-            chosen = _with_partner(role, chosen, [name for name in columns if name not in taken])
+            chosen = with_partner(role, chosen, [name for name in columns if name not in taken])
         if chosen:
             roles[role] = list(chosen)
             taken |= set(chosen)
@@ -128,24 +130,35 @@ def _all_names(layout: Roles) -> set[str]:
     return {name for names in layout.values() for name in names}
 
 
-def _named_like(role: str, columns: Sequence[str], taken: set[str]) -> list[str]:
-    plain = {_plain(name): name for name in reversed(columns) if name not in taken}
+def named_like(role: str, columns: Sequence[str], taken: set[str]) -> list[str]:
+    """Return the columns that are called like a role, best first name only; none if none is."""
+    meaning = meanings(columns, usual_names())
+    plain = {meaning[name]: name for name in reversed(columns) if name not in taken}
     return next(([plain[name]] for name in _NAMES[role] if name in plain), [])
 
 
-def _with_partner(role: str, chosen: Sequence[str], columns: Sequence[str]) -> list[str]:
+def with_partner(role: str, chosen: Sequence[str], columns: Sequence[str]) -> list[str]:
     """Add what the chosen column needs: to a date the time of day; to nothing debit and credit."""
     if role == "time" and len(chosen) == 1:
         return partner_of(chosen[0], columns)
     if role == "amount" and not chosen:
-        plain = {_plain(name): name for name in reversed(columns)}
-        pairs = ([plain[name] for name in pair if name in plain] for pair in _DEBIT_AND_CREDIT)
+        by_name = {plain(name): name for name in reversed(columns)}
+        pairs = ([by_name[name] for name in pair if name in by_name] for pair in _DEBIT_AND_CREDIT)
         return next((pair for pair in pairs if len(pair) == 2), [])
     return list(chosen)
 
 
-def _plain(name: str) -> str:
-    return "".join(filter(str.isalnum, name.lower()))
+def usual_names(given: dict[str, Sequence[str]] | None = None) -> frozenset[str]:
+    """Return what columns are called that play a role, as `layouts.plain` has it.
+
+    Args:
+        given: columns by role, as the user says, whose names are added.
+    """
+    usual = {name for names in _NAMES.values() for name in names}
+    usual |= {name for pair in _DEBIT_AND_CREDIT for name in pair}
+    layouts = (name for layout in _LAYOUTS for name in _all_names(layout))
+    named = (name for names in (given or {}).values() for name in names)
+    return frozenset(usual | {plain(name) for name in (*layouts, *named)})
 
 
 def _list(columns: Sequence[str]) -> str:
@@ -158,13 +171,13 @@ def find_id(columns: Sequence[str], node_type: str, roles: Roles) -> list[str]:
     names = roles.get(node_type, [])
     if names and set(names) <= set(columns):
         return names
-    return _named_like(node_type, columns, set())
+    return named_like(node_type, columns, set())
 
 
 def find_label(columns: Sequence[str], ids: Sequence[str]) -> list[str]:
     """Return the column of verdicts in a table of labels: by its name, or as the only other one."""
     candidates = [name for name in columns if name not in ids]
-    return _named_like("label", candidates, set()) or (candidates if len(candidates) == 1 else [])
+    return named_like("label", candidates, set()) or (candidates if len(candidates) == 1 else [])
 
 
 def verdict_of(name: str) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from gadkit import store
-from gadkit.ingest import columns, said, spelling
-from gadkit.ingest.account import Account, listed
+from gadkit.ingest import columns, copies, said, spelling
+from gadkit.ingest.account import Account
 from gadkit.ingest.columns import NODE_TYPES, PLACE, Roles
 from gadkit.ingest.features import Events
 from gadkit.ingest.ids import is_inexact
@@ -136,27 +136,18 @@ class Source:
         return list(dict.fromkeys(name for names in self.roles.values() for name in names))
 
     def _keep_events(self, path: Path) -> np.ndarray:
-        """Leave out rows that name no user or no product, or repeat a whole earlier row.
-
-        Without a time, two rows that are equal may well be two events.
-        """
-        copies = ""
-        if "time" in self.roles:
-            used, whole = listed("events", self._used_columns()), sql_name(tables.WHOLE)
-            self.con.execute(
-                "CREATE TABLE twins AS SELECT rowid AS row, row_number() OVER "
-                f"(PARTITION BY {whole}, {used} ORDER BY rowid) AS nth FROM events "
-                f"WHERE {whole} IN (SELECT {whole} FROM events GROUP BY 1 HAVING count(*) > 1)"
-            )
-            copies = (
-                f"WHEN time IS NOT NULL AND {PLACE} IN (SELECT row FROM twins WHERE nth > 1) "
-                "THEN 'copy of an earlier row' "
-            )
+        """Leave out rows that name no user or no product, or repeat a whole earlier row."""
+        dropped, why = copies.are_dropped(self.con, self.roles, self.account.layout.copies)
+        timed = dropped and "time" in self.roles
+        num_twins = copies.number_twins(self.con, self._used_columns(), timed=timed)
+        if num_twins:
+            self.account.note("events", copies.note(num_twins, dropped, why))
         self._check_ids(path)
         keep = self.account.judge(
             "events", self._used_columns(),
             f"SELECT {PLACE}, CASE WHEN \"user\" IS NULL THEN 'user id is missing' "
-            f"WHEN product IS NULL THEN 'product id is missing' {copies}END AS fate FROM typed",
+            "WHEN product IS NULL THEN 'product id is missing' "
+            f"{copies.fate(dropped)}END AS fate FROM typed",
         )  # fmt: skip
         if not keep.any():
             raise ValueError(f"{path}: no row names both a user and a product")
@@ -203,7 +194,7 @@ class Source:
 
     def _read_offers(self, path: Path) -> None:
         """Read which seller a table of products names, the first one of each: `offers_seller`."""
-        present = tables.columns_of(path, encoding=self.account.encoding)
+        present = tables.columns_of(path, layout=self.account.layout_of("offers"))
         product, seller = (columns.find_id(present, role, self.roles) for role in NODE_TYPES[1:])
         if not product or not seller:
             raise ValueError(
@@ -257,7 +248,7 @@ class Source:
 
     def _read_labels(self, path: Path) -> tuple[str, np.ndarray]:
         """Read verdicts: the node type, and (n, 2) int64 rows [node, 1 = anomaly], by node."""
-        present = tables.columns_of(path, encoding=self.account.encoding)
+        present = tables.columns_of(path, layout=self.account.layout_of("labels"))
         named = ((role, columns.find_id(present, role, self.roles)) for role in NODE_TYPES)
         role, names = next(((role, names) for role, names in named if names), ("user", []))
         label = columns.find_label(present, names)
@@ -335,6 +326,13 @@ class Source:
         """Return the label of every used event: (num_events,) int64, 1, 0, or -1 where unknown."""
         return self._typed({"label": "COALESCE(label, -1)"})["label"].astype(np.int64)
 
-    def lines_of_events(self) -> np.ndarray:
-        """Return the line of the file on which every used event stands, (num_events,) int64."""
-        return self.account.line_of("events", np.flatnonzero(self.keep))
+    def names_of_events(self) -> np.ndarray:
+        """Name every used event by where it stands, (num_events,) str objects.
+
+        It is `line 5`, or of a folder of parts `folder/part.csv line 5`.
+        """
+        rows = np.flatnonzero(self.keep)
+        lines = np.char.add("line ", self.account.line_of("events", rows).astype(str))
+        places = self.account.places_of("events", rows)
+        names = lines.astype(object)
+        return names if len(np.unique(places)) < 2 else places + " " + names

@@ -21,7 +21,7 @@ import torch
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.graph.build import assemble
-from gadkit.published import networks, payments, pickles
+from gadkit.published import edge_index, networks, payments, pickles
 from gadkit.published.fields import find
 from gadkit.published.layout import (
     AMAZON_UNLABELLED,
@@ -52,11 +52,14 @@ _REPEATED, _LOOP = "repeats another edge", "leads from a node to itself"
 def npz(path: Path, *, positive: int | str | None = None) -> Converted:
     """Read an .npz in the import layout; where `y` holds classes, `positive` must say which.
 
-    A relation is taken as it is stored: repeated entries and loops are kept.
+    A relation is taken as it is stored: repeated entries and loops are kept. A file with
+    `edge_index` is read by `edge_index.read`.
     """
     path = find(path, "*.npz")
     with store.errors_about(path):
         arrays = store.read_npz(path)
+        if edge_index.EDGES in arrays:
+            return edge_index.read(arrays, positive=positive)
         about, y = {}, arrays.get("y")
         if y is not None and positive is not None:
             arrays["y"], about["labels"] = one_class(y, positive)

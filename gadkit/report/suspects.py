@@ -35,7 +35,7 @@ def write_suspects(
     planted: Sequence[str] | None = None,
     score: str = SCORE,
 ) -> None:
-    """Write the ranked list of suspects, as Parquet where `path` ends in .parquet and else as CSV.
+    """Write the ranked list of suspects, as Parquet or Excel where `path` ends so and else as CSV.
 
     The columns are rank, node (global id), type, id within the type, score and label, which is
     empty where unknown. The highest score comes first, equal scores in the order of node ids.
@@ -74,7 +74,7 @@ def write_suspects(
         columns[LEARNED] = torch.isin(order, learned_from.cpu()).byte().numpy()
     if planted is not None:
         columns["planted"] = np.array([planted[node] for node in order.tolist()], dtype=object)
-    if Path(path).suffix == ".parquet":
+    if Path(path).suffix in (".parquet", ".xlsx"):
         tables.write(path, columns)
     else:
         _write_csv(path, columns)
@@ -229,7 +229,7 @@ def write_nodes(
     node_types: list[str] | None = None,
     names: np.ndarray | None = None,
 ) -> None:
-    """Write a number or a vector of every node as .parquet or .csv, in the order of global ids.
+    """Write a number or a vector of every node as .parquet, .csv or .xlsx, by global id.
 
     The columns are node (global id), type, id within the type, name where known, and the values: a
     vector `z` becomes columns z0, z1, ... Floats are FLOAT or DOUBLE in Parquet, and in CSV have

@@ -7,9 +7,11 @@ other, and the number of every line is kept.
 
 import codecs
 import gzip
+import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -18,7 +20,10 @@ from numba import njit
 BLOCK = 1 << 24  # bytes read at a time
 LONGEST = 1 << 22  # bytes of a record
 _MOST_LINES = 1000  # of a record
-DAMAGE = (OSError, EOFError, zlib.error)  # what reading a damaged gzip file raises
+# What reading a damaged gzip or zip file raises, or a zip file with a password.
+DAMAGE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+DAMAGED = "not a readable gzip or zip file, or cut off"
+_GZIP = b"\x1f\x8b"
 SHOWN = 100  # characters kept of a line that is no record
 
 REASONS = (
@@ -29,8 +34,11 @@ REASONS = (
     "a quote that is not closed",
     "not in the encoding of the file",
     f"longer than {LONGEST >> 20} MiB",
+    "a comment",
+    "the header again",
 )
-_FEW, _MANY, _AFTER_QUOTE, _OPEN_QUOTE, _ENCODING, _LONG = range(1, 7)
+NO_ROWS = REASONS[7:]  # lines that are no rows, though nothing is wrong with them
+_FEW, _MANY, _AFTER_QUOTE, _OPEN_QUOTE, _ENCODING, _LONG, _COMMENT, _HEADER = range(1, 9)
 # Where in a field the reader is. Before a quote it allows one space, after it any number.
 _START, _SPACED, _PLAIN, _QUOTED, _CLOSED, _ENDED, _WRONG = range(7)
 
@@ -47,16 +55,18 @@ class Lines(NamedTuple):
     """What `copy` found.
 
     Attributes:
-        num_records: records written, the header included.
+        num_records: records written.
         bad: the lines that are none.
         record, shift: (n,) int64 each; from record[i] on, a record is found on the line after
             shift[i] plus its own number (both from 0).
+        num_escaped: of the bad lines, how many hold a backslash before a quote or a delimiter.
     """
 
     num_records: int
     bad: list[BadLine]
     record: np.ndarray
     shift: np.ndarray
+    num_escaped: int = 0
 
     def line_of(self, records: np.ndarray) -> np.ndarray:
         """Return the line, from 1, on which each record (from 0) begins."""
@@ -64,43 +74,117 @@ class Lines(NamedTuple):
         return records + self.shift[part] + 1
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether a file begins as gzip files do, whatever its name."""
-    with open(path, "rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+class Form(NamedTuple):
+    r"""How the records of a text table are written.
 
-
-def open_text(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, unpacked where it is gzipped."""
-    return gzip.open(path) if is_gzip(path) else open(path, "rb")
-
-
-def copy(
-    path: Path, out: Path, *, delimiter: str, num_fields: int, quotes: bool, encoding: str
-) -> Lines:
-    r"""Copy the records of a text table, one a line, as UTF-8 with \n.
-
-    A line end within quotes becomes a space. Empty lines are left out, and so are lines that are no
-    record: with another number of fields, an unclosed quote, bytes that are no text, or too many.
-
-    Args:
-        path: the table; .gz is unpacked.
-        out: file to write.
+    Attributes:
         delimiter: of the fields; one ASCII character.
         num_fields: that a record has.
         quotes: whether fields may be quoted; without it a line is a record of one field, in which
             control characters become spaces.
         encoding: "utf-8", "windows-1252", "latin-1" or "utf-16".
+        skip_lines: lines before the first record.
+        escape: an ASCII character which takes its meaning from a quote, a delimiter or another one
+            of itself that follows, or "" for none.
+        comment: a line that begins so is none, or "" for none.
+        header: a line that is this one is none, or "" for none.
+    """
+
+    delimiter: str
+    num_fields: int
+    quotes: bool = True
+    encoding: str = "utf-8"
+    skip_lines: int = 0
+    escape: str = ""
+    comment: str = ""
+    header: str = ""
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file begins as gzip files do, whatever its name."""
+    return _begins(path, _GZIP)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file begins as zip files do, whatever its name."""
+    return _begins(path, b"PK\x03\x04")
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(magic)) == magic
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading bytes, unpacked where it is gzipped, or a zip of one file.
+
+    Raises:
+        ValueError: it is damaged, or a zip of several files, or of none.
+    """
+    try:
+        if is_zip(path):
+            with zipfile.ZipFile(path) as archive, archive.open(_only_entry(archive)) as file:
+                is_packed = file.peek(2)[:2] == _GZIP
+                yield gzip.GzipFile(fileobj=file) if is_packed else file
+        else:
+            with gzip.open(path) if is_gzip(path) else open(path, "rb") as file:
+                yield file
+    except DAMAGE as error:
+        raise ValueError(f"{DAMAGED}: {error}") from error
+
+
+def name_in_zip(path: Path) -> str:
+    """Return what the one file in a zip file is called.
+
+    Raises:
+        ValueError: as for `open_text`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return PurePosixPath(_only_entry(archive).filename).name
+    except DAMAGE as error:
+        raise ValueError(f"{DAMAGED}: {error}") from error
+
+
+def _only_entry(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """Return the one file of an archive; what macOS and Windows put beside it is none."""
+    entries = [entry for entry in archive.infolist() if not _is_litter(entry)]
+    if len(entries) != 1:
+        names = ", ".join(entry.filename[:SHOWN] for entry in entries[:5]) or "nothing"
+        raise ValueError(
+            f"a zip file must hold one table, but {len(entries)} files are in it: {names}; "
+            "unpack it, and name the table, or a folder of parts of one table"
+        )
+    return entries[0]
+
+
+def _is_litter(entry: zipfile.ZipInfo) -> bool:
+    path = PurePosixPath(entry.filename)
+    return entry.is_dir() or path.name[:1] in ("", ".") or path.parts[0] == "__MACOSX"
+
+
+def copy(path: Path, out: Path, form: Form) -> Lines:
+    r"""Copy the records of a text table, one a line, as UTF-8 with \n, and without escapes.
+
+    A line end within quotes becomes a space. Empty lines are left out, and so are lines that are no
+    record: with another number of fields, an unclosed quote, bytes that are no text, or too many;
+    comments, and a header that comes again.
+
+    Args:
+        path: the table; .gz and .zip are unpacked.
+        out: file to write.
+        form: how it is written.
 
     Raises:
         ValueError: the file is cut off (gzip), or a line has no end for 16 MiB.
     """
-    progress = _Progress()
+    progress = _Progress(form)
     with open(out, "wb") as file:
         rest = np.empty(0, np.uint8)
-        for block, is_last in _blocks(path, encoding):
+        for block, is_last in _blocks(path, form.encoding):
             bytes_in = np.concatenate([rest, np.frombuffer(block, np.uint8)])
-            done = progress.take(bytes_in, file, ord(delimiter), num_fields, quotes, is_last)
+            done = progress.take(bytes_in, file, is_last)
             rest = bytes_in[done:]
             if len(rest) > 4 * LONGEST:
                 raise ValueError(
@@ -110,51 +194,94 @@ def copy(
     return progress.lines()
 
 
+def fault_of(text: str, form: Form) -> tuple[str, str]:
+    """Say why the first record of a text is none, and how its first line begins; "" for no fault.
+
+    Bytes that are no text are in it as lone surrogates.
+    """
+    content = _bytes(text)
+    delimiter, escape = ord(form.delimiter), ord(form.escape or "\0")
+    reason, end, _, _ = _record(content, 0, delimiter, form.num_fields, True, escape, True)
+    shown = content[:end].tobytes()
+    try:
+        shown.decode()
+    except UnicodeDecodeError:
+        reason = reason or _ENCODING
+    return REASONS[reason], _shown(content[:end])
+
+
+def decoded(content: bytes, encoding: str) -> str:
+    """Read bytes as text; what is none becomes lone surrogates."""
+    return content.removeprefix(codecs.BOM_UTF8).decode(encoding, errors=_TO_SURROGATES)
+
+
+_TO_SURROGATES = "gadkit.store.lines"  # a lone surrogate is no UTF-8 either: its line is refused
+codecs.register_error(_TO_SURROGATES, lambda error: ("\udcff", error.end))
+
+
 def _blocks(path: Path, encoding: str) -> Iterator[tuple[bytes, bool]]:
     r"""Yield the file in UTF-8, without byte order mark, and whether a block is the last one."""
-    codecs.register_error("gadkit.store.lines", lambda error: ("\udcff", error.end))
-    decode = codecs.getincrementaldecoder(encoding)(errors="gadkit.store.lines").decode
-    try:
-        with open_text(path) as file:
-            block = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
-            block += file.read(BLOCK)
-            while block:
-                following, text = file.read(BLOCK), block
-                if encoding != "utf-8":  # a lone surrogate is no UTF-8 either: its line is refused
-                    text = decode(block, not following).encode(errors="surrogatepass")
-                yield text, not following
-                block = following
-    except DAMAGE as error:
-        raise ValueError(f"not a readable gzip file, or cut off: {error}") from error
+    decode = codecs.getincrementaldecoder(encoding)(errors=_TO_SURROGATES).decode
+    with open_text(path) as file:
+        block = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
+        block += file.read(BLOCK)
+        while block:
+            following, text = file.read(BLOCK), block
+            if encoding != "utf-8":
+                text = decode(block, not following).encode(errors="surrogatepass")
+            yield text, not following
+            block = following
+
+
+def _bytes(text: str) -> np.ndarray:
+    return np.array([*text.encode(errors="surrogatepass")], np.uint8)
+
+
+def _shown(text: np.ndarray) -> str:
+    return text[: 4 * SHOWN].tobytes().decode(errors="replace")[:SHOWN]
 
 
 class _Progress:
     """How far a copy is: lines read, records written, lines refused."""
 
-    def __init__(self):
-        self.line = self.records = 0  # lines read, records written
+    def __init__(self, form: Form):
+        self.form = form
+        self.line = self.records = self.escaped = 0  # lines read, records written, lines refused
         self.bad: list[BadLine] = []
         self.record, self.shift = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
 
-    def take(self, content, file, delimiter, num_fields, quotes, is_last) -> int:
+    def take(self, content, file, is_last) -> int:
         """Write the records of a block; return how much of it is done with."""
-        out = np.empty(len(content) + 1, np.uint8)
+        form, skipped = self.form, 0
+        if self.line < form.skip_lines:
+            skipped, num_lines = _skip(content, form.skip_lines - self.line, is_last)
+            self.line += num_lines
+            content = content[skipped:]
+        if self.line < form.skip_lines:
+            return skipped
+        out = np.empty((3 if form.escape else 1) * len(content) + 1, np.uint8)
         capacity = int(np.count_nonzero((content == 10) | (content == 13))) + 2
         starts = np.empty((capacity, 3), np.int64)  # of records: line, begin in out, end in out
         bad = np.empty((capacity, 4), np.int64)  # line, reason, begin, end in content
+        delimiter, escape = ord(form.delimiter), ord(form.escape or "\0")
+        no_rows = _bytes(form.comment), _bytes(form.header)
         scanned = _scan(
-            content, delimiter, num_fields, quotes, is_last, self.line, out, starts, bad
-        )
+            content, delimiter, form.num_fields, form.quotes, escape, no_rows, is_last,
+            self.line, out, starts, bad,
+        )  # fmt: skip
         done, self.line, num_starts, num_bad = scanned
         starts, bad = starts[:num_starts], bad[:num_bad]
         for line, reason, begin, end in bad.tolist():
             self._refuse(line, reason, content[begin:end])
         self._write(file, out, starts)
-        return done
+        return skipped + done
 
     def _refuse(self, line: int, reason: int, text: np.ndarray) -> None:
-        shown = text[: 4 * SHOWN].tobytes().decode(errors="replace")[:SHOWN]
-        self.bad.append(BadLine(line + 1, REASONS[reason], shown))
+        self.bad.append(BadLine(line + 1, REASONS[reason], _shown(text)))
+        if reason < _ENCODING:
+            refused = text.tobytes()
+            escapes = (b'\\"', b"\\" + self.form.delimiter.encode())
+            self.escaped += any(escape in refused for escape in escapes)
 
     def _write(self, file, out: np.ndarray, starts: np.ndarray) -> None:
         if not len(starts):
@@ -184,19 +311,32 @@ class _Progress:
         return True
 
     def lines(self) -> Lines:
-        bad = sorted(self.bad)
-        return Lines(self.records, bad, np.concatenate(self.record), np.concatenate(self.shift))
+        record, shift = np.concatenate(self.record), np.concatenate(self.shift)
+        return Lines(self.records, sorted(self.bad), record, shift, self.escaped)
 
 
 @njit(cache=True, nogil=True)
-def _scan(content, delimiter, num_fields, quotes, is_last, line, out, starts, bad):
+def _skip(content, num_lines, is_last):
+    """Go over some lines: the bytes that they take, and how many there are in this block."""
+    begin = skipped = 0
+    while skipped < num_lines and begin < len(content):
+        _, following = _end_of_line(content, begin, is_last)
+        if following < 0:
+            break
+        begin, skipped = following, skipped + 1
+    return begin, skipped
+
+
+@njit(cache=True, nogil=True)
+def _scan(content, delimiter, num_fields, quotes, escape, no_rows, is_last, line, out, starts, bad):
     """Find the records in a block; stop before one that may go on in the next block.
 
     Args:
         content: (num_bytes,) uint8, a block of the file; it begins where a line does.
-        delimiter, num_fields, quotes, is_last: as for `_record`.
+        delimiter, num_fields, quotes, escape, is_last: as for `_record`.
+        no_rows: how comments begin, and the header, as uint8; empty where there is none.
         line: number of the line at its beginning, from 0.
-        out: (num_bytes + 1,) uint8; the records are written to it.
+        out: (num_bytes + 1,) uint8, with escapes thrice as long; the records are written to it.
         starts: (capacity, 3) int64; of each record the line, and begin and end in `out`.
         bad: (capacity, 4) int64; of each line that is none the line, why, begin and end in content.
 
@@ -211,22 +351,34 @@ def _scan(content, delimiter, num_fields, quotes, is_last, line, out, starts, ba
     # them; `starts` gets (line, 0, 8). Then begin is at the d, two lines further on, which has one
     # field: its reason is "too few fields", and it goes to `bad` instead.
     begin = written = num_starts = num_bad = 0
+    comment, header = no_rows
     while begin < len(content):
-        reason, end, following, num_lines = _record(
-            content, begin, delimiter, num_fields, quotes, is_last
-        )
-        if reason < 0:
-            break
+        if len(comment) and _has(content, begin, comment):
+            reason, num_lines = _COMMENT, 1
+            end, following = _end_of_line(content, begin, is_last)
+            if end < 0:
+                break
+        else:
+            reason, end, following, num_lines = _record(
+                content, begin, delimiter, num_fields, quotes, escape, is_last
+            )
+            if reason < 0:
+                break
+            if reason == 0 and len(header) == end - begin > 0 and _has(content, begin, header):
+                reason = _HEADER
         if reason > 0:
             bad[num_bad] = line, reason, begin, end
             num_bad += 1
         elif not _is_blank(content, begin, end):
             first = written
-            for i in range(begin, end):
-                byte = content[i]
-                is_space = byte == 10 or byte == 13 or (byte < 32 and not quotes)
-                out[written] = 32 if is_space else byte
-                written += 1
+            if escape:
+                written = _write_unescaped(content, begin, end, delimiter, escape, out, written)
+            else:
+                for i in range(begin, end):
+                    byte = content[i]
+                    is_space = byte == 10 or byte == 13 or (byte < 32 and not quotes)
+                    out[written] = 32 if is_space else byte
+                    written += 1
             out[written] = 10
             written += 1
             starts[num_starts] = line, first, written
@@ -236,7 +388,69 @@ def _scan(content, delimiter, num_fields, quotes, is_last, line, out, starts, ba
 
 
 @njit(cache=True, nogil=True)
-def _record(content, begin, delimiter, num_fields, quotes, is_last):
+def _has(content, begin, text):
+    """Whether a text stands here."""
+    if begin + len(text) > len(content):
+        return False
+    i = 0
+    while i < len(text) and content[begin + i] == text[i]:
+        i += 1
+    return i == len(text)
+
+
+@njit(cache=True, nogil=True)
+def _write_unescaped(content, begin, end, delimiter, escape, out, written):
+    """Write a record with every field in quotes, and quotes within doubled; return where it ends.
+
+    One step of an example: of  "2\\" seam",a\\,b,  becomes  "2"" seam","a,b",
+    """
+    i = begin
+    while True:
+        first = written
+        out[written] = 34
+        written += 1
+        state = _START
+        while i < end and (state == _QUOTED or content[i] != delimiter):
+            byte, i = content[i], i + 1
+            following = content[i] if i < end else 0
+            if state == _START and (byte == 34 or (byte == 32 and following == 34)):
+                state, i = _QUOTED, i if byte == 34 else i + 1
+                continue
+            if state == _CLOSED:  # spaces may follow a quote
+                continue
+            if byte == escape and i < end and _is_escaped(following, escape, delimiter):
+                byte, i = following, i + 1
+            elif byte == 34 and state == _QUOTED:
+                if following != 34:
+                    state = _CLOSED
+                    continue
+                i += 1
+            if state == _START:
+                state = _PLAIN
+            if byte == 34:
+                out[written] = 34
+                written += 1
+            out[written] = 32 if byte == 10 or byte == 13 else byte
+            written += 1
+        if written == first + 1:
+            written = first  # nothing is in it, so nothing is written
+        else:
+            out[written] = 34
+            written += 1
+        if i == end:
+            return written
+        out[written] = delimiter
+        written, i = written + 1, i + 1
+
+
+@njit(cache=True, nogil=True)
+def _is_escaped(byte, escape, delimiter):
+    """Whether an escape means something before this byte: the one in C:\\new does not."""
+    return byte in (10, 13, 34, escape, delimiter)
+
+
+@njit(cache=True, nogil=True)
+def _record(content, begin, delimiter, num_fields, quotes, escape, is_last):
     """Read the record that begins here, or after a mistake its first line.
 
     Args:
@@ -245,6 +459,7 @@ def _record(content, begin, delimiter, num_fields, quotes, is_last):
         delimiter: of the fields, a byte.
         num_fields: that a record has.
         quotes: whether a field may be quoted; if not, every line is a record.
+        escape: a byte that takes its meaning from the one that follows, or 0.
         is_last: whether the file ends with `content`.
 
     Returns:
@@ -264,7 +479,7 @@ def _record(content, begin, delimiter, num_fields, quotes, is_last):
     # line: that one alone is refused, and the second line is read again as the beginning of a
     # record. So a stray quote costs one line, whatever follows. Where the block ends first, the
     # answer is -1, and the record is read again with the next block behind it.
-    state, fields = _fields(content, begin, first_end, delimiter, _START, 1)
+    state, fields = _fields_of(content, begin, first_end, delimiter, escape, _START, 1)
     end, following, num_lines = first_end, first_following, 1
     while state == _QUOTED:
         end, following_next = _end_of_line(content, following, is_last)
@@ -273,7 +488,7 @@ def _record(content, begin, delimiter, num_fields, quotes, is_last):
             return -1, 0, 0, 0
         if end < 0 or end - begin > LONGEST or num_lines > _MOST_LINES:
             break
-        state, fields = _fields(content, following, end, delimiter, _QUOTED, fields)
+        state, fields = _fields_of(content, following, end, delimiter, escape, _QUOTED, fields)
         following = following_next
     if num_lines > 1 and (state in (_QUOTED, _WRONG) or fields != num_fields):
         return _OPEN_QUOTE, first_end, first_following, 1
@@ -283,6 +498,26 @@ def _record(content, begin, delimiter, num_fields, quotes, is_last):
     elif fields != num_fields:
         reason = _FEW if fields < num_fields else _MANY
     return reason, end, following, num_lines
+
+
+@njit(cache=True, nogil=True)
+def _fields_of(content, begin, end, delimiter, escape, state, fields):
+    """Read on to the end of a line, as `_fields`, past what is escaped."""
+    if not escape:
+        return _fields(content, begin, end, delimiter, state, fields)
+    while begin < end:
+        stop = begin
+        while stop < end and content[stop] != escape:
+            stop += 1
+        state, fields = _fields(content, begin, stop, delimiter, state, fields)
+        if stop == end or state == _WRONG:
+            break
+        if state in (_CLOSED, _ENDED):
+            return _WRONG, fields
+        if state != _QUOTED:
+            state = _PLAIN
+        begin = stop + 2
+    return state, fields
 
 
 @njit(cache=True, nogil=True)

@@ -3,10 +3,6 @@
 The only module that imports duckdb. Work that does not fit in memory spills to a temporary folder.
 """
 
-import codecs
-import csv
-import io
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,43 +13,87 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gadkit import store
-from gadkit.store import lines, typed
+from gadkit.store import layouts, lines, looks, objects, parts, sheets, typed
+from gadkit.store.layouts import ENCODINGS, UNSAID, Layout, Seen
 from gadkit.store.lines import BadLine
+from gadkit.store.parts import CSV, JSON, PARQUET, SUFFIXES, Part
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".json", ".ndjson", ".parquet")  # or with .gz
-ENCODINGS = ("utf-8", "windows-1252", "latin-1", "utf-16")
+__all__ = ["ENCODINGS", "SUFFIXES", "Layout"]  # of what is read; they stand in files below
+
 WHOLE = "hash of the whole row"  # a column of every staged table
 NUMBER = "number of the row"  # a column of what is made of one
 MEMORY = "2GB"  # DuckDB's own limit; beyond it, it spills
 
-_DELIMITERS = (",", "\t", ";", "|")
 _HEAD = 1 << 20  # bytes looked at to find the header or the keys
-_SHOWN = 300  # characters kept of a line of an error
+_SAMPLED = 2000  # rows of a sample
+_SHOWN, _NAMED = 300, 50  # characters kept of a line of an error, and of a name of a column
 
 
-class Staged(NamedTuple):
-    """A table that was read tolerantly.
+class StagedPart(NamedTuple):
+    """A file that was read tolerantly.
 
     Attributes:
-        num_rows: rows of the database table.
+        name: its path within the folder of the table; "" for a table that is one file.
+        num_rows: how many of its records are rows of the database table.
         bad: the lines that are no rows.
         text_lines: on which lines the records of a text file stand; None for Parquet.
         records: (num_rows,) the record that each row is, or None where it is the next one.
+        notes: what is unusual about it, in words.
     """
 
+    name: str
     num_rows: int
     bad: list[BadLine]
     text_lines: lines.Lines | None = None
     records: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def line_of(self, rows: np.ndarray) -> np.ndarray:
-        """Return the line, from 1, of rows (from 0); of Parquet the row, from 1."""
+        """Return the line, from 1, of rows of this file (from 0); of Parquet the row, from 1."""
         if self.text_lines is None:
             return rows + 1
         return self.text_lines.line_of(rows if self.records is None else self.records[rows])
+
+
+class Staged(NamedTuple):
+    """A table that was read tolerantly: its files, whose rows follow each other in the database."""
+
+    parts: list[StagedPart]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the database table."""
+        return sum(part.num_rows for part in self.parts)
+
+    @property
+    def bad(self) -> list[BadLine]:
+        """The lines of all files that are no rows."""
+        return [bad for part in self.parts for bad in part.bad]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is unusual about the files, each note once."""
+        notes = dict.fromkeys(note for part in self.parts for note in part.notes)
+        if self.parts[0].name:
+            return [f"{len(self.parts):,} files are parts of one table", *notes]
+        return list(notes)
+
+    def part_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return in which of the files rows (from 0) stand, (num_rows,) int64."""
+        ends = np.cumsum([part.num_rows for part in self.parts])
+        return np.searchsorted(ends, rows, side="right")
+
+    def line_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the line of its file, from 1, of each row (from 0); of Parquet the row, from 1."""
+        begins = np.cumsum([0] + [part.num_rows for part in self.parts])
+        where, line = self.part_of(rows), np.empty(len(rows), np.int64)
+        for number in np.unique(where).tolist():
+            which = where == number
+            line[which] = self.parts[number].line_of(rows[which] - begins[number])
+        return line
 
 
 @contextmanager
@@ -105,103 +145,180 @@ def stage(
     columns: list[str],
     *,
     folder: Path,
-    encoding: str = "utf-8",
+    layout: Layout = UNSAID,
 ) -> Staged:
-    """Read some columns of a file into a table of the database, as they are written: all VARCHAR.
+    """Read some columns of a table into one of the database, as they are written: all VARCHAR.
 
     A line that cannot be read is left out and named; nothing else is lost. Row i has rowid i,
-    and beside its columns `WHOLE`, a hash of the row with all columns of the file.
-    Empty fields are NULL.
+    and beside its columns `WHOLE`, a hash of the row with all columns of the table.
+    Empty fields are NULL, and so is what a part of a folder has no column for.
 
     Args:
         con: a `database`.
-        path: one of `SUFFIXES`, text also gzipped.
+        path: a file, one of `SUFFIXES`, text also gzipped or alone in a zip file; or a folder of
+            such files, whose names, where they are such as `country=DE`, are columns too.
         table: name of the table to make.
         columns: some of `columns_of(path)`.
         folder: for a temporary copy, as large as the file unpacked.
-        encoding: of a text file; one of `ENCODINGS`.
+        layout: how the table is written.
 
     Raises:
-        ValueError: the file is damaged, no line of it is a row, or a column is called rowid.
+        ValueError: a file is damaged, no line is a row, or a column is called rowid.
     """
-    path, copied = Path(path), Path(folder) / "lines.txt"
-    kind = _kind(path)
+    path = Path(path)
     with store.errors_about(path):
         _check_names(columns)
-        if kind == "parquet":
-            whole = _whole_row(columns_of(path))
-            texts = _parquet_texts(con, path, columns)
-            source = f"SELECT {', '.join(texts)}, {whole} FROM {_parquet(path)}"
-            staged = Staged(_create(con, table, source), [])
-        elif kind == "json":
-            staged = _stage_json(con, path, table, columns, copied, encoding)
-        else:
-            staged = _stage_csv(con, path, table, columns, copied, encoding)
+        understood = looks.understand(path, layout, _parquet_columns)
+        every = looks.all_columns(understood)
+        staged = []
+        for number, file in enumerate(understood):
+            with store.errors_about(file.part.path):
+                loader = _Loader(con, table, columns, every, file, is_first=number == 0)
+                staged.append(loader.load(Path(folder) / "lines.txt", layout))
+        staged = Staged(staged)
         if staged.num_rows == 0:
             first = f"; line {staged.bad[0].line}: {staged.bad[0].reason}" if staged.bad else ""
             raise ValueError(f"holds no row that can be read{first}")
     return staged
 
 
-def _parquet_texts(con, path: Path, columns: list[str]) -> list[str]:
-    import duckdb
+class _Loader(NamedTuple):
+    """Reads a file into a table of the database, behind the files that are there."""
 
-    try:
-        return typed.as_text(con, _parquet(path), columns)
-    except duckdb.Error as error:
-        raise ValueError(f"cannot be read: {_first_lines(error)}") from error
+    con: "DuckDBPyConnection"
+    table: str
+    columns: list[str]
+    every: list[str]
+    file: looks.File
+    is_first: bool
 
+    def load(self, copied: Path, layout: Layout) -> StagedPart:
+        part = self.file.part
+        if part.kind == PARQUET:
+            source = _parquet(part.path)
+            num_rows = self._add(self._selected(source, self._typed(source)))
+            return StagedPart(part.name, num_rows, [])
+        if part.kind == JSON:
+            return self._load_json(copied, layout)
+        return self._load_csv(copied, layout)
 
-def _stage_csv(con, path, table, columns, copied, encoding) -> Staged:
-    delimiter, names = _header(_head(path, encoding))
-    scanned = lines.copy(
-        path, copied, delimiter=delimiter, num_fields=len(names), quotes=True, encoding=encoding
-    )
-    _check_header(scanned)
-    types = dict.fromkeys(names, "VARCHAR")
-    source = _read_csv(copied, types, delimiter=delimiter, header=True)
-    num_rows = _create(con, table, f"SELECT {_listed(columns)}, {_whole_row(names)} FROM {source}")
-    copied.unlink()
-    # A header is a record that is no row. Whatever the copy let through, the reader must accept.
-    if num_rows != scanned.num_records - 1:
-        raise ValueError(f"{scanned.num_records - 1} rows were found, but {num_rows} could be read")
-    return Staged(num_rows, scanned.bad, scanned, np.arange(1, num_rows + 1))
+    def _selected(self, source: str, texts: dict[str, str] | None = None) -> str:
+        """Select the wanted columns, and the hash of all there are.
 
-
-def _check_header(scanned: lines.Lines) -> None:
-    """Refuse a table whose header cannot be read; else its first row would be taken for one."""
-    first = scanned.line_of(np.zeros(1, np.int64))[0] if scanned.num_records else np.inf
-    if scanned.bad and scanned.bad[0].line < first:
-        line, reason, text = scanned.bad[0]
-        raise ValueError(
-            f"line {line} should name the columns, but cannot be read: {reason}: {text!r}"
+        Args:
+            source: SQL of the rows of the file.
+            texts: SQL of wanted columns as text, under their names in the file, where a cast of
+                their values is not enough.
+        """
+        wanted = ", ".join(
+            (texts or {}).get(self.file.name_of(name))
+            or f"CAST({_expression(self.file, name)} AS VARCHAR) AS {sql_name(name)}"
+            for name in self.columns
         )
+        values = ", ".join(_expression(self.file, name) for name in self.every)
+        return f"SELECT {wanted}, hash({values}) AS {sql_name(WHOLE)} FROM {source}"
+
+    def _typed(self, source: str) -> dict[str, str]:
+        """Write columns that have a type as text."""
+        import duckdb
+
+        names = [name for name in map(self.file.name_of, self.columns) if name is not None]
+        try:
+            texts = typed.as_text(self.con, source, names) if names else []
+        except duckdb.Error as error:
+            raise ValueError(f"cannot be read: {_first_lines(error)}") from error
+        return dict(zip(names, texts, strict=True))
+
+    def _add(self, query: str) -> int:
+        """Put rows into the table, and return how many."""
+        if self.is_first:
+            return _create(self.con, self.table, query)
+        before = _count(self.con, self.table)
+        _execute(self.con, f"INSERT INTO {self.table} {query}")
+        return _count(self.con, self.table) - before
+
+    def _load_csv(self, copied: Path, layout: Layout) -> StagedPart:
+        part, names, seen = self.file
+        scanned, notes = _copy(part.path, copied, seen, layout)
+        types = dict.fromkeys(names, "VARCHAR")
+        source = _read_csv(copied, types, delimiter=seen.delimiter, header=False)
+        num_rows = self._add(self._selected(source))
+        copied.unlink()
+        if num_rows != scanned.num_records:  # what the copy lets through, the reader must accept
+            raise ValueError(f"{scanned.num_records} rows were there, but {num_rows} could be read")
+        return StagedPart(part.name, num_rows, scanned.bad, scanned, notes=seen.notes + notes)
+
+    def _load_json(self, copied: Path, layout: Layout) -> StagedPart:
+        con, part = self.con, self.file.part
+        if objects.is_array(looks.head_of(part.path, layout)):
+            scanned = objects.copy_array(part.path, copied, layout.encoding)
+        else:
+            scanned = lines.copy(part.path, copied, lines.Form(",", 1, False, layout.encoding))
+        source = _read_csv(copied, {"line": "VARCHAR"}, delimiter="\x01", quote="", header=False)
+        in_file = [
+            name for name in self.columns
+            if name in self.file.columns or name not in part.partitions
+        ]  # fmt: skip
+        pointers = (name.replace("~", "~0").replace("/", "~1") for name in in_file)  # RFC 6901
+        paths = ", ".join(sql_text(f"/{name}") for name in pointers) or "''"
+        num_lines = _create(
+            con,
+            "parsed",
+            f"SELECT if(is_row, json_extract_string(line, [{paths}]), NULL) AS fields, "
+            f"hash(line) AS {sql_name(WHOLE)}, "
+            f"if(is_row, NULL, left(line, {lines.SHOWN})) AS bad FROM (SELECT line, "
+            f"if(json_valid(line), json_type(line) = 'OBJECT', false) AS is_row FROM {source})",
+        )
+        copied.unlink()
+        bad = con.execute("SELECT rowid, bad FROM parsed WHERE bad IS NOT NULL ORDER BY 1")
+        bad = bad.fetchall()
+        numbers = [row for row, _ in bad]
+        bad_lines = scanned.line_of(np.array(numbers, np.int64)).tolist()
+        refused = [
+            BadLine(line, "no JSON object", text)
+            for line, (_, text) in zip(bad_lines, bad, strict=True)
+        ]
+        place = {name: f"fields[{number}]" for number, name in enumerate(in_file, 1)}
+        fields = ", ".join(
+            f"{place.get(name) or _expression(self.file, name)} AS {sql_name(name)}"
+            for name in self.columns
+        )
+        kept = self._add(f"SELECT {fields}, {sql_name(WHOLE)} FROM parsed WHERE bad IS NULL")
+        con.execute("DROP TABLE parsed")
+        records = np.delete(np.arange(num_lines), numbers)
+        return StagedPart(part.name, kept, sorted(scanned.bad + refused), scanned, records)
 
 
-def _stage_json(con, path, table, columns, copied, encoding) -> Staged:
-    scanned = lines.copy(path, copied, delimiter=",", num_fields=1, quotes=False, encoding=encoding)
-    source = _read_csv(copied, {"line": "VARCHAR"}, delimiter="\x01", quote="", header=False)
-    pointers = (name.replace("~", "~0").replace("/", "~1") for name in columns)  # RFC 6901
-    paths = ", ".join(sql_text(f"/{name}") for name in pointers)
-    num_rows = _create(
-        con,
-        "parsed",
-        f"SELECT if(is_row, json_extract_string(line, [{paths}]), NULL) AS fields, "
-        f"hash(line) AS {sql_name(WHOLE)}, "
-        f"if(is_row, NULL, left(line, {lines.SHOWN})) AS bad FROM (SELECT line, "
-        f"if(json_valid(line), json_type(line) = 'OBJECT', false) AS is_row FROM {source})",
+def _expression(file: looks.File, column: str) -> str:
+    """Say in SQL what a column of the whole table is in one of its files."""
+    name, value = file.name_of(column), file.part.partitions.get(column)
+    if name is not None:
+        return sql_name(name)
+    return "NULL" if value is None else sql_text(value)
+
+
+def _copy(
+    path: Path, copied: Path, seen: Seen, layout: Layout
+) -> tuple[lines.Lines, tuple[str, ...]]:
+    """Copy the rows of a CSV file; read its escapes where that makes more of them, and say so."""
+    form = lines.Form(
+        seen.delimiter, len(seen.columns), True, layout.encoding, seen.skip_lines,
+        layout.escape or "", seen.comment, seen.header,
+    )  # fmt: skip
+    scanned = lines.copy(path, copied, form)
+    if layout.escape is not None or not scanned.num_escaped:
+        return scanned, ()
+    other = copied.with_name("escaped.txt")
+    unescaped = lines.copy(path, other, form._replace(escape="\\"))
+    if len(unescaped.bad) >= len(scanned.bad):
+        other.unlink()
+        return scanned, ()
+    other.replace(copied)
+    note = (
+        f"a backslash before a quote or delimiter escapes it: {scanned.num_escaped:,} lines make "
+        "no sense otherwise (--escape '' if not)"
     )
-    copied.unlink()
-    bad = con.execute("SELECT rowid, bad FROM parsed WHERE bad IS NOT NULL ORDER BY 1").fetchall()
-    records = np.arange(num_rows)
-    bad_lines = scanned.line_of(np.array([row for row, _ in bad], np.int64)).tolist()
-    reason = "no JSON object"
-    refused = [BadLine(line, reason, text) for line, (_, text) in zip(bad_lines, bad, strict=True)]
-    fields = ", ".join(f"fields[{i}] AS {sql_name(name)}" for i, name in enumerate(columns, 1))
-    kept = _create(con, table, f"SELECT {fields}, {sql_name(WHOLE)} FROM parsed WHERE bad IS NULL")
-    con.execute("DROP TABLE parsed")
-    records = np.delete(records, [row for row, _ in bad])
-    return Staged(kept, sorted(scanned.bad + refused), scanned, records)
+    return unescaped, (note,)
 
 
 def _check_names(columns: list[str]) -> None:
@@ -216,17 +333,21 @@ def _check_names(columns: list[str]) -> None:
         taken.add(name.lower())
 
 
-def _whole_row(names: list[str]) -> str:
-    return f"hash({', '.join(map(sql_name, names))}) AS {sql_name(WHOLE)}"
-
-
 def _create(con, table: str, query: str) -> int:
+    _execute(con, f"CREATE TABLE {table} AS {query}")
+    return _count(con, table)
+
+
+def _execute(con, statement: str) -> None:
     import duckdb
 
     try:
-        con.execute(f"CREATE TABLE {table} AS {query}")
+        con.execute(statement)
     except duckdb.Error as error:
         raise ValueError(f"cannot be read: {_first_lines(error)}") from error
+
+
+def _count(con, table: str) -> int:
     return con.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
 
 
@@ -268,22 +389,26 @@ def load(
             content = con.execute(f"SELECT {wanted} FROM {source}").fetchnumpy()
         except duckdb.Error as error:
             raise ValueError(f"cannot be read: {_first_lines(error)}") from error
-        first = 1 if _kind(path) == "parquet" or not header else 2
+        first = 1 if parts.kind_of(path) == PARQUET or not header else 2
         return {name: _whole(content[name], name, kind, first) for name, kind in types.items()}
 
 
 def _strict_source(path, columns, header, delimiter) -> tuple[str, dict[str, str]]:
     """Say in SQL where the rows come from, and of what type the wanted columns are."""
-    kind = _kind(path)
-    if kind == "json":
-        raise ValueError("JSON lines are not read here; expected .csv, .tsv, .txt or .parquet")
-    if kind == "parquet":
+    kind = parts.kind_of(path)
+    if kind == JSON or lines.is_zip(path):
+        what = "JSON lines are" if kind == JSON else "a zip file is"
+        raise ValueError(f"{what} not read here; expected .csv, .tsv, .txt or .parquet")
+    if kind == PARQUET:
         names, source = columns_of(path), _parquet(path)
     else:
-        delimiter_used, names = _header(_head(path), delimiter)
-        names = names if header else list(columns or {})
+        head = looks.head_of(path, UNSAID)
+        first = re.match(r"(?: *[\r\n])*([^\r\n]*)", head)[1]
+        delimiter = delimiter or layouts.usual_delimiter(first)
+        plainly = Layout(delimiter=delimiter, skip_lines=0, header=True, comment="")
+        names = layouts.see(head, plainly).columns if header else list(columns or {})
         typed = {name: (columns or {}).get(name, "VARCHAR") for name in names}
-        source = _read_whole_numbers(path, typed, delimiter=delimiter_used, header=header)
+        source = _read_whole_numbers(path, typed, delimiter=delimiter, header=header)
     missing = [name for name in columns or {} if name not in names]
     if missing:
         raise ValueError(f"there is no column {missing[0]!r}; found {', '.join(names)}")
@@ -327,10 +452,10 @@ def _read_csv(
 
 
 def write(path: Path | str, columns: dict[str, np.ndarray]) -> None:
-    """Write columns of equal length as .parquet or .csv (by the suffix), atomically.
+    """Write columns of equal length as .parquet, .csv or .xlsx (by the suffix), atomically.
 
     What is masked or NaN is written as missing. Columns of a memory-mapped array are not read at
-    once. Equal columns give equal bytes.
+    once. Equal columns give equal bytes. In .xlsx texts stay texts, also those like =1+1.
 
     Raises:
         ValueError: the path has another suffix, columns differ in length, or a text is no Unicode.
@@ -338,8 +463,10 @@ def write(path: Path | str, columns: dict[str, np.ndarray]) -> None:
     import duckdb
 
     path = Path(path)
+    if path.suffix == ".xlsx":
+        return sheets.write(path, columns)
     if path.suffix not in (".parquet", ".csv"):
-        raise ValueError(f"{path} must end in .parquet or .csv")
+        raise ValueError(f"{path} must end in .parquet, .csv or .xlsx")
     form = "FORMAT parquet, COMPRESSION zstd" if path.suffix == ".parquet" else "FORMAT csv, HEADER"
     content = {
         name: values.astype(object) if values.dtype.kind == "U" else values
@@ -356,96 +483,88 @@ def write(path: Path | str, columns: dict[str, np.ndarray]) -> None:
             raise ValueError(f"{path} cannot be written: {_first_lines(error)}") from error
 
 
-def columns_of(path: Path | str, *, encoding: str = "utf-8") -> list[str]:
+def columns_of(path: Path | str, *, layout: Layout = UNSAID) -> list[str]:
     """List the columns of a table: its header, its schema, or the keys of its first JSON objects.
+
+    Those of a folder of parts are those of its files, and after them those that the names of its
+    folders give. Where a file has no header, they are `column 1`, `column 2`, ...
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is empty, damaged or of no known kind.
+        ValueError: it is empty, damaged or of no known kind, or parts are not of one table.
+    """
+    return look(path, layout=layout).columns
+
+
+class Looks(NamedTuple):
+    """What a table looks like before it is read.
+
+    Attributes:
+        columns: as `columns_of` lists them.
+        notes: what is unusual about it, in words, each note once.
+        is_delimited: whether it is text with delimiters.
+    """
+
+    columns: list[str]
+    notes: list[str]
+    is_delimited: bool
+
+
+def look(path: Path | str, *, layout: Layout = UNSAID) -> Looks:
+    """See what a table looks like; as for `columns_of`."""
+    path = Path(path)
+    with store.errors_about(path):
+        understood = looks.understand(path, layout, _parquet_columns)
+        notes = [note for file in understood if file.seen for note in file.seen.notes]
+        is_delimited = understood[0].part.kind == CSV
+        return Looks(looks.all_columns(understood), list(dict.fromkeys(notes)), is_delimited)
+
+
+@contextmanager
+def sample(
+    path: Path | str, layout: Layout = UNSAID
+) -> Iterator[tuple["DuckDBPyConnection", dict[str, str]]]:
+    """Open a database with the first rows of a table, at most 2,000 of its first file.
+
+    Yields:
+        The database, which holds the table `sample`, all VARCHAR; and what each column of
+        `columns_of(path)` is called in it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing")
-    with store.errors_about(path):
-        kind = _kind(path)
-        if kind == "parquet":
-            return _parquet_columns(path)
-        head = _head(path, encoding)
-        return _json_keys(head) if kind == "json" else _header(head)[1]
-
-
-def _kind(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    suffix = "".join(suffixes[-2:-1] if suffixes[-1:] == [".gz"] else suffixes[-1:])
-    if suffix not in SUFFIXES:
-        raise ValueError(
-            f"a table ends in one of {', '.join(SUFFIXES)}, text also in .gz after it; rename it"
+    with store.errors_about(path), _connect() as con:
+        understood = looks.understand(path, layout, _parquet_columns)
+        file, names = understood[0], looks.all_columns(understood)
+        name_of = {name: f"c{number}" for number, name in enumerate(names)}
+        value_of = {name: _expression(file, name) for name in names}
+        source = _parquet(file.part.path)
+        if file.part.kind != PARQUET:
+            rows, source = looks.first_rows(file, layout, _SAMPLED), "content"
+            columns = [*zip(*rows, strict=True)] or [()] * len(file.columns)
+            arrays = [np.array([*column, None], object)[:-1] for column in columns]
+            # Numbered, since the database would not tell names apart that differ by case.
+            con.register("content", {f"f{k}": array for k, array in enumerate(arrays)})
+            value_of |= {name: f"f{k}" for k, name in enumerate(file.columns)}
+        selected = ", ".join(
+            f"CAST({value_of[name]} AS VARCHAR) AS {alias}" for name, alias in name_of.items()
         )
-    if suffix == ".parquet":
-        return "parquet"
-    return "json" if suffix in (".jsonl", ".json", ".ndjson") else "csv"
+        _execute(con, f"CREATE TABLE sample AS SELECT {selected} FROM {source} LIMIT {_SAMPLED}")
+        yield con, name_of
 
 
-def _head(path: Path, encoding: str = "utf-8") -> str:
-    try:
-        with lines.open_text(path) as file:
-            head = file.read(_HEAD)
-    except lines.DAMAGE as error:
-        raise ValueError(f"not a readable gzip file, or cut off: {error}") from error
-    if encoding == "utf-8" and head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError("is encoded in UTF-16; say so with --encoding utf-16")
-    text = head.removeprefix(codecs.BOM_UTF8).decode(encoding, errors="replace")
-    if not text.strip():
-        raise ValueError("is empty")
-    return text
+def _parquet_columns(files: list[Part]) -> list[list[str]]:
+    """List the columns of Parquet files, of each."""
+    with _connect() as con:
+        return [_schema(con, part.path) for part in files]
 
 
-def _header(head: str, delimiter: str | None = None) -> tuple[str, list[str]]:
-    """Read delimiter and names; columns of one name are told apart as `name`, `name.1`, ...
-
-    In SQL, upper and lower case make no difference.
-    """
-    head = re.sub(r"\A( *[\r\n])+", "", head)  # blank lines, as `lines` has it
-    first = re.match(r"[^\r\n]*", head)[0]
-    delimiter = delimiter or max(_DELIMITERS, key=re.sub(r'"[^"]*"', "", first).count)
-    records = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, skipinitialspace=True)
-    try:
-        fields = next(records)
-    except csv.Error as error:
-        raise ValueError(f"line 1 should name the columns, but cannot be read: {error}") from error
-    names: dict[str, str] = {}
-    for position, field in enumerate(fields, 1):
-        name = base = field.strip() or f"column {position}"
-        repeat = 0
-        while name.lower() in names:
-            repeat += 1
-            name = f"{base}.{repeat}"
-        names[name.lower()] = name
-    return delimiter, list(names.values())
-
-
-def _json_keys(head: str) -> list[str]:
-    keys: dict[str, None] = {}
-    for line in head.splitlines()[:1000]:
-        try:
-            row = json.loads(line)
-        except ValueError:  # bad lines are named when the table is read
-            continue
-        if isinstance(row, dict):
-            keys |= dict.fromkeys(row)
-    if not keys:
-        raise ValueError("none of its first lines is a JSON object; expected one object a line")
-    return list(keys)
-
-
-def _parquet_columns(path: Path) -> list[str]:
+def _schema(con, path: Path) -> list[str]:
     import duckdb
 
-    try:
-        with _connect() as con:
+    with store.errors_about(path):
+        try:
             rows = con.execute(f"DESCRIBE FROM {_parquet(path)}").fetchall()
-    except duckdb.Error as error:
-        raise ValueError(f"not a readable Parquet file: {_first_lines(error)}") from error
+        except duckdb.Error as error:
+            raise ValueError(f"not a readable Parquet file: {_first_lines(error)}") from error
     return [row[0] for row in rows]
 
 

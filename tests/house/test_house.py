@@ -26,7 +26,12 @@ FLOORS = [  # a room imports only from rooms below its own floor
     {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-DOORS = {"cupy": "gadkit.ops._cuda", "duckdb": "gadkit.store.tables", "matplotlib": "gadkit.plot"}
+DOORS = {
+    "cupy": "gadkit.ops._cuda",
+    "duckdb": "gadkit.store.tables",
+    "matplotlib": "gadkit.plot",
+    "xlsxwriter": "gadkit.store.sheets",
+}
 MOST_LOADED = {"02_sanitize_csr": (8, 4_000), "06_evaluate_auc": (30, 10_000)}  # modules, lines
 VAGUE = {
     "found",

@@ -343,7 +343,7 @@ def test_roles_can_be_said_and_left_out(tmp_path):
         (HEADER + "u,p,s,5,1\n", {"roles": {"user": ["nobody"]}}, "no column 'nobody' for user"),
         (HEADER + "u,p,s,5,1\n", {"roles": {"buyer": ["user_id"]}}, "'buyer' is no role"),
         (HEADER + "u,p,s,5,1\n", {"co_purchase_cap": -1}, "co_purchase_cap must be 0 or more"),
-        (HEADER + "u,p,s,5,1\n", {"encoding": "ebcdic"}, "encoding must be one of"),
+        (HEADER + "u,p,s,5,1\n", {"layout": tables.Layout("ebcdic")}, "encoding must be one of"),
         ("user,product,label\nu,p,1\nv,p,1\n", {}, "2 say yes and 0 say no; both are needed"),
     ],
 )
@@ -379,7 +379,7 @@ def test_a_folder_that_holds_something_is_kept(tmp_path):
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_other_encodings(tmp_path, encoding):
     path = write(tmp_path / "e.csv", "user,product\nJosé,café\nAnn,café\n", encoding)
-    folder = take(path, tmp_path / "out", encoding=encoding)
+    folder = take(path, tmp_path / "out", layout=tables.Layout(encoding))
     assert names_of(folder, store.load_graph(folder), "user") == ["José", "Ann"]
     with pytest.raises(ValueError, match="encod"):
         take(path, tmp_path / "other")
@@ -473,7 +473,7 @@ def test_objects_are_no_ids(tmp_path):
 def test_two_digit_years_and_windows_encoding(tmp_path):
     text = "user;product;price;date\nJosé;p;2,50 €;02.01.23\nAnn;p;0,390 €;03.01.23\n"
     path = write(tmp_path / "e.csv", text, "windows-1252")
-    folder = take(path, tmp_path / "out", encoding="windows-1252")
+    folder = take(path, tmp_path / "out", layout=tables.Layout("windows-1252"))
     about = store.read_about(folder)
     assert about["time"]["first"] == "2023-01-02T00:00:00Z"
     assert about["missing"] == {"amount": 0, "time": 0}

@@ -230,13 +230,18 @@ def test_encodings_and_suffixes(tmp_path, parquet):
     for what, content in contents.items():
         for name in ("e.csv", "e.jsonl", "e.parquet", "e.csv.gz", "e.xlsx", "e"):
             for encoding in tables.ENCODINGS:
-                found = check(tmp_path / "in", name, content, encoding=encoding)
+                found = check(tmp_path / "in", name, content, layout=tables.Layout(encoding))
                 if found == "made":
                     made.add((what, name, encoding))
     assert {("latin-1", "e.csv", "latin-1"), ("utf-16", "e.csv", "utf-16")} <= made
     assert {("gzip", "e.csv.gz", "utf-8"), ("utf-8-sig", "e.csv", "utf-8")} <= made
     for rng in each(8, 5):
-        check(tmp_path / "in", "e.csv", flipped(rng, contents["utf-16"]), encoding="utf-16")
+        check(
+            tmp_path / "in",
+            "e.csv",
+            flipped(rng, contents["utf-16"]),
+            layout=tables.Layout("utf-16"),
+        )
 
 
 def test_damaged_gzip(tmp_path):

@@ -20,13 +20,12 @@ STILL_OPEN = re.compile(rf'(?:{FIELD},)* ?"(?:[^"]|"")*\Z')
 LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
 
 
-def copy(folder, content, num_fields=2, *, delimiter=",", quotes=True, encoding="utf-8"):
+def copy(folder, content, num_fields=2, *, delimiter=",", quotes=True, encoding="utf-8", **options):
     """The records that `lines.copy` writes, each with its line; and the bad lines."""
     path, out = folder / "in", folder / "out"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    found = lines.copy(
-        path, out, delimiter=delimiter, num_fields=num_fields, quotes=quotes, encoding=encoding
-    )
+    form = lines.Form(delimiter, num_fields, quotes, encoding, **options)
+    found = lines.copy(path, out, form)
     records = out.read_bytes().decode().split("\n")
     assert records.pop() == "" and len(records) == found.num_records
     numbers = found.line_of(np.arange(found.num_records)).tolist()
@@ -200,10 +199,40 @@ def test_gzip_is_known_by_its_content(tmp_path):
     packed = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
     assert len(copy(tmp_path, packed)[0]) == 1001
     for damaged in (packed[:-9], packed[:20], packed[:-4] + b"abcd", packed[:2] + b"\0" * 30):
-        with pytest.raises(ValueError, match="not a readable gzip file, or cut off"):
+        with pytest.raises(ValueError, match="not a readable gzip or zip file, or cut off"):
             copy(tmp_path, damaged)
 
 
 def test_long_lines_are_shown_by_their_beginning(tmp_path):
     (bad,) = copy(tmp_path, "😀" * 300)[1]
     assert bad.text == "😀" * lines.SHOWN
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_escapes_are_read_as_the_csv_module_reads_them(tmp_path, monkeypatch, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(200):
+        monkeypatch.setattr(lines, "BLOCK", int(rng.integers(1, 30)))
+        rows = [
+            ["".join(rng.choice(list('ab,"\\ é'), rng.integers(0, 6))) for _ in range(3)]
+            for _ in range(rng.integers(1, 5))
+        ]
+        text = io.StringIO()
+        csv.writer(
+            text, doublequote=False, escapechar="\\", quoting=csv.QUOTE_ALL, lineterminator="\n"
+        ).writerows(rows)
+        records, bad = copy(tmp_path, text.getvalue(), 3, escape="\\")
+        assert bad == []
+        assert list(csv.reader(record for _, record in records)) == rows
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 100])
+def test_skipped_lines_and_comments_in_any_blocks(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(lines, "BLOCK", block)
+    content = 'x\r\n"y\r\n\r\n//c,d\n1,2\n//\n3,4\n/5,6\nh,k\n'
+    records, bad = copy(tmp_path, content, skip_lines=3, comment="//", header="h,k")
+    assert records == [(5, "1,2"), (7, "3,4"), (8, "/5,6")]
+    assert [(one.line, one.reason) for one in bad] == [
+        (4, "a comment"), (6, "a comment"), (9, "the header again"),
+    ]  # fmt: skip
+    assert copy(tmp_path, content, skip_lines=99) == ([], [])

@@ -14,14 +14,15 @@ ODD = [
 ]  # fmt: skip
 
 
-def stage(folder, name, content, columns=None, *, encoding="utf-8"):
+def stage(folder, name, content, columns=None, *, encoding="utf-8", **said):
     """Columns, rows, the line of each row, and the bad lines of a file."""
     path = folder / name
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
-    columns = columns or tables.columns_of(path, encoding=encoding)
+    layout = tables.Layout(encoding=encoding, **said)
+    columns = columns or tables.columns_of(path, layout=layout)
     with tables.database(folder / "work") as con:
-        staged = tables.stage(con, path, "t", columns, folder=folder / "work", encoding=encoding)
+        staged = tables.stage(con, path, "t", columns, folder=folder / "work", layout=layout)
         rows = con.execute("SELECT * FROM t ORDER BY rowid").fetchall()
         rows = [row[:-1] for row in rows]  # the last column is `tables.WHOLE`
         assert con.execute("SELECT min(rowid), max(rowid) FROM t").fetchone() == (0, len(rows) - 1)
@@ -202,10 +203,13 @@ def test_what_is_no_table_is_refused(tmp_path):
     for content in (b"", b"PAR1", b"a,b\n1,2\n" * 9):
         refused(tmp_path, "t.parquet", content, "not a readable Parquet file")
     refused(tmp_path, "u.csv", b"rowid,b\n1,2\n", "cannot be called .rowid")
-    for call in (tables.columns_of, tables.load):
-        for path in (tmp_path / "none.csv", tmp_path):
-            with pytest.raises(FileNotFoundError, match="is missing"):
-                call(path)
+    for call, path in (
+        (tables.columns_of, tmp_path / "none.csv"),
+        (tables.load, tmp_path / "none.csv"),
+        (tables.load, tmp_path),
+    ):
+        with pytest.raises(FileNotFoundError, match="is missing"):
+            call(path)
 
 
 # Strict reading.
@@ -323,7 +327,7 @@ def test_writing_leaves_nothing_behind_that_is_not_whole(tmp_path):
     ):
         with pytest.raises(ValueError, match="cannot be written"):
             tables.write(path, columns)
-    with pytest.raises(ValueError, match=r"must end in \.parquet or \.csv"):
+    with pytest.raises(ValueError, match=r"must end in \.parquet, \.csv or \.xlsx"):
         tables.write(tmp_path / "t.txt", {"a": np.arange(2)})
     assert path.read_text() == "id,n\n" and list(tmp_path.iterdir()) == [path]
 
@@ -365,3 +369,63 @@ def test_quotes_beside_spaces_cost_their_own_line_at_most(tmp_path, field):
     _, rows, line, bad = stage(tmp_path, "t.csv", content)
     assert rows[-1] == ("3", "4") and line[-1] == 4
     assert len(rows) + len(bad) == 3
+
+
+# Layouts.
+
+
+def test_lines_before_the_header_keep_their_numbers(tmp_path):
+    text = "Shop,\nof: 12,\n\nuser,item\nu1,p1\nbad\nu2,p2\n"
+    said = {"names": frozenset({"user", "item"})}
+    columns, rows, lines, bad = stage(tmp_path, "t.csv", text, **said)
+    assert (columns, rows) == (["user", "item"], [("u1", "p1"), ("u2", "p2")])
+    assert lines == [5, 7] and bad == [(6, "too few fields")]
+    assert stage(tmp_path, "t.csv", text, skip_lines=3)[1:] == (rows, lines, bad)
+    for text in ("sep=;\nuser;item\nu1;p1\n", "# x\n\nuser,item\nu1,p1\n"):
+        columns, rows, lines, _ = stage(tmp_path, "t.csv", text, **said)
+        assert (columns, rows) == (["user", "item"], [("u1", "p1")])
+        assert lines == [text.count("\n")]
+
+
+def test_a_table_without_a_header_loses_no_row(tmp_path):
+    columns, rows, lines, bad = stage(tmp_path, "t.tsv", "900\t0\t\n\n901\t1\tx\n", header=False)
+    assert columns == ["column 1", "column 2", "column 3"]
+    assert (rows, lines, bad) == ([("900", "0", None), ("901", "1", "x")], [1, 3], [])
+
+
+def test_comments_and_headers_that_come_again_are_no_rows(tmp_path):
+    text = "# made today\nuser,item\nu1,p1\n# more, and more\nuser,item\nu2,p2\n"
+    _, rows, lines, bad = stage(tmp_path, "t.csv", text)
+    assert (rows, lines) == ([("u1", "p1"), ("u2", "p2")], [3, 6])
+    assert bad == [(4, "a comment"), (5, "the header again")]
+    _, rows, _, bad = stage(tmp_path, "t.csv", "user,item\n#1,p1\n#2,p2\n")  # order numbers
+    assert rows == [("#1", "p1"), ("#2", "p2")] and bad == []
+    _, rows, _, bad = stage(tmp_path, "t.csv", "user,item\n//1,p1\n2,p2\n", comment="//")
+    assert rows == [("2", "p2")] and bad == [(2, "a comment")]
+
+
+def test_backslashes_escape_quotes_where_that_makes_sense(tmp_path):
+    text = (
+        'user,item,text\nu1,p1,"2\\" seam, 1"\nu2,p2,plain\nu3,"a\\\\",say \\"hi\\"\n'
+        'u4,a\\,b,"\\"x\\""\n"u5",p5,"two\nlines\\""\nu6,C:\\new,\n'
+    )
+    _, rows, lines, bad = stage(tmp_path, "t.csv", text)
+    assert rows == [
+        ("u1", "p1", '2" seam, 1'),
+        ("u2", "p2", "plain"),
+        ("u3", "a\\", 'say "hi"'),
+        ("u4", "a,b", '"x"'),
+        ("u5", "p5", 'two lines"'),
+        ("u6", "C:\\new", None),
+    ]
+    assert (lines, bad) == ([2, 3, 4, 5, 6, 8], [])
+    assert stage(tmp_path, "t.csv", text, escape="\\")[1:] == (rows, lines, bad)
+    assert len(stage(tmp_path, "t.csv", text, escape="")[3]) > 2
+    paths = 'user,item,path\nu1,p1,"C:\\new\\"\nu2,p2,"D:\\"\nu3,p3,"a\\"b"\n'
+    _, rows, _, bad = stage(tmp_path, "t.csv", paths)  # backslashes that escape nothing
+    assert rows == [("u1", "p1", "C:\\new\\"), ("u2", "p2", "D:\\")] and len(bad) == 1
+
+
+def test_blank_and_single_lines_are_seen_for_what_they_are(tmp_path):
+    refused(tmp_path, "t.csv", "a,b\n1,2\n", "no line that names the columns after 9", skip_lines=9)
+    refused(tmp_path, "t.csv", "a,b\n", "holds no row", header=True)

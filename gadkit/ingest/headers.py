@@ -1,0 +1,53 @@
+"""What the names of columns mean, less case and punctuation; Neo4j's import headers understood."""
+
+import re
+from collections.abc import Collection, Sequence
+
+from gadkit.store.layouts import plain
+
+# `name:ID(space)`, and `name:type`: https://neo4j.com/docs/operations-manual, "CSV header format".
+_END = re.compile(r"(.*):(ID|START_ID|END_ID|LABEL|TYPE|IGNORE)(?:\(([^)]*)\))?(?:\{.*\})?", re.S)
+_TYPED = re.compile(
+    r"(.+):(?:int|long|float|double|boolean|byte|short|char|string|point|date|localtime|time|"
+    r"localdatetime|datetime|duration|vector)(?:\[\])?(?:\{.*\})?",
+    re.S | re.I,
+)
+_OTHERS = {"LABEL": "nodelabel", "TYPE": "relationtype", "IGNORE": "ignored"}
+
+
+def meanings(columns: Sequence[str], usual: Collection[str] = ()) -> dict[str, str]:
+    """Say what each column is called, as `layouts.plain` has it.
+
+    Of Neo4j's relationships, the ends are `user` and `product`, or what the groups of their ids are
+    called where that is usual; `source` and `target` where both are of one group. Its `:LABEL` is
+    the type of a node, and no label of a fraud.
+
+    Args:
+        columns: the columns of one table.
+        usual: names that say a role, as `layouts.plain` has it.
+    """
+    ends = {name: match for name in columns if (match := _END.fullmatch(name))}
+    spaces = {match[2]: match[3] or "" for match in ends.values()}
+    is_within = spaces.get("START_ID", "") == spaces.get("END_ID", "")
+    result = {}
+    for name in columns:
+        typed = _TYPED.fullmatch(name)
+        if name in ends:
+            result[name] = _end(ends[name], is_within, usual)
+        else:
+            result[name] = plain(typed[1] if typed else name)
+    return result
+
+
+def _end(match: re.Match, is_within: bool, usual: Collection[str]) -> str:
+    name, kind, space = (plain(text or "") for text in match.groups())
+    kind = match[2]
+    if kind in _OTHERS:
+        return _OTHERS[kind]
+    if kind == "ID":
+        return name if name in usual else space or name or "id"
+    if is_within:
+        return "source" if kind == "START_ID" else "target"
+    if space in usual:
+        return space
+    return "user" if kind == "START_ID" else "product"

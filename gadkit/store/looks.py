@@ -1,0 +1,167 @@
+"""What a table looks like before it is read: its files, the columns of each, its first rows."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from gadkit import store
+from gadkit.store import layouts, lines, objects, parts
+from gadkit.store.layouts import Layout, Seen
+from gadkit.store.parts import CSV, JSON, PARQUET, Part
+
+_HEAD = 1 << 20  # bytes looked at to find the header or the keys
+_NAMED = 50  # characters kept of the name of a column
+
+
+class File(NamedTuple):
+    """A file of a table, its columns (without those of its folders), and what text looks like."""
+
+    part: Part
+    columns: list[str]
+    seen: Seen | None = None
+
+    def name_of(self, column: str) -> str | None:
+        """Return what a column of the whole table is called in this file; None if it has none."""
+        alike = (name for name in self.columns if name.lower() == column.lower())
+        return column if column in self.columns else next(alike, None)
+
+
+def understand(
+    path: Path, layout: Layout, parquet_columns: Callable[[list[Part]], list[list[str]]]
+) -> list[File]:
+    """See what the files of a table are; those without content are left out.
+
+    Args:
+        path: a file, or a folder of parts.
+        layout: what is known of it.
+        parquet_columns: says what the columns of Parquet files are.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `tables.columns_of`.
+    """
+    layout.check()
+    files = parts.parts_of(path)
+    kind = files[0].kind
+    if kind != CSV and layout.said():
+        raise ValueError(f"{layout.said()[0]} is for text with delimiters; this is {kind}")
+    if kind == PARQUET:
+        understood = list(map(File, files, parquet_columns(files)))
+    elif kind == JSON:
+        understood = [File(part, _json_keys(part, layout)) for part in files]
+    else:
+        understood = _see_parts(files, layout)
+    for file in understood[1:]:
+        _check_alike(understood[0], file)
+    return understood
+
+
+def _see_parts(files: list[Part], layout: Layout) -> list[File]:
+    """See what text files look like; of the parts of a folder, each may have the header or not."""
+    understood: list[File] = []
+    for part in files:
+        with store.errors_about(part.path):
+            head = head_of(part.path, layout, may_be_empty=bool(part.name))
+            if not head.strip():
+                continue
+            first = understood[0].seen if understood else None
+            seen = _see_like(head, first, layout) if first else layouts.see(head, layout)
+        understood.append(File(part, seen.columns, seen))
+    if not understood:
+        raise ValueError("is empty")
+    return understood
+
+
+def _see_like(head: str, first: Seen, layout: Layout) -> Seen:
+    """See what another part looks like: it has the columns of the first, named or in its order."""
+    layout = layout._replace(delimiter=first.delimiter)
+    if not first.named:
+        return layouts.see(head, layout._replace(header=False))
+    usual = layout.names | {*map(layouts.plain, first.columns)}
+    seen = layouts.see(head, layout._replace(names=usual))
+    if layout.columns or {*map(str.lower, seen.columns)} & {*map(str.lower, first.columns)}:
+        return seen
+    if len(seen.columns) == len(first.columns):
+        return layouts.see(head, layout._replace(columns=tuple(first.columns), header=None))
+    return seen
+
+
+def _check_alike(first: File, file: File) -> None:
+    """Refuse a part of another table; one may have columns that the other has not."""
+    ours, theirs = ({name.lower() for name in each.columns} for each in (first, file))
+    alike = ours & theirs if first.part.kind == JSON else ours <= theirs or theirs <= ours
+    if not alike:
+        raise ValueError(
+            f"{first.part.name} has the columns {_some(first.columns)}, but {file.part.name} has "
+            f"{_some(file.columns)}; a folder must hold the parts of one table: name one file, or "
+            "move the others away"
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join([name[:_NAMED] for name in names[:10]] + ["..."] * (len(names) > 10))
+
+
+def all_columns(understood: list[File]) -> list[str]:
+    """List the columns of a table: those of its files, then those of its folders."""
+    is_json = understood[0].part.kind == JSON  # whose keys may differ in case
+    named = [name for file in understood for name in file.columns]
+    named += [name for file in understood for name in file.part.partitions]
+    names: dict[str, str] = {}
+    for name in named:
+        names.setdefault(name if is_json else name.lower(), name)
+    return list(names.values())
+
+
+def first_rows(file: File, layout: Layout, most: int) -> list[list[str | None]]:
+    """Read the first rows of a text file, None where nothing is; what is no row is left out."""
+    head = _cleaned(head_of(file.part.path, layout))
+    num_fields = len(file.columns)
+    if file.part.kind == JSON:
+        rows = objects.objects_of(head, most)
+        return [[_json_text(row.get(name)) for name in file.columns] for row in rows]
+    ends = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", head))]
+    text = head[ends[min(file.seen.skip_lines, len(ends) - 1)] :]
+    escape = layout.escape or None
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=file.seen.delimiter, skipinitialspace=True,
+        escapechar=escape,
+    )  # fmt: skip
+    rows = []
+    try:
+        for row in islice(reader, most):
+            if len(row) == num_fields:
+                rows.append([value or None for value in row])
+    except csv.Error:  # a field of more than 128 KiB; what comes before it is sample enough
+        pass
+    return rows
+
+
+def _json_text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def head_of(path: Path, layout: Layout, *, may_be_empty: bool = False) -> str:
+    """Read how a text file begins, 1 MiB; what is no text in it are lone surrogates."""
+    with lines.open_text(path) as file:
+        head = file.read(_HEAD)
+    if layout.encoding == "utf-8" and head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError("is encoded in UTF-16; say so with --encoding utf-16")
+    text = lines.decoded(head, layout.encoding)
+    if not text.strip() and not may_be_empty:
+        raise ValueError("is empty")
+    return text
+
+
+def _json_keys(part: Part, layout: Layout) -> list[str]:
+    with store.errors_about(part.path):
+        return objects.keys_of(_cleaned(head_of(part.path, layout)))
+
+
+def _cleaned(text: str) -> str:
+    """Put a question mark in place of what is no text."""
+    return text.encode(errors="replace").decode()

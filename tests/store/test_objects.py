@@ -1,0 +1,66 @@
+"""Arrays of JSON, read as tables."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from gadkit.store import lines, objects, tables
+
+
+def stage(folder, text, name="t.json", **said):
+    path, layout = folder / name, tables.Layout(**said)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode(layout.encoding))
+    columns = tables.columns_of(path, layout=layout)
+    with tables.database(folder / "w") as con:
+        staged = tables.stage(con, path, "t", columns, folder=folder / "w", layout=layout)
+        rows = [row[:-1] for row in con.execute("SELECT * FROM t ORDER BY rowid").fetchall()]
+    numbers = staged.line_of(np.arange(len(rows))).tolist()
+    return columns, rows, numbers, [(bad.line, bad.reason) for bad in staged.bad]
+
+
+@pytest.mark.parametrize("block", [1, 3, 1 << 24])
+def test_an_array_is_a_table_of_its_objects(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(lines, "BLOCK", block)
+    text = (
+        '[{"a": 1.50, "b": "x\\n]"},\r\n {"a": 12345678901234567890,\n  "b": "é"}\n'
+        ', 78, {"c": null}\n]\n'
+    )
+    columns, rows, numbers, bad = stage(tmp_path, text)
+    assert columns == ["a", "b", "c"]
+    assert rows == [("1.5", "x\n]", None), ("12345678901234567890", "é", None), (None, None, None)]
+    assert (numbers, bad) == ([1, 2, 4], [(4, "no JSON object")])
+
+
+def test_an_array_may_be_indented_packed_or_in_utf_16(tmp_path):
+    table = [{"user": f"u{k}", "item": {"id": k}} for k in range(50)]
+    expected = [(f"u{k}", json.dumps({"id": k}, separators=(",", ":"))) for k in range(50)]
+    for text in (
+        json.dumps(table),
+        json.dumps(table, indent=2),
+        "\ufeff" + json.dumps(table, indent=0),
+    ):
+        assert stage(tmp_path, text)[1] == expected
+    assert stage(tmp_path, json.dumps(table), encoding="utf-16")[1] == expected
+    packed = gzip.compress(json.dumps(table).encode())
+    assert stage(tmp_path, packed, "t.json.gz")[1] == expected
+
+
+def test_the_first_keys_are_columns_also_where_an_array_is_cut_off():
+    assert objects.keys_of('[{"a": 1}, {"b": [1, 2]}, {"c": ') == ["a", "b"]
+    assert not objects.is_array('{"a": 1}\n') and not objects.is_array("[1, 2]")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"a": 1},\n{"a": 2}', "line 2: what begins here is no element|cut off"),
+        ('[{"a": 1},\n{"a": }]', "line 2: what begins here is no element of a JSON array"),
+        (b'[{"a": "\xe9"},{"b": 1}]', "is not in the encoding"),
+        ("[{}]", "none of its first lines is a JSON object"),
+    ],
+)
+def test_a_damaged_array_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        stage(tmp_path, text)
