@@ -223,16 +223,19 @@ def _print_terms(folder: Path) -> None:
 
 
 def _run(args: argparse.Namespace) -> int | None:
-    from gadkit import datasets, network, store
+    from gadkit import datasets, network, recommend, store
+    from gadkit.evaluation import splits
     from gadkit.report import index, notebooks, suspects
 
     folder, path = datasets.prepare(args.dataset), args.out / "suspects.csv"
     graph = store.load_graph(folder)
     network.check_trainable(graph)  # now, and not after minutes of training
-    labelled = graph.labels is not None
+    too_few = None if graph.labels is None else splits.too_few(graph.labels)
+    labelled = graph.labels is not None and not too_few
+    told = {"why": too_few} if too_few else {}
     try:
         executed = notebooks.run_notebooks(
-            folder, out=args.out, force=args.force, labelled=labelled
+            folder, out=args.out, force=args.force, labelled=labelled, **told
         )
     except notebooks.NotebookError as error:
         return _fail(error)
@@ -240,11 +243,18 @@ def _run(args: argparse.Namespace) -> int | None:
         scores = store.load_array(folder, store.RECIPE_SCORES, rows=graph.total)
         suspects.write_labelled(path, folder, graph, scores, models=folder)
         print(f"suspects  {path}")
+    elif too_few:
+        fitted = recommend.recommend(folder)
+        store.save_array(folder, store.RECIPE_SCORES, fitted.scores.nan_to_num(0.0).float())
+        suspects.write_recommended(path, folder, fitted)
+        _print_learned(fitted)
+        told["learned"] = fitted.said()
+        print(f"suspects  {path}")
     else:
         suspects.write_unlabelled(path, folder, graph)
         print(f"suspects  {path} (ranked without labels: what the first stage cannot explain)")
     skipped = [] if labelled else notebooks.needing_labels()
-    page = index.write_index(args.out, executed, dataset=folder.name, skipped=skipped)
+    page = index.write_index(args.out, executed, dataset=folder.name, skipped=skipped, **told)
     print(f"report    {page}")
 
 
@@ -254,11 +264,20 @@ def _recommend(args: argparse.Namespace) -> None:
 
     folder = datasets.prepare(args.dataset)
     fitted = recommend.recommend(folder, protocol=args.protocol, network=args.network)
+    _print_learned(fitted)
+    suspects.write_recommended(args.out, folder, fitted, top=args.top)
+    print(f"suspects  {args.out}")
+
+
+def _print_learned(fitted) -> None:
+    """Say who is on a committee, or what a bag has learned from."""
+    if not fitted.is_calibrated:
+        for line in fitted.said():
+            print(f"learned   {line}")
+        return
     for member in fitted.candidates:
         seat = "on the committee" if member in fitted.members else ""
         print(f"validation AUPRC {member.val_auprc:.3f}  {member.name:45} {seat}".rstrip())
-    suspects.write_recommended(args.out, folder, fitted, top=args.top)
-    print(f"suspects  {args.out}")
 
 
 def _score(args: argparse.Namespace) -> None:
