@@ -123,6 +123,7 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
     parser.add_argument("--products", type=Path, metavar="TABLE", help="names sellers of products")
     parser.add_argument("--labels", type=Path, metavar="TABLE", help="ids and verdicts")
+    _add_label_options(parser)
     for role in columns.ROLES:
         help = "column, '' for none; else guessed"
         if role in (*columns.NODE_TYPES, "time"):
@@ -138,9 +139,22 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_ingest)
 
 
+def _add_label_options(parser: argparse.ArgumentParser) -> None:
+    whom = "column of --labels that names whom; repeat to join several; else guessed"
+    parser.add_argument("--label-id", action="append", default=[], metavar="COL", help=whom)
+    verdict = (
+        "column of --labels with the verdict, '' if whoever is listed is a fraud; else guessed"
+    )
+    parser.add_argument("--label-value", metavar="COL", help=verdict)
+    says = "value of a label that says fraud, every other one then normal; may be repeated"
+    parser.add_argument("--positive", action="append", default=[], metavar="VALUE", help=says)
+    says = "value of a label that says normal, '' for none; may be repeated"
+    parser.add_argument("--negative", action="append", default=[], metavar="VALUE", help=says)
+
+
 def _ingest(args: argparse.Namespace) -> None:
     from gadkit import ingest, store
-    from gadkit.ingest import columns
+    from gadkit.ingest import columns, labels
     from gadkit.store import tables
 
     given = {role: getattr(args, role) for role in columns.ROLES if getattr(args, role)}
@@ -158,8 +172,13 @@ def _ingest(args: argparse.Namespace) -> None:
         args.events, args.out, roles=roles | dict.fromkeys(set(columns.ROLES) - set(roles), ()),
         products=args.products, labels=args.labels, co_purchase_cap=args.co_purchase_cap,
         time_format=args.time_format, encoding=args.encoding,
+        label_options=labels.LabelOptions(
+            args.label_id, args.label_value, args.positive, args.negative
+        ),
     )  # fmt: skip
     about = store.read_about(folder)
+    for line in labels.said(about["labels"]) if "labels" in about else []:
+        print(f"labels    {line}")
     for name, rows in {args.events.name: about["rows"], **about.get("tables", {})}.items():
         print(f"{name}: {rows['read']:,} rows read, {rows['used']:,} used")
         for reason, count in rows["unused"].items():

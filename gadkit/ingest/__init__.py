@@ -20,6 +20,7 @@ from gadkit.ingest import columns, features
 from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES
 from gadkit.ingest.features import Events
+from gadkit.ingest.labels import NOTHING_SAID, LabelOptions, check_options
 from gadkit.ingest.source import Source
 from gadkit.store import node_ids, tables
 
@@ -36,6 +37,7 @@ def ingest(
     roles: dict[str, Sequence[str]] | None = None,
     products: Path | str | None = None,
     labels: Path | str | None = None,
+    label_options: LabelOptions = NOTHING_SAID,
     co_purchase_cap: int = CO_PURCHASE_CAP,
     time_format: str | None = None,
     encoding: str = "utf-8",
@@ -54,7 +56,9 @@ def ingest(
             them; the rest is guessed by name (`columns.guess_roles`), an empty list leaves out.
         products: a table with the seller of each product; its columns are found by name.
         labels: a table of ids and verdicts, on users, products or sellers; the name of its id
-            column says which. Labels in `events` itself are then not used.
+            column says which. Labels in `events` itself are then not used. Frauds alone are
+            enough: whoever is not labelled is then not looked at yet.
+        label_options: which columns of it are meant, and which values say what.
         co_purchase_cap: see above; 0 makes no links.
         time_format: how times are written, in the terms of strptime, where the guess is wrong.
         encoding: of all text files; one of `tables.ENCODINGS`.
@@ -80,6 +84,8 @@ def ingest(
         roles = columns.guess_roles(present, roles)
     if labels is not None:
         roles.pop("label", None)
+    has = {"has_table": labels is not None, "has_column": "label" in roles}
+    check_options(label_options, **has)
     with (
         store.appearing(out) as partial,
         tables.database(partial / ".work") as con,
@@ -92,6 +98,7 @@ def ingest(
 
         account = Account(con, partial / ".work", encoding)
         options = {"products": products, "labels": labels, "time_format": time_format}
+        options["label_options"] = label_options
         source = Source(account, Path(events), roles, done, **options)
         about = _about(source, Path(events), co_purchase_cap)
         if "label" in roles:
@@ -109,6 +116,8 @@ def _write_names(folder: Path, source: Source, account: Account, about: dict) ->
     node_ids.save(folder, {role: names for role, names in source.ids.items() if len(names)})
     accounts = account.summary()
     about["rows"] = accounts[0][1]
+    if source.about_labels is not None:
+        about["labels"] = source.about_labels
     if len(accounts) > 1:
         about["tables"] = dict(accounts[1:])
     store.write_about(folder, about)
@@ -188,14 +197,10 @@ def _features(source: Source, links: dict[str, np.ndarray], about: dict) -> np.n
 
 def _write_event_graph(folder: Path, source: Source, path: Path, about: dict) -> None:
     """Make events nodes; a value or time that is missing is the mean of those there are."""
-    events, y = source.events, source.labels_of_events()
-    frauds, normal = int((y == 1).sum()), int((y == 0).sum())
-    if not frauds or not normal:
-        raise ValueError(
-            f"{path}: of the labels in {source.roles['label'][0]!r}, {frauds:,} say yes and "
-            f"{normal:,} say no; both are needed: add the other kind, or leave the column out"
-        )
-    about["missing"]["label"] = len(y) - frauds - normal
+    events = source.events
+    with store.errors_about(path):
+        y = source.labels_of_events()
+    about["missing"]["label"] = int((y < 0).sum())
     time = None if events.time is None else _filled(events.time)
     values = {name: _filled(value) for name, value in events.values.items()}
     graph = build.event_graph(events.nodes, values, time=time, y=y, event=EVENT)

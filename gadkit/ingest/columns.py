@@ -61,7 +61,6 @@ _NO = (
     "0", "0.0", "false", "f", "no", "n", "normal", "legit", "legitimate", "genuine", "licit",
     "ok", "good", "cleared",
 )  # fmt: skip
-_UNKNOWN = ("-1", "-1.0", "unknown", "?")
 _FORMATS = (
     "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y",
     "%d/%m/%Y", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%Y/%m/%d %H:%M:%S",
@@ -156,12 +155,6 @@ def find_id(columns: Sequence[str], node_type: str, roles: Roles) -> list[str]:
     return _named_like(node_type, columns, set())
 
 
-def find_label(columns: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """Return the column of verdicts in a table of labels: by its name, or as the only other one."""
-    candidates = [name for name in columns if name not in ids]
-    return _named_like("label", candidates, set()) or (candidates if len(candidates) == 1 else [])
-
-
 def cleaned(table: str, names: Sequence[str], where: str = "true") -> str:
     """Take some columns of a table, values stripped, NULL where they only say that there is none.
 
@@ -195,15 +188,6 @@ def _id_of(name: str) -> str:
     return (
         rf"CASE WHEN contains({value}, '.') THEN regexp_replace({value}, '^(\d+)\.0+$', '\1') "
         f"ELSE {value} END"
-    )
-
-
-def verdict_of(name: str) -> str:
-    """Read a label: 1, 0, NULL where it is missing or says that nobody knows, else -1."""
-    value = f"lower({sql_name(name)})"
-    return (
-        f"CASE WHEN {value} IS NULL OR {_is_one(value, _UNKNOWN)} THEN NULL "
-        f"WHEN {_is_one(value, _YES)} THEN 1 WHEN {_is_one(value, _NO)} THEN 0 ELSE -1 END"
     )
 
 
