@@ -49,7 +49,10 @@ def too_few(labels: Tensor) -> str | None:
         return None
     confirmed = "1 confirmed fraud" if frauds == 1 else f"{frauds:,} confirmed frauds"
     cleared = "nobody" if normal == 0 else f"{normal:,}"
-    return f"{confirmed} and {cleared} cleared as normal, {ENOUGH} of each are needed"
+    return (
+        f"the dataset has {confirmed} and {cleared} cleared as normal, where {ENOUGH} of each are "
+        "needed"
+    )
 
 
 def stratified(

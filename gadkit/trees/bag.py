@@ -108,12 +108,17 @@ class Bag(Committee):
         joined = sum(1 / (FUSION + place) for place in places.values())
         return {BOTH: _places(joined, is_rest)} | places
 
+    @property
+    def _first(self) -> int:
+        return min(SHOWN, max(1, int(self.is_rest.sum()) // 20))
+
     @cached_property
     def chosen(self) -> str:
         """The list that puts hidden frauds first: both joined, unless one alone is clearly better.
 
         Clearly is by more than a standard error, over the frauds, of how much more each counts by
-        1 / (`FUSION` + place); with less than `ENOUGH` frauds it is both.
+        1 / (`FUSION` + place). It is both where no fraud comes first at all, or where there are
+        less than `ENOUGH`.
         """
         hidden = self.fold[self.ids] >= 0
         if self.num_folds == 1 or int(hidden.sum()) < ENOUGH:
@@ -125,7 +130,8 @@ class Bag(Committee):
             return float(difference.mean() - difference.std() / len(difference) ** 0.5)
 
         best = max((ALIKE, NEAR), key=gain)
-        return best if gain(best) > 0 else BOTH
+        is_first = self._places_by_list[best][hidden] <= self._first
+        return best if gain(best) > 0 and is_first.any() else BOTH
 
     @cached_property
     def scores(self) -> Tensor:
@@ -157,7 +163,7 @@ class Bag(Committee):
             return [*lines, "how good the list is cannot be measured: there are too few labels"]
         from scipy.stats import binomtest
 
-        first = min(SHOWN, max(1, rest // 20))
+        first = self._first
         hits = int((self.hidden_places <= first).sum())
         interval = binomtest(hits, frauds).proportion_ci(method="wilson")
         return [

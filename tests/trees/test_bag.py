@@ -213,7 +213,7 @@ def test_a_folder_with_frauds_alone_is_ranked(folder, tmp_path, capsys):
 
 
 def test_what_needs_more_labels_says_so(folder):
-    reason = "3 confirmed frauds and nobody cleared as normal, 5 of each are needed"
+    reason = "3 confirmed frauds and nobody cleared as normal, where 5 of each are needed"
     with pytest.raises(ValueError, match=f"{reason} to train the network"):
         recommend(folder, network=True, progress=False)
     with pytest.raises(ValueError, match="too few to split"):
@@ -222,5 +222,7 @@ def test_what_needs_more_labels_says_so(folder):
 
 def test_too_few_to_part():
     assert splits.too_few(labelled(range(5), range(5, 10))) is None
-    assert splits.too_few(labelled(range(4), range(5, 10))).startswith("4 confirmed frauds and 5")
-    assert splits.too_few(labelled([1])).startswith("1 confirmed fraud and nobody cleared")
+    assert splits.too_few(labelled(range(4), range(5, 10))).startswith(
+        "the dataset has 4 confirmed frauds and 5"
+    )
+    assert splits.too_few(labelled([1])).startswith("the dataset has 1 confirmed fraud and nobody")
