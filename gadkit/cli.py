@@ -124,6 +124,7 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
     parser.add_argument("--products", type=Path, metavar="TABLE", help="names sellers of products")
     parser.add_argument("--labels", type=Path, metavar="TABLE", help="ids and verdicts")
+    _add_label_options(parser)
     for role in columns.ROLES:
         help = "column, '' for none; else guessed"
         if role in columns.JOINED:
@@ -176,9 +177,22 @@ def _layout_of(args: argparse.Namespace):
     )  # fmt: skip
 
 
+def _add_label_options(parser: argparse.ArgumentParser) -> None:
+    whom = "column of --labels that names whom; repeat to join several; else guessed"
+    parser.add_argument("--label-id", action="append", default=[], metavar="COL", help=whom)
+    verdict = (
+        "column of --labels with the verdict, '' if whoever is listed is a fraud; else guessed"
+    )
+    parser.add_argument("--label-value", metavar="COL", help=verdict)
+    says = "value of a label that says fraud, every other one then normal; may be repeated"
+    parser.add_argument("--positive", action="append", default=[], metavar="VALUE", help=says)
+    says = "value of a label that says normal, '' for none; may be repeated"
+    parser.add_argument("--negative", action="append", default=[], metavar="VALUE", help=says)
+
+
 def _ingest(args: argparse.Namespace) -> None:
     from gadkit import ingest, store
-    from gadkit.ingest import columns, guesses, said
+    from gadkit.ingest import columns, guesses, labels, said
     from gadkit.ingest import links as links_of
 
     given = {role: getattr(args, role) for role in columns.ROLES if getattr(args, role)}
@@ -195,8 +209,12 @@ def _ingest(args: argparse.Namespace) -> None:
         args.events, args.out, roles=given,
         products=args.products, labels=args.labels, co_purchase_cap=args.co_purchase_cap,
         time_format=args.time_format, same_id=args.same_id, layout=_layout_of(args),
-        links=None if args.link is None else [name for name in args.link if name],
-        link_cap=args.link_cap,
+        label_options=labels.LabelOptions(
+            args.label_id, args.label_value, args.positive, args.negative
+        ),
+        links=links_of.LinkOptions(
+            None if args.link is None else [name for name in args.link if name], args.link_cap
+        ),
     )  # fmt: skip
     about = store.read_about(folder)
     taken = {name for names in [*roles.values(), about.get("links", ())] for name in names}
@@ -205,6 +223,8 @@ def _ingest(args: argparse.Namespace) -> None:
     print("how it was read:")
     for line in [*said.lines(about), *links_of.lines(about)]:
         print(line)
+    for line in labels.said(about["labels"]) if "labels" in about else []:
+        print(f"labels    {line}")
     for name, notes in about.get("notes", {}).items():
         for note in notes:
             if note not in guess.notes:
@@ -274,16 +294,19 @@ def _print_terms(folder: Path) -> None:
 
 
 def _run(args: argparse.Namespace) -> int | None:
-    from gadkit import datasets, network, store
+    from gadkit import datasets, network, recommend, store
+    from gadkit.evaluation import splits
     from gadkit.report import index, notebooks, suspects
 
     folder, path = datasets.prepare(args.dataset), args.out / "suspects.csv"
     graph = store.load_graph(folder)
     network.check_trainable(graph)  # now, and not after minutes of training
-    labelled = graph.labels is not None
+    too_few = None if graph.labels is None else splits.too_few(graph.labels)
+    labelled = graph.labels is not None and not too_few
+    told = {"why": too_few} if too_few else {}
     try:
         executed = notebooks.run_notebooks(
-            folder, out=args.out, force=args.force, labelled=labelled
+            folder, out=args.out, force=args.force, labelled=labelled, **told
         )
     except notebooks.NotebookError as error:
         return _fail(error)
@@ -291,11 +314,18 @@ def _run(args: argparse.Namespace) -> int | None:
         scores = store.load_array(folder, store.RECIPE_SCORES, rows=graph.total)
         suspects.write_labelled(path, folder, graph, scores, models=folder)
         print(f"suspects  {path}")
+    elif too_few:
+        fitted = recommend.recommend(folder)
+        store.save_array(folder, store.RECIPE_SCORES, fitted.scores.nan_to_num(0.0).float())
+        suspects.write_recommended(path, folder, fitted)
+        _print_learned(fitted)
+        told["learned"] = fitted.said()
+        print(f"suspects  {path}")
     else:
         suspects.write_unlabelled(path, folder, graph)
         print(f"suspects  {path} (ranked without labels: what the first stage cannot explain)")
     skipped = [] if labelled else notebooks.needing_labels()
-    page = index.write_index(args.out, executed, dataset=folder.name, skipped=skipped)
+    page = index.write_index(args.out, executed, dataset=folder.name, skipped=skipped, **told)
     print(f"report    {page}")
 
 
@@ -305,11 +335,20 @@ def _recommend(args: argparse.Namespace) -> None:
 
     folder = datasets.prepare(args.dataset)
     fitted = recommend.recommend(folder, protocol=args.protocol, network=args.network)
+    _print_learned(fitted)
+    suspects.write_recommended(args.out, folder, fitted, top=args.top)
+    print(f"suspects  {args.out}")
+
+
+def _print_learned(fitted) -> None:
+    """Say who is on a committee, or what a bag has learned from."""
+    if not fitted.is_calibrated:
+        for line in fitted.said():
+            print(f"learned   {line}")
+        return
     for member in fitted.candidates:
         seat = "on the committee" if member in fitted.members else ""
         print(f"validation AUPRC {member.val_auprc:.3f}  {member.name:45} {seat}".rstrip())
-    suspects.write_recommended(args.out, folder, fitted, top=args.top)
-    print(f"suspects  {args.out}")
 
 
 def _score(args: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from gadkit import store
 from gadkit.evaluation import splits
 from gadkit.network import train_network
 from gadkit.trees import views
+from gadkit.trees.bag import fit_bag
 from gadkit.trees.recipe import Committee, fit_recipe
 
 
@@ -23,6 +24,9 @@ def recommend(
 ) -> Committee:
     """Rank the nodes of a dataset folder by the default recipe.
 
+    Where there are too few labels of a kind to part them (`splits.too_few`), as where only frauds
+    are confirmed, what is known is set against the rest: see `trees.bag`.
+
     Args:
         source: a dataset folder with labels.
         protocol: how to split the labels, see `splits.protocols`; "temporal" describes a node only
@@ -34,7 +38,7 @@ def recommend(
 
     Raises:
         ValueError: the graph has no labels, the protocol does not fit it, or the network is asked
-            for under "temporal", where it would see the future.
+            for under "temporal", where it would see the future, or where labels are too few.
     """
     past_only = protocol == "temporal"
     if past_only and network:
@@ -44,6 +48,11 @@ def recommend(
         )
     graph = store.load_graph(source)
     tables = views.from_folder(source, graph)
+    lacking = None if graph.labels is None else splits.too_few(graph.labels)
+    if lacking and network:
+        raise ValueError(f"{lacking} to train the network; leave it out, the rest is ranked")
+    if lacking and protocol == "demo":
+        return fit_bag(tables, graph.labels, seed=seed, progress=progress)
     masks = store.load_masks(source)
     split_seed = splits.SEEDS[seed % len(splits.SEEDS)] if protocol == "official" else seed
     split = splits.draw(graph, protocol, split_seed, time=tables.time, masks=masks)

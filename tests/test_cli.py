@@ -129,18 +129,46 @@ def without(graph, **changes):
     return HeteroGraph(graph.num_nodes, graph.edges, **parts)
 
 
+def test_run_says_at_once_what_training_needs(tmp_path, capsys):
+    store.save_graph(tmp_path / "new", without(make_graph(45, seed=1), x=None))
+    assert cli.main(["run", str(tmp_path / "new"), "--out", str(tmp_path / "out")]) == 1
+    assert "no features" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("known", "reason"),
     [
-        ({"x": None}, "no features"),
-        ({"labels": torch.tensor([[0, 0], [1, 1]])}, "labelled 0 are too few to split"),
+        ([[0, 1], [7, 1]], "2 confirmed frauds and nobody cleared as normal"),
+        ([[0, 0], [1, 1]], "1 confirmed fraud and 1 cleared as normal"),
     ],
 )
-def test_run_says_at_once_what_training_needs(tmp_path, capsys, changes, message):
-    store.save_graph(tmp_path / "new", without(make_graph(45, seed=1), **changes))
-    assert cli.main(["run", str(tmp_path / "new"), "--out", str(tmp_path / "out")]) == 1
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+def test_run_ranks_by_frauds_that_are_too_few_to_judge_by(
+    tmp_path, capsys, monkeypatch, known, reason
+):
+    folder, out = tmp_path / "new", tmp_path / "out"
+    reason = f"the dataset has {reason}, where 5 of each are needed"
+    store.save_graph(folder, without(make_graph(45, seed=1), labels=torch.tensor(known)))
+
+    def run_notebooks(folder, *, out, force, labelled, why):
+        """Run none: those that need labels would be skipped, and the others leave no list."""
+        assert (labelled, why) == (False, reason)
+        return []
+
+    monkeypatch.setattr(notebooks, "run_notebooks", run_notebooks)
+    assert cli.main(["run", str(folder), "--out", str(out)]) == 0
+    assert "how good the list is cannot be measured" in capsys.readouterr().out
+    rows = read(out / "suspects.csv")
+    assert [row["type"] for row in rows] == ["user"] * 45
+    assert sum(row["learned_from"] == "1" for row in rows) == 2
+    assert "score_against_the_rest" in rows[0]
+    page = (out / "report" / "index.html").read_text()
+    assert page.count(f"Skipped: it needs labels, and {reason}.") == 4
+    assert "The score is no probability, only an order." in page
+    assert "No label was used." not in page
+    arguments = ["export", str(folder), "--out", str(tmp_path / "nodes.csv")]
+    assert cli.main(arguments) == 0
+    assert len(read(tmp_path / "nodes.csv")) == 65
 
 
 def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, monkeypatch):

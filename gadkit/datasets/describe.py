@@ -11,6 +11,10 @@ from gadkit.evaluation.metrics import roc_auc
 from gadkit.graph import HeteroGraph
 from gadkit.ingest import said
 
+_ONLY_FRAUDS = (
+    "Only frauds are labelled: the others are no cleared accounts, but nobody has looked at them. "
+    "A list can be made of that; how precise it is cannot be known."
+)
 KINDS = {  # of labels, and what that is worth
     "adjudicated": "Somebody decided each labelled case, so a label is a verdict, with the errors "
     "and the habits of those who judge.",
@@ -110,7 +114,8 @@ def label_meaning(about: dict, graph: HeteroGraph) -> str:
     says = "The folder does not say what label 1, called fraud here, means: ask who made it."
     if labels.get("meaning"):
         says = f"Label 1, called fraud here, means: {labels['meaning'].rstrip('.')}."
-    return f"{says} {KINDS.get(labels.get('kind'), '')}".strip()
+    only_frauds = bool(graph.labels[:, 1].all())
+    return f"{says} {_ONLY_FRAUDS if only_frauds else KINDS.get(labels.get('kind'), '')}".strip()
 
 
 def relation_table(graph: HeteroGraph) -> dict[str, list[str]]:
@@ -144,7 +149,8 @@ def node_table(graph: HeteroGraph) -> dict[str, list[str]]:
     rows = {}
     for number, (name, count) in enumerate(graph.num_nodes.items()):
         verdicts = y_true[type_number == number]
-        rate = f"{verdicts.double().mean():.2%}" if len(verdicts) else ""
+        is_rate = len(verdicts) and not graph.labels[:, 1].all()  # else of frauds among frauds
+        rate = f"{verdicts.double().mean():.2%}" if is_rate else ""
         width = 0 if graph.x is None else graph.x[name].shape[1]
         numbers = count, width, len(verdicts), int(verdicts.sum())
         rows[name] = [*map("{:,}".format, numbers), rate]

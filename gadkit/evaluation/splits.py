@@ -19,6 +19,7 @@ from gadkit.graph import CSR, EdgeType, HeteroGraph
 SEEDS = tuple(3407 + 10 * i for i in range(10))  # of the ten splits a result is reported over
 FULL = (0.4, 0.2, 0.4)  # train, val and test, where labels are plenty
 FEW_POSITIVES, FEW_NEGATIVES = 20, 80  # in train, and in val, where they are not
+ENOUGH = 5  # labels of each kind, so that some teach, some choose and some judge
 
 
 class Split(NamedTuple):
@@ -32,6 +33,26 @@ class Split(NamedTuple):
 # (graph, split) -> (total,) scores, higher = more suspicious; NaN for nodes it does not score. A
 # detector learns from split.train, may choose by split.val, and never reads labels of split.test.
 Detector = Callable[[HeteroGraph, Split], Tensor]
+
+
+def too_few(labels: Tensor) -> str | None:
+    """Say why labels are too few to be parted, and with that for any measure of quality.
+
+    Args:
+        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
+
+    Returns:
+        The reason, or None where they are enough: `ENOUGH` of each kind.
+    """
+    normal, frauds = labels[:, 1].bincount(minlength=2).tolist()
+    if min(normal, frauds) >= ENOUGH:
+        return None
+    confirmed = "1 confirmed fraud" if frauds == 1 else f"{frauds:,} confirmed frauds"
+    cleared = "nobody" if normal == 0 else f"{normal:,}"
+    return (
+        f"the dataset has {confirmed} and {cleared} cleared as normal, where {ENOUGH} of each are "
+        "needed"
+    )
 
 
 def stratified(
@@ -56,8 +77,8 @@ def stratified(
         if not 0 < first < second < size:
             raise ValueError(
                 f"{size} nodes labelled {value} are too few to split {fractions}; "
-                "every part needs at least one of each class: label more of them, or take all "
-                "labels out to rank without any"
+                "every part needs at least one of each class: label more of them, or rank by "
+                "`gadkit recommend`, for which one confirmed fraud is enough"
             )
         cuts.append((first, second))
     return _drawn(labels, cuts, seed)

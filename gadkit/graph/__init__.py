@@ -238,7 +238,10 @@ def check_finite(x: Tensor, name: str) -> None:
 
 
 def check_labels(labels: Tensor, total: int) -> None:
-    """Check rows [global id, 0 or 1]: ids in range and unique, both classes present.
+    """Check rows [global id, 0 or 1]: ids in range and unique, an anomaly among them.
+
+    Anomalies alone are enough to rank by (`gadkit.recommend`); what learns from both kinds, or
+    measures how well it tells them apart, asks for both by itself.
 
     Raises:
         ValueError: they are not; the message names the first bad row.
@@ -262,12 +265,9 @@ def check_labels(labels: Tensor, total: int) -> None:
     remove = "or remove the labels (file, array or argument) to rank without any"
     if len(labels) == 0:
         raise ValueError(
-            f"there are no labels; add some, both 0 (normal) and 1 (anomaly), {remove}"
+            f"there are no labels; add some, 1 (anomaly) and where possible 0 (normal), {remove}"
         )
-    if values.min() == values.max():
-        value = int(values[0])
-        missing = "nodes that were cleared (0)" if value else "confirmed anomalies (1)"
+    if not values.any():
         raise ValueError(
-            f"all {len(values)} labels are {value}; both 0 (normal) and 1 (anomaly) are needed: "
-            f"add {missing}, {remove}"
+            f"all {len(values)} labels are 0 (normal); add confirmed anomalies (1), {remove}"
         )

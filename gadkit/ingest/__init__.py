@@ -22,6 +22,8 @@ from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES
 from gadkit.ingest.features import Events
 from gadkit.ingest.ids import SAME_ID
+from gadkit.ingest.labels import NOTHING_SAID, LabelOptions, check_options
+from gadkit.ingest.links import GUESSED, LinkOptions
 from gadkit.ingest.source import Source
 from gadkit.store import node_ids, tables
 from gadkit.store.layouts import UNSAID, Layout
@@ -39,8 +41,8 @@ def ingest(
     roles: dict[str, Sequence[str]] | None = None,
     products: Path | str | None = None,
     labels: Path | str | None = None,
-    links: Sequence[str] | None = None,
-    link_cap: int = links_of.CAP,
+    label_options: LabelOptions = NOTHING_SAID,
+    links: LinkOptions = GUESSED,
     co_purchase_cap: int = CO_PURCHASE_CAP,
     time_format: str | None = None,
     same_id: str = "guess",
@@ -61,11 +63,12 @@ def ingest(
             them; the rest is guessed by name (`columns.guess_roles`), an empty list leaves out.
         products: a table with the seller of each product; its columns are found by name.
         labels: a table of ids and verdicts, on users, products or sellers; the name of its id
-            column says which. Labels in `events` itself are then not used.
+            column says which. Labels in `events` itself are then not used. Frauds alone are
+            enough: whoever is not labelled is then not looked at yet.
+        label_options: which columns of it are meant, and which values say what.
         links: columns, such as a device or a card, whose values several users share: each becomes
             a node type, and a relation of users to it. By default those whose names and values say
-            so; an empty list takes none.
-        link_cap: the most users that a value of a link may have; others are left out.
+            so.
         co_purchase_cap: see above; 0 links nobody by purchases.
         time_format: how times are written, in the terms of strptime, or what a number counts (one
             of `times.UNITS`, or excel), where the guess is wrong.
@@ -88,18 +91,18 @@ def ingest(
 
     if co_purchase_cap < 0:
         raise ValueError(f"co_purchase_cap must be 0 or more, got {co_purchase_cap}")
-    if link_cap < 2:
-        raise ValueError(f"link_cap must be 2 or more, for a link has two ends, got {link_cap}")
     if same_id not in SAME_ID:
         raise ValueError(f"same_id must be one of {', '.join(SAME_ID)}, got {same_id!r}")
     layout.check()
     guess = guesses.guess(events, roles, layout)
     roles = guess.roles
     with store.errors_about(events):
-        links_of.check(links or (), guess.columns, roles)
+        links_of.check(links, guess.columns, roles)
     if labels is not None:
         roles.pop("label", None)
-    named = links if links is not None else links_of.candidates(guess.columns, roles)
+    named = links_of.candidates(guess.columns, roles) if links.columns is None else links.columns
+    has = {"has_table": labels is not None, "has_column": "label" in roles}
+    check_options(label_options, **has)
     with (
         store.appearing(out) as partial,
         tables.database(partial / ".work") as con,
@@ -112,13 +115,13 @@ def ingest(
 
         account = Account(con, partial / ".work", guess.layout)
         options = {"products": products, "labels": labels, "time_format": time_format}
-        options |= {"same_id": same_id, "links": named}
+        options |= {"same_id": same_id, "links": named, "label_options": label_options}
         source = Source(account, Path(events), roles, done, **options)
         for note in guess.notes:
             account.note("events", note)
         about = _about(source, Path(events), co_purchase_cap)
         with store.errors_about(events):
-            linked, refused = links_of.read(source, named, link_cap, guessed=links is None)
+            linked, refused = links_of.read(source, links)
         about |= {"links": {link.column: link.about for link in linked}} if linked else {}
         about |= {"no_links": refused} if refused else {}
         if "label" in roles:
@@ -136,6 +139,8 @@ def _write_names(folder: Path, source: Source, account: Account, about: dict) ->
     node_ids.save(folder, {role: names for role, names in source.ids.items() if len(names)})
     accounts = account.summary()
     about["rows"] = accounts[0][1]
+    if source.about_labels is not None:
+        about["labels"] = source.about_labels
     if len(accounts) > 1:
         about["tables"] = dict(accounts[1:])
     about |= {"notes": account.notes} if account.notes else {}
@@ -274,14 +279,10 @@ def _write_event_graph(
 
     A value or time that is missing is the mean of those there are.
     """
-    events, y = source.events, source.labels_of_events()
-    frauds, normal = int((y == 1).sum()), int((y == 0).sum())
-    if not frauds or not normal:
-        raise ValueError(
-            f"{path}: of the labels in {source.roles['label'][0]!r}, {frauds:,} say yes and "
-            f"{normal:,} say no; both are needed: add the other kind, or leave the column out"
-        )
-    about["missing"]["label"] = len(y) - frauds - normal
+    events = source.events
+    with store.errors_about(path):
+        y = source.labels_of_events()
+    about["missing"]["label"] = int((y < 0).sum())
     time = None if events.time is None else _filled(events.time)
     values = {name: _filled(value) for name, value in events.values.items()}
     nodes = events.nodes | {link.column: links_of.of_events(source, link) for link in linked}

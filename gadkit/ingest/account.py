@@ -45,11 +45,16 @@ class Account:
         self._num_read: dict[str, int] = {}
         self._staged: dict[str, tuple[str, tables.Staged]] = {}  # by table: file, where rows stand
 
+    def expect(self, events: Path) -> None:
+        """Keep the first place in the summary for the events, whatever is read before them."""
+        self._num_read[events.name] = 0
+
     def stage(self, path: Path, name: str, wanted: list[str]) -> None:
         """Read columns of a file into the table `name`, and account for lines that are no rows."""
         layout = self.layout_of(name)
         staged = tables.stage(self.con, path, name, wanted, folder=self.folder, layout=layout)
-        file = path.name if path.name not in self._num_read else f"{path.name} ({name})"
+        is_taken = path.name in self._num_read and name != "events"
+        file = f"{path.name} ({name})" if is_taken else path.name
         self._num_read[file] = staged.num_rows + len(staged.bad)
         self._staged[name] = file, staged
         if staged.notes:

@@ -80,7 +80,6 @@ _NO = (
     "0", "0.0", "false", "f", "no", "n", "normal", "legit", "legitimate", "genuine", "licit",
     "ok", "good", "cleared",
 )  # fmt: skip
-_UNKNOWN = ("-1", "-1.0", "unknown", "?")
 _SHOWN, _LISTED = 100, 30  # characters of a value, and columns, that an error shows
 
 
@@ -172,21 +171,6 @@ def find_id(columns: Sequence[str], node_type: str, roles: Roles) -> list[str]:
     if names and set(names) <= set(columns):
         return names
     return named_like(node_type, columns, set())
-
-
-def find_label(columns: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """Return the column of verdicts in a table of labels: by its name, or as the only other one."""
-    candidates = [name for name in columns if name not in ids]
-    return named_like("label", candidates, set()) or (candidates if len(candidates) == 1 else [])
-
-
-def verdict_of(name: str) -> str:
-    """Read a label: 1, 0, NULL where it is missing or says that nobody knows, else -1."""
-    value = f"lower({sql_name(name)})"
-    return (
-        f"CASE WHEN {value} IS NULL OR {_is_one(value, _UNKNOWN)} THEN NULL "
-        f"WHEN {_is_one(value, _YES)} THEN 1 WHEN {_is_one(value, _NO)} THEN 0 ELSE -1 END"
-    )
 
 
 def flag_of(con: "DuckDBPyConnection", table: str, name: str) -> Reading:

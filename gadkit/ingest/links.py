@@ -41,6 +41,21 @@ _SHORT = {
 }  # fmt: skip
 
 
+class LinkOptions(NamedTuple):
+    """What the user says of links.
+
+    Attributes:
+        columns: those to take; None takes those whose names and values say so, () none.
+        cap: the most users that a value may have; others are left out.
+    """
+
+    columns: Sequence[str] | None = None
+    cap: int = CAP
+
+
+GUESSED = LinkOptions()
+
+
 class Linked(NamedTuple):
     """What one column links.
 
@@ -76,12 +91,16 @@ def candidates(present: Sequence[str], roles: columns.Roles) -> list[str]:
     return [name for name in present if name not in taken and _WORDS & _words(name)]
 
 
-def check(links: Sequence[str], present: Sequence[str], roles: columns.Roles) -> None:
-    """Check columns that the user names.
+def check(options: LinkOptions, present: Sequence[str], roles: columns.Roles) -> None:
+    """Check what the user says.
 
     Raises:
-        ValueError: one is not there, plays a role, or cannot be the name of a node type.
+        ValueError: a column is not there, plays a role, or cannot be the name of a node type; or
+            the cap is below 2.
     """
+    links, cap = options.columns or (), options.cap
+    if cap < 2:
+        raise ValueError(f"--link-cap must be 2 or more, for a link has two ends, got {cap}")
     taken = {name: role for role, names in roles.items() for name in names}
     for name in links:
         if name not in present:
@@ -120,17 +139,13 @@ def normalised(name: str) -> tuple[str, str]:
     )
 
 
-def read(
-    source: "Source", names: Sequence[str], cap: int, *, guessed: bool
-) -> tuple[list[Linked], dict[str, str]]:
+def read(source: "Source", options: LinkOptions) -> tuple[list[Linked], dict[str, str]]:
     """Find who shares which values of some columns.
 
     Args:
-        source: its table `events` has the columns, `ids_user` the users.
-        names: the columns.
-        cap: the most users that a value may have.
-        guessed: whether to leave out a column that shares nothing, or mostly values over the cap;
-            otherwise that is an error.
+        source: its `links` are the columns, which its table `events` has; `ids_user` the users.
+        options: what the user says. A column that he names must link somebody; of a guess, those
+            that link nobody, or that are over the cap in most rows, are left out.
 
     Returns:
         What is linked; and why columns of a guess are not taken, by name.
@@ -138,8 +153,9 @@ def read(
     Raises:
         ValueError: a column that the user named links nobody.
     """
+    guessed, cap = options.columns is None, options.cap
     linked, refused = [], {}
-    for number, name in enumerate(names):
+    for number, name in enumerate(source.links):
         link = _read(source, name, f"link_{number}", cap)
         if not len(link.ids):
             refused[name] = _why(link.about)

@@ -11,6 +11,14 @@ from gadkit.ingest.account import Account
 from gadkit.ingest.columns import NODE_TYPES, PLACE, Roles
 from gadkit.ingest.features import Events
 from gadkit.ingest.ids import is_inexact
+from gadkit.ingest.labels import (
+    NOTHING_SAID,
+    LabelOptions,
+    LabelTable,
+    check_kinds,
+    read_verdicts,
+    summary,
+)
 from gadkit.store import tables
 from gadkit.store.tables import sql_name
 
@@ -32,6 +40,7 @@ class Source:
         done: is told of each step that is done.
         products: a table with the seller of each product, or None.
         labels: a table of ids and verdicts, or None.
+        label_options: what the user says of labels.
         time_format: as strptime has it, or None to find out.
         same_id: which spellings are one id; one of `ids.SAME_ID`.
         links: more columns of the events to stage, for `links.read`.
@@ -42,6 +51,7 @@ class Source:
         keep: (num_rows,) bool; the rows that are used.
         ids: what the user calls the nodes, by node type, in the order in which they first occur.
         verdicts: the node type that has labels, and (n, 2) int64 rows [node, 1 = anomaly]; or None.
+        about_labels: what about.json says of labels; None without any.
         events: the rows used, in the order of the file.
     """
 
@@ -54,6 +64,7 @@ class Source:
         *,
         products: Path | None = None,
         labels: Path | None = None,
+        label_options: LabelOptions = NOTHING_SAID,
         time_format: str | None = None,
         same_id: str = "guess",
         links: Sequence[str] = (),
@@ -63,6 +74,10 @@ class Source:
         self.same_id, self.spellings = same_id, {}
         self.readings: dict[str, columns.Reading] = {}
         self.written: dict[str, str] = {}
+        self.about_labels, self.label_options, self.file = None, label_options, path.name
+        account.expect(path)
+        # Before the events, which may take minutes: an error in the labels is then said at once.
+        table = None if labels is None else LabelTable(account, Path(labels), roles, label_options)
         self._read_events(path, time_format)
         done("rows")
         self.keep = self._keep_events(path)
@@ -71,7 +86,12 @@ class Source:
         if products is not None:
             self._read_offers(Path(products))
         self._number_sellers(self.ids, nodes, with_offers=products is not None)
-        self.verdicts = None if labels is None else self._read_labels(Path(labels))
+        self.verdicts = None
+        if table is not None:
+            node_type, rows, self.about_labels = table.match(
+                self.ids, folded=[role for role, how in self.spellings.items() if how["joined"]]
+            )
+            self.verdicts = node_type, rows
         done("ids")
         self.events = self._events(nodes)
         self.read = said.facts(self)
@@ -99,7 +119,7 @@ class Source:
         if "text" in roles:
             read["text_length"] = f"length({sql_name(*roles['text'])})::DOUBLE"
         if "label" in roles:
-            read["label"] = columns.verdict_of(*roles["label"])
+            read["label"] = self._label_of_events(path)
         selected = ", ".join(f"{sql} AS {sql_name(role)}" for role, sql in read.items())
         cleaned = columns.cleaned("events", self._used_columns())
         self.con.execute(f"CREATE TABLE typed AS SELECT {PLACE}, {selected} FROM {cleaned}")
@@ -119,6 +139,14 @@ class Source:
         if "verified" in roles:
             chosen["verified"] = columns.flag_of(self.con, "events", *roles["verified"])
         return chosen
+
+    def _label_of_events(self, path: Path) -> str:
+        """Decide how the labels of the events are read, in SQL."""
+        (name,) = self.roles["label"]
+        with store.errors_about(path):
+            verdicts = read_verdicts(self.con, "events", name, self.label_options)
+        self.label_values = verdicts.values
+        return verdicts.sql
 
     def _check_ids(self, path: Path) -> None:
         """Refuse JSON objects and lists as ids: in one of them a price would make a new node."""
@@ -249,47 +277,11 @@ class Source:
         number = np.full(len(names) + 1, -1)
         number[seen] = np.arange(len(seen))
         ids["seller"], nodes["seller"] = names[seen], number[sellers]
-
-    def _read_labels(self, path: Path) -> tuple[str, np.ndarray]:
-        """Read verdicts: the node type, and (n, 2) int64 rows [node, 1 = anomaly], by node."""
-        present = tables.columns_of(path, layout=self.account.layout_of("labels"))
-        named = ((role, columns.find_id(present, role, self.roles)) for role in NODE_TYPES)
-        role, names = next(((role, names) for role, names in named if names), ("user", []))
-        label = columns.find_label(present, names)
-        if not names or not label:
-            raise ValueError(
-                f"{path}: expected a column called like a user, product or seller (or as in the "
-                f"events), and one called label; found {', '.join(present)}"
-            )
-        self.account.stage(path, "labels", names + label)
         self.con.execute(
-            f"CREATE TABLE verdicts AS SELECT {PLACE}, {self._id_of(role, names)} AS id, "
-            f"{columns.verdict_of(*label)} AS label "
-            f"FROM {columns.cleaned('labels', names + label)}; "
-            "CREATE TABLE disputed AS SELECT id FROM verdicts WHERE id IS NOT NULL AND label >= 0 "
-            "GROUP BY id HAVING min(label) < max(label)"
+            "CREATE OR REPLACE TABLE ids_seller AS SELECT id, row_number() OVER (ORDER BY node) "
+            "- 1 AS node FROM ids_seller JOIN (SELECT unnest(?::BIGINT[]) AS node) USING (node)",
+            [seen.tolist()],
         )
-        self.account.judge(
-            "labels", names + label,
-            f"SELECT {PLACE}, CASE WHEN id IS NULL THEN '{role} id is missing' "
-            "WHEN label IS NULL THEN 'label is missing or unknown' "
-            "WHEN label < 0 THEN 'label is neither yes nor no' "
-            f"WHEN id NOT IN (SELECT id FROM ids_{role}) THEN '{role} has no event' "
-            f"WHEN id IN (SELECT id FROM disputed) THEN '{role} is labelled both yes and no' END "
-            "AS fate FROM verdicts",
-        )  # fmt: skip
-        used = self.con.execute(
-            f"SELECT DISTINCT node, label FROM verdicts JOIN ids_{role} AS ids "
-            "ON verdicts.id = ids.id WHERE label >= 0 AND ids.id NOT IN (SELECT id FROM disputed) "
-            "ORDER BY 1"
-        ).fetchnumpy()
-        normal, anomalies = (int((used["label"] == label).sum()) for label in (0, 1))
-        if not normal or not anomalies:
-            raise ValueError(
-                f"{path}: of the labels of a {role} that has events, {anomalies:,} say yes and "
-                f"{normal:,} say no; both are needed: add the other kind, or leave the table out"
-            )
-        return role, np.stack([used["node"], used["label"]], axis=1).astype(np.int64)
 
     def _events(self, nodes: Nodes) -> Events:
         """Take what used events hold into memory."""
@@ -327,8 +319,16 @@ class Source:
             first, number = first + len(piece), number + len(used)
 
     def labels_of_events(self) -> np.ndarray:
-        """Return the label of every used event: (num_events,) int64, 1, 0, or -1 where unknown."""
-        return self._typed({"label": "COALESCE(label, -1)"})["label"].astype(np.int64)
+        """Return the label of every used event: (num_events,) int64, 1, 0, or -1 where unknown.
+
+        Raises:
+            ValueError: no used event is a fraud, or all are.
+        """
+        y = self._typed({"label": "COALESCE(label, -1)"})["label"].astype(np.int64)
+        (name,) = self.roles["label"]
+        self.about_labels = summary(name, self.file, self.label_values, y, "event")
+        check_kinds(y, self.about_labels)
+        return y
 
     def names_of_events(self) -> np.ndarray:
         """Name every used event by where it stands, (num_events,) str objects.

@@ -15,7 +15,13 @@ SUMMARY_TAGS |= {"p", "ul", "ol", "li", "strong", "b", "em", "i", "code", "pre",
 
 
 def write_index(
-    out: Path, executed: Sequence[Path], *, dataset: str, skipped: Sequence[Path] = ()
+    out: Path,
+    executed: Sequence[Path],
+    *,
+    dataset: str,
+    skipped: Sequence[Path] = (),
+    why: str = "the dataset has none",
+    learned: Sequence[str] = (),
 ) -> Path:
     """Write out/report/index.html: the suspects, and a card for each executed notebook.
 
@@ -31,6 +37,8 @@ def write_index(
         executed: executed notebooks, in the order of the page.
         dataset: its name, the title of the page.
         skipped: notebooks that were not executed, for want of labels.
+        why: they want them, in words.
+        learned: lines about what the list was learned from, shown where it stands.
 
     Returns:
         The page's path.
@@ -41,6 +49,8 @@ def write_index(
         "report.html",
         dataset=dataset,
         cards=sorted(cards, key=lambda card: card["name"]),
+        why=why,
+        learned=learned,
         executed=[Path(path).stem for path in executed],
         suspects=_read_suspects(Path(out) / "suspects.csv"),
         num_cases=_write_cases(Path(out), executed, dataset),
@@ -131,7 +141,7 @@ def _read_suspects(path: Path) -> dict:
         {"name": name.replace("_", " "), "numeric": all(_is_number(row[i]) for row in rows)}
         for i, name in enumerate(names)
     ]
-    scores = [name in (suspects.SCORE, suspects.UNLABELLED_SCORE) for name in names]
+    scores = [name in suspects.SCORE_NAMES for name in names]
     rows = [
         [_shorten(value) if score else value for value, score in zip(row, scores, strict=True)]
         for row in rows

@@ -47,6 +47,7 @@ def run_notebooks(
     out: Path = Path("build"),
     force: bool = False,
     labelled: bool = True,
+    why: str = "the dataset has none",
     log: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Execute the notebooks in the order of their numbers, each in a fresh kernel.
@@ -60,8 +61,9 @@ def run_notebooks(
         out: receives notebooks/NN_*.ipynb (executed), report/NN_*.html, and failed/ for the
             notebook that raised.
         force: execute even what is up to date.
-        labelled: whether the dataset has labels; without, the notebooks that need some are skipped,
-            and what an earlier run left of them is deleted.
+        labelled: whether the dataset has labels enough to learn and to judge by; without, the
+            notebooks that need some are skipped, and what an earlier run left of them is deleted.
+        why: they are skipped, in words.
         log: receives a line for each notebook that is not executed; by default it goes to stdout.
 
     Returns:
@@ -83,7 +85,7 @@ def run_notebooks(
         stamp = _hash(stamp, _cells_of(source))
         target = out / "notebooks" / source.name
         if not labelled and _needs_labels(source):
-            log(f"{label}  skipped: it needs labels, and the dataset has none")
+            log(f"{label}  skipped: it needs labels, and {why}")
             for stale in (target, _page_of(target), out / "failed" / source.name):
                 stale.unlink(missing_ok=True)
             continue

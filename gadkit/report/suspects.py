@@ -18,6 +18,8 @@ from gadkit.trees.recipe import Committee
 
 LEARNED = "learned_from"  # columns of the list of suspects
 SCORE, UNLABELLED_SCORE = "score", "score_without_labels"
+AGAINST_REST = "score_against_the_rest"  # by frauds and others nobody has looked at: no probability
+SCORE_NAMES = (SCORE, UNLABELLED_SCORE, AGAINST_REST)
 SCORES = {"scores": store.RECIPE_SCORES, "network": store.GAT_SCORES}
 EMBEDDINGS = {"embeddings": store.GAT_EMBEDDINGS, "stage1": store.GAE_EMBEDDINGS}
 EXPORTS = [*SCORES, *EMBEDDINGS]  # what of a dataset folder can be had by node
@@ -52,7 +54,8 @@ def write_suspects(
         names: what the user calls each node, by global id; see `node_ids.of_nodes`.
         learned_from: (n,) int64 global ids of the nodes whose labels the model has seen.
         planted: name of what each node really is, by global id.
-        score: name of the score's column; `UNLABELLED_SCORE` says that no label was used.
+        score: name of the score's column; `UNLABELLED_SCORE` says that no label was used,
+            `AGAINST_REST` that the score only gives an order.
 
     Raises:
         ValueError: there is not one score per node, a score is NaN, or a type is not in the graph.
@@ -140,6 +143,7 @@ def write_recommended(
         names=node_ids.of_nodes(folder, graph),
         learned_from=torch.cat([part[:, 0] for part in fitted.split[:2]]),
         planted=store.planted_names(folder),
+        score=SCORE if fitted.is_calibrated else AGAINST_REST,
     )
 
 

@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
         "BLOCKS": "blocks",
+        "Bag": "bag",
+        "fit_bag": "bag",
         "Views": "views",
         "from_folder": "views",
         "LEARNERS": "learners",

@@ -101,11 +101,12 @@ def boosted_trees(train: Rows, val: Rows, seed: int) -> Boosted:
     return Boosted(booster, booster.best_iteration + 1)
 
 
-def random_forest(train: Rows, val: Rows, seed: int) -> Predict:
-    """Fit a random forest (Breiman, Random Forests, Machine Learning 2001)."""
+def random_forest(train: Rows, val: Rows, seed: int, *, trees: int | None = None) -> Predict:
+    """Fit a random forest (Breiman, Random Forests, Machine Learning 2001), else of `TREES`."""
     from sklearn.ensemble import RandomForestClassifier
 
-    return _fit_forest(RandomForestClassifier(**_forest_options(train, seed)), train)
+    options = _forest_options(train, seed) | ({"n_estimators": trees} if trees else {})
+    return _fit_forest(RandomForestClassifier(**options), train)
 
 
 def extra_trees(train: Rows, val: Rows, seed: int) -> Predict:

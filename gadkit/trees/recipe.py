@@ -70,6 +70,8 @@ class Committee:
     candidates: list[Member]
     members: list[Member]
 
+    is_calibrated = True  # whether the scores are probabilities
+
     @cached_property
     def scores(self) -> Tensor:
         """Probabilities calibrated on the validation part, (total,) float64, or NaN."""

@@ -69,6 +69,15 @@ def test_label_meaning():
     assert "has no labels" in describe.label_meaning(ABOUT, make_graph(labels=False))
 
 
+def test_frauds_alone_are_said_to_be_alone():
+    graph = make_graph()
+    graph.labels = graph.labels[:2]
+    assert "nobody has looked at them" in describe.label_meaning(ABOUT, graph)
+    assert describe.node_table(graph)["account"] == ["4", "2", "2", "2", ""]
+    assert describe.single_feature_areas(graph)[0] is None
+    assert describe.fraud_beside(graph) == {}
+
+
 def test_tables_by_hand():
     graph = make_graph()
     assert describe.relation_table(graph) == {

@@ -376,7 +376,7 @@ def test_scipy_errors_are_mended_as_they_say(make):
         ({"x": {"shop": np.ones((3, 1))}}, r"x has node types \['shop'\], which are not in"),
         ({"labels": {"shop": np.ones(3)}}, r"labels has node types \['shop'\]"),
         ({"labels": {"user": np.ones(2)}}, r"y of 'user' must have shape \(3,\), got \(2,\)"),
-        ({"labels": {"user": np.ones(3)}}, "all 3 labels are 1"),
+        ({"labels": {"user": np.zeros(3)}}, "all 3 labels are 0"),
     ],
 )
 def test_scipy_parts_must_fit(parts, message):

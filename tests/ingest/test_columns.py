@@ -116,16 +116,13 @@ def test_wrong_columns(found, given, message):
         columns.guess_roles(found, given)
 
 
-def test_ids_and_labels_of_other_tables():
+def test_ids_of_other_tables():
     roles = {"user": ["reviewerID"], "product": ["User", "Card"]}
     assert columns.find_id(["x", "reviewerID"], "user", roles) == ["reviewerID"]
     assert columns.find_id(["x", "user_id"], "user", roles) == ["user_id"]
     assert columns.find_id(["Card", "User"], "product", roles) == ["User", "Card"]
     assert columns.find_id(["Card"], "product", roles) == []
     assert columns.find_id(["x", "shop"], "seller", roles) == ["shop"]
-    assert columns.find_label(["id", "x", "Is Fraud?"], ["id"]) == ["Is Fraud?"]
-    assert columns.find_label(["id", "verdict"], ["id"]) == ["verdict"]
-    assert columns.find_label(["id", "x", "y"], ["id"]) == columns.find_label(["id"], ["id"]) == []
 
 
 # What values mean.
@@ -160,16 +157,13 @@ def test_ids(con):
     assert select(con, columns.id_of(names), names) == ["1-2", r"a\-b-c", None, None]
 
 
-def test_verdicts_and_flags(con):
+def test_flags(con):
     yes = ["1", "1.0", "true", "True", "T", "YES", "y", "Fraud", "fraudulent", "spam", "illicit"]
     no = ["0", "0.0", "false", "F", "no", "N", "Normal", "legit", "legitimate", "genuine", "licit"]
-    unknown = ["-1", "-1.0", "unknown", "?", "", "null", None]
-    odd = ["2", "maybe", "0.5", "01"]
-    values = yes + no + unknown + odd
-    names = fill(con, values)
-    expected = [1] * len(yes) + [0] * len(no) + [None] * len(unknown)
-    assert select(con, columns.verdict_of("a"), names) == expected + [-1] * len(odd)
-    assert select(con, columns.flag_of(con, "t", "a").sql, names) == expected + [None] * len(odd)
+    neither = ["-1", "-1.0", "unknown", "?", "", "null", None, "2", "maybe", "0.5", "01"]
+    names = fill(con, yes + no + neither)
+    expected = [1] * len(yes) + [0] * len(no) + [None] * len(neither)
+    assert select(con, columns.flag_of(con, "t", "a").sql, names) == expected
 
 
 def test_numbers_as_people_write_them(con):

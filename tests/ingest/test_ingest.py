@@ -344,7 +344,6 @@ def test_roles_can_be_said_and_left_out(tmp_path):
         (HEADER + "u,p,s,5,1\n", {"roles": {"buyer": ["user_id"]}}, "'buyer' is no role"),
         (HEADER + "u,p,s,5,1\n", {"co_purchase_cap": -1}, "co_purchase_cap must be 0 or more"),
         (HEADER + "u,p,s,5,1\n", {"layout": tables.Layout("ebcdic")}, "encoding must be one of"),
-        ("user,product,label\nu,p,1\nv,p,1\n", {}, "2 say yes and 0 say no; both are needed"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_left_behind(tmp_path, text, options, message):
@@ -352,19 +351,6 @@ def test_what_is_wrong_is_said_and_nothing_is_left_behind(tmp_path, text, option
     with pytest.raises(ValueError, match=message):
         take(path, tmp_path / "out", **options)
     assert [file.name for file in tmp_path.iterdir()] == ["e.csv"]
-
-
-def test_labels_that_do_not_fit_are_refused(tmp_path):
-    path = write(tmp_path / "e.csv", purchases(100))
-    out = tmp_path / "out"
-    labels = write(tmp_path / "labels.csv", "user_id,label\nzz,1\nyy,0\n")
-    with pytest.raises(ValueError, match="0 say yes and 0 say no"):
-        take(path, out, labels=labels)
-    with pytest.raises(ValueError, match="expected a column called like a user, product or seller"):
-        take(path, out, labels=write(labels, "whom,a,b\nu1,1,2\n"))
-    with pytest.raises(FileNotFoundError, match="nowhere.csv"):
-        take(path, out, labels=tmp_path / "nowhere.csv")
-    assert not out.exists()
 
 
 def test_a_folder_that_holds_something_is_kept(tmp_path):

@@ -99,7 +99,7 @@ def test_words_for_nothing_link_nobody(ingested):
 def test_values_of_very_many_users_are_left_out_and_said(ingested):
     rows = [order(f"U{i}", "gateway") for i in range(5)] + [order(f"U{i}", "mine") for i in (0, 1)]
     rows += [order(f"U{i}", f"mine {i // 2}") for i in range(8)]
-    _, about, shared = ingested(rows, link_cap=4)
+    _, about, shared = ingested(rows, links=links.LinkOptions(cap=4))
     assert "gateway" not in shared["device_id"] and shared["device_id"]["mine"] == ["U0", "U1"]
     said = links.lines(about)[0]
     assert "left out: one value of more than 4 users, the most common 'gateway' of 5" in said
@@ -107,14 +107,13 @@ def test_values_of_very_many_users_are_left_out_and_said(ingested):
 
 def test_a_column_of_common_values_is_no_link_unless_it_is_named(ingested, tmp_path):
     rows = [order(f"U{i}", "", "visa" if i % 5 else "amex") for i in range(40)]
-    _, about, shared = ingested(rows, link_cap=20)
+    _, about, shared = ingested(rows, links=links.LinkOptions(cap=20))
     assert not shared
     assert about["no_links"]["card_hash"].startswith("most rows have one value of more than 20")
     folder = ingest.ingest(
         tmp_path / "orders.csv",
         tmp_path / "named",
-        links=["card_hash"],
-        link_cap=20,
+        links=links.LinkOptions(["card_hash"], 20),
         progress=False,
     )
     assert store.read_about(folder)["links"]["card_hash"]["users"] == 8
@@ -131,7 +130,7 @@ def test_a_column_of_common_values_is_no_link_unless_it_is_named(ingested, tmp_p
 )
 def test_links_that_cannot_be_are_refused(ingested, tmp_path, names, message):
     with pytest.raises(ValueError, match=message):
-        ingested([order("A", "d1", "c1"), order("B", "d1", "c2")], links=names)
+        ingested([order("A", "d1", "c1"), order("B", "d1", "c2")], links=links.LinkOptions(names))
     assert not (tmp_path / "out").exists()
 
 
@@ -153,7 +152,7 @@ def test_events_with_labels_have_links_as_further_ends(tmp_path):
 
 
 def test_without_links_it_is_the_marketplace_layout(ingested, tmp_path):
-    _, about, _ = ingested([order("A", "d1"), order("B", "d1")], links=[])
+    _, about, _ = ingested([order("A", "d1"), order("B", "d1")], links=links.LinkOptions(()))
     assert (tmp_path / "out" / "node_counts.json").is_file() and "links" not in about
 
 
@@ -216,6 +215,9 @@ def test_rings_that_share_only_a_device_a_card_or_an_address_come_first(tmp_path
 
 
 def test_about_is_plain_json(ingested, tmp_path):
-    ingested([order(f"U{i}", "d", "c1" if i < 2 else "") for i in range(5)], link_cap=4)
+    ingested(
+        [order(f"U{i}", "d", "c1" if i < 2 else "") for i in range(5)],
+        links=links.LinkOptions(cap=4),
+    )
     about = json.loads((tmp_path / "out" / "about.json").read_text())
     assert about["links"]["card_hash"]["cut"]["values"] == 0

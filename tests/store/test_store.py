@@ -218,14 +218,16 @@ def test_labels_may_be_absent(tmp_path):
     assert store.load_graph(tmp_path).labels is None
 
 
-def test_labels_of_one_class_are_mended_as_the_message_says(tmp_path):
-    only_frauds, cleared = torch.tensor([[0, 1], [2, 1]]), torch.tensor([[1, 0]])
-    store.save_array(write(tmp_path), store.LABELS, only_frauds)
-    message = "labels.npy: all 2 labels are 1; .*cleared.*remove the labels .file.* rank without"
+def test_labels_of_normal_nodes_alone_are_mended_as_the_message_says(tmp_path):
+    cleared, fraud = torch.tensor([[0, 0], [2, 0]]), torch.tensor([[1, 1]])
+    store.save_array(write(tmp_path), store.LABELS, cleared)
+    message = "labels.npy: all 2 labels are 0 .*confirmed.*remove the labels .file.* rank without"
     with pytest.raises(ValueError, match=message):
         store.load_graph(tmp_path)
-    store.save_array(tmp_path, store.LABELS, torch.cat([only_frauds, cleared]))
+    store.save_array(tmp_path, store.LABELS, torch.cat([cleared, fraud]))
     assert len(store.load_graph(tmp_path).labels) == 3
+    store.save_array(tmp_path, store.LABELS, fraud)  # frauds alone are enough
+    assert store.load_graph(tmp_path).labels.tolist() == [[1, 1]]
 
 
 @pytest.mark.parametrize("name", [name for name in store.raw_files() if name != store.LABELS])
