@@ -18,7 +18,7 @@ from gadkit.ingest.account import Account
 from gadkit.ingest.columns import NODE_TYPES, PLACE, Roles
 from gadkit.ingest.readings import is_word as _is_one
 from gadkit.store import tables
-from gadkit.store.tables import sql_name, sql_text
+from gadkit.store.tables import sql_name
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -380,7 +380,8 @@ def test_events_whose_label_says_nothing_are_counted(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_a_copy_repeats_the_whole_row_and_not_only_what_is_used(tmp_path, suffix):
-    rows = [("o1", "ann", "tea", 5), ("o2", "ann", "tea", 5), ("o2", "ann", "tea", 5)]
+    second = "2024-01-05 10:07:03"
+    rows = [("o1", "ann", "tea", second), *[("o2", "ann", "tea", second)] * 2]
     names = ("order", "user", "product", "time")
     if suffix == ".csv":
         text = "\n".join([",".join(names), *(",".join(map(str, row)) for row in rows)])
@@ -429,7 +430,9 @@ def test_sellers_of_rows_that_are_not_used_do_not_appear(tmp_path):
 
 
 def test_rows_without_a_time_are_no_copies(tmp_path):
-    path = write(tmp_path / "e.csv", "user,product,time\nu1,p1,\nu1,p1,\nu1,p1,5\nu1,p1,5\n")
+    second = "2024-01-05 10:07:03"
+    text = f"user,product,time\nu1,p1,\nu1,p1,\nu1,p1,{second}\nu1,p1,{second}\n"
+    path = write(tmp_path / "e.csv", text)
     assert account(take(path, tmp_path / "out")) == (4, 3, {"copy of an earlier row": 1})
 
 
