@@ -224,6 +224,28 @@ def lost_rows(device: str) -> None:
             close(d, e, "gradient", slack=1000)  # sums of 2,000 terms that cancel
 
 
+def masked_rows(device: str, dtype: torch.dtype, slope: float) -> None:
+    """Scores of minus infinity: edges that take no part, in rows of every kind, with gradients."""
+    csr, inputs = graph(device), gat_inputs(graph(device), 2, 20, dtype)
+    with torch.no_grad():
+        inputs[1][::3, 0] = -torch.inf  # a third of the sources, in one head
+        inputs[1][HUB] = -torch.inf  # the only source of the rows of 40 edges
+        inputs[2][6:8] = -torch.inf  # rows of one chunk, and of two
+    out = ops.gat_aggregate(csr, *inputs, negative_slope=slope)
+    w = list(map(wide, inputs))
+    expected = ops.gat_aggregate_reference(csr, *w, negative_slope=slope)
+    assert expected.isfinite().all() and not out[6:8].any() and not out[10:20].any()
+    close(out, expected, "out", dtype)
+    g = randn(*out.shape, dtype=dtype, device=device)
+    d, e = torch.autograd.grad(out, inputs, g), torch.autograd.grad(expected, w, g.double())
+    for actual, wanted in zip(d, e, strict=True):
+        assert actual.isfinite().all(), "a gradient is not finite"
+        close(actual, wanted, "gradient", dtype, slack=100)  # not per edge
+    alpha = ops.attention(csr, *inputs[1:], negative_slope=slope)
+    definition = ops.attention_reference(csr, *w[1:], negative_slope=slope)
+    close(alpha, definition, "attention", alpha.dtype)
+
+
 def seed_in_memory(device: str) -> None:
     """A seed may lie in a tensor, of which every launch reads what is there."""
     csr, inputs = graph(device), gat_inputs(graph(device), 1, 20, torch.float32)
@@ -526,6 +548,9 @@ def _checks() -> Iterator[tuple]:
     yield "edge_dot, dim 1024", functools.partial(edge_dot, dim=1024, dtype=torch.float32)
     for slope in (0.0, 1.0):
         yield f"negative_slope {slope}", functools.partial(slopes, slope=slope)
+    for dtype, slope in ((torch.float32, 0.2), (torch.float64, 0.0), (torch.bfloat16, 0.2)):
+        kind = f"masked rows, {str(dtype).removeprefix('torch.')}"
+        yield kind, functools.partial(masked_rows, dtype=dtype, slope=slope)
     for heads, dtype in itertools.product((1, 4), (torch.float32, torch.float64)):
         kind = f"heads {heads}, {str(dtype).removeprefix('torch.')}"
         yield f"attention, {kind}", functools.partial(attention, heads=heads, dtype=dtype)

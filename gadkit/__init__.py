@@ -6,6 +6,7 @@ needs: `import gadkit as gk; gk.store.load_graph("mine")`, or `from gadkit impor
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping
 
 __version__ = "0.1.0"
@@ -34,6 +35,58 @@ ROOMS = (  # from the ground up
     "recommend",
     "report",
 )
+
+
+def _is_writable(folder: str) -> bool:
+    """Whether files can be made in a folder, or the folder itself in the nearest one there is."""
+    while not os.path.lexists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _has_cache_folder() -> bool:
+    """Whether Numba finds a place for compiled kernels: where it is told, beside each file, or in
+    the cache of the user."""
+    told = os.environ.get("NUMBA_CACHE_DIR")
+    if told and _is_writable(os.path.abspath(told)):
+        return True
+    package = os.path.dirname(os.path.abspath(__file__))
+    rooms = [os.path.join(package, room) for room in ROOMS]
+    if all(_is_writable(os.path.join(room, "__pycache__")) for room in rooms):
+        return True
+    caches = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return _is_writable(
+        os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(caches), "numba")
+    )
+
+
+def _set_cache_folder() -> None:
+    """Give Numba a folder for compiled kernels where it would find none and refuse to compile.
+
+    So it is for a user without a home who may not write beside the package, as in many containers.
+    What lies in the folder is run, so it must be this user's own.
+    """
+    import stat
+    import tempfile
+
+    try:
+        folder = os.path.join(tempfile.gettempdir(), f"gadkit-{os.getuid()}")
+    except FileNotFoundError:  # nothing can be written anywhere; the command says so if it must
+        return
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        state = os.lstat(folder)
+        is_own = stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid()
+        if not is_own or state.st_mode & 0o022:
+            folder = tempfile.mkdtemp(prefix="gadkit-")
+    os.environ["NUMBA_CACHE_DIR"] = folder
+    if "numba" in sys.modules:  # which has read the variable already
+        sys.modules["numba"].config.CACHE_DIR = folder
+
+
+if os.name == "posix" and not _has_cache_folder():
+    _set_cache_folder()
 
 
 def lazy(

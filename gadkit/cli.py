@@ -31,6 +31,10 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"{error}; install what the notebooks need: pip install -e .[lab]")
     except (MemoryError, RecursionError) as error:
         return _fail(f"{type(error).__name__}: too large, or damaged; {error}")
+    except RuntimeError as error:
+        if "cannot cache function" not in str(error):
+            raise
+        return _fail(f"{error}; set NUMBA_CACHE_DIR to a folder that can be written to")
     except KeyboardInterrupt:
         _fail("stopped; nothing is half written, run it again to go on")
         return 130

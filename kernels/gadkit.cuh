@@ -19,8 +19,11 @@ constexpr int DEPTH = 4;                // rows that a group of lanes has in fli
 template <typename T, int AT_MOST = 8>
 constexpr int BLOCKS = sizeof(T) == 8 ? 4 : sizeof(T) == 2 ? 5 : AT_MOST;
 
-// Stands for minus infinity: finite, so that the difference of two is 0 and not NaN.
-constexpr float LOWEST = -3.0e38f;
+// The lowest number stands for minus infinity: finite, so that the difference of two is 0 and not NaN.
+template <typename A>
+constexpr A LOWEST = A(-3.4028234663852886e38f);
+template <>
+constexpr double LOWEST<double> = -1.7976931348623157e308;
 
 struct half_t {
     unsigned short bits;

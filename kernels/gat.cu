@@ -9,7 +9,7 @@
 //   chunk_row, chunk_begin, chunk_end   (num_chunks,) int64; see gadkit.graph.RowPlan
 //   h            (num_src, heads, dim) T
 //   score_src    (num_src, heads) wide
-//   score_dst    (num_dst, heads) wide
+//   score_dst    (num_dst, heads) wide; an edge with a score of minus infinity takes no part
 //   slope        of the LeakyReLU below zero, in [0, 1]
 //   drop_below, seed, device_seed   of DropEdge; device_seed, if not null, is read in place of seed
 //
@@ -32,7 +32,7 @@ struct Softmax {
 
     static __device__ __forceinline__ Softmax of_nothing() {
         Softmax empty = {};
-        empty.top = LOWEST;
+        empty.top = LOWEST<A>;
         return empty;
     }
 
@@ -75,6 +75,11 @@ struct Softmax {
         }
     }
 
+    // The log of the sum of exp(logit); of no edges 0, which the backward can subtract.
+    __device__ __forceinline__ A log_of_sum() const {
+        return mass > 0 ? top + fast_log(mass) : A(0);
+    }
+
     // The same of the lane whose number differs by `offset`.
     __device__ __forceinline__ Softmax across(int offset) const {
         Softmax other = *this;
@@ -92,7 +97,7 @@ struct Softmax {
     // Write VEC columns: out, and for the backward c = sum_pos / mass - (mass_pos / mass) * out.
     template <typename T>
     __device__ __forceinline__ void write(T* out, T* c) {
-        scale(mass > 0 ? 1 / mass : A(0));  // a row without edges is zero
+        scale(mass > 0 ? 1 / mass : A(0));  // a row without edges, or masked, is zero
         store<T, VEC>(sum, out);
         if constexpr (TRAIN) {
 #pragma unroll
@@ -180,7 +185,7 @@ __global__ void __launch_bounds__(128, BLOCKS<T, TRAIN ? 6 : 8>) gat_forward(
         }
         if (writes && piece.chunk < 0) {
             if (TRAIN && first_of_head)
-                lse[(long long)piece.row * heads + head] = softmax.top + fast_log(softmax.mass);
+                lse[(long long)piece.row * heads + head] = softmax.log_of_sum();
             const long long to = (long long)piece.row * columns + column;
             softmax.template write<T>(out + to, TRAIN ? c + to : nullptr);
         }
@@ -218,7 +223,7 @@ __global__ void __launch_bounds__(256, 2) gat_merge(
     if (warp > 0 || column >= columns) return;
     for (int other = 1; other < MERGERS; other++) softmax.merge(of_warp[other][lane]);
     if (TRAIN && column == head * dim)
-        lse[row * heads + head] = softmax.top + fast_log(softmax.mass);
+        lse[row * heads + head] = softmax.log_of_sum();
     const long long to = row * columns + column;
     softmax.template write<T>(out + to, TRAIN ? c + to : nullptr);
 }
@@ -318,7 +323,7 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 6>) gat_backward_src(
                     if (k + u * groups.count < count) {
                         const A scores = fact[u].at[0] + own_score;
                         const A steepness = scores > 0 ? A(1) : slope;
-                        const A rise = steepness * scores - fact[u].at[1];
+                        const A rise = leaky_relu(scores, slope) - fact[u].at[1];
                         const A alpha = fast_exp(rise > 0 ? A(0) : rise);  // above by rounding only
                         const A alpha_tilted = steepness * alpha;
                         dots += alpha_tilted * fact[u].at[2];
@@ -392,7 +397,8 @@ __global__ void __launch_bounds__(128, 8) attention(
         for (long long e = begin + threadIdx.x; e < end; e += blockDim.x) {
             const A logit = leaky_relu(
                 own_score + score_src[(long long)indices[e] * heads + head], slope);
-            alpha[e * heads + head] = fast_exp(logit - softmax.top) / softmax.mass;
+            const A weight = fast_exp(logit - softmax.top);
+            alpha[e * heads + head] = softmax.mass > 0 ? weight / softmax.mass : A(0);
         }
     }
 }

@@ -284,19 +284,27 @@ def _neighbors(
     graph: HeteroGraph, edges: Edges, evidence: Tensor, position: int, scores: Tensor,
     describe: Callable[[int], dict],
 ) -> list[dict]:  # fmt: skip
-    """Describe the neighbors that count most, with whom the suspect meets there."""
+    """Describe the neighbors that count most, each once, with whom the suspect meets there."""
     row, degrees = edges.slice_of(position), graph.homogeneous.degrees()
-    positive = evidence[row].clamp(min=0)
-    order = positive.argsort(descending=True, stable=True)[:NEIGHBORS]
+    ids, group = edges.neighbor[row].unique(return_inverse=True)
+    evidence = evidence[row].clamp(min=0)
+    # Of several edges to one neighbor the one that counts most; neighbors in the order of edges.
+    strongest = evidence.new_zeros(len(ids)).scatter_reduce(0, group, evidence, "amax")
+    places = torch.arange(len(group))
+    first = places.new_full((len(ids),), len(group)).scatter_reduce(0, group, places, "amin")
+    ids, strongest = ids[first.argsort()], strongest[first.argsort()]
+    order = strongest.argsort(descending=True, stable=True)[:NEIGHBORS]
     neighbors = []
-    for place in order[positive[order] > 0].tolist():
-        neighbor = int(edges.neighbor[row][place])
+    for chosen in order[strongest[order] > 0].tolist():
+        neighbor = int(ids[chosen])
+        streams = edges.stream[row][edges.neighbor[row] == neighbor].tolist()
         met = meetings(graph, int(edges.nodes[position]), neighbor, scores, MEETINGS)
+        relations = dict.fromkeys(graph.streams[number].relation for number in streams)
         neighbors.append(
             describe(neighbor)
             | {
-                "relation": graph.streams[int(edges.stream[row][place])].relation,
-                "share": float(positive[place] / positive.sum()),
+                "relation": ", ".join(relations),
+                "share": float(strongest[chosen] / strongest.sum()),
                 "degree": int(degrees[neighbor]) - 1,  # less its self-loop
                 "meets": [describe(node) for node in met],
             }

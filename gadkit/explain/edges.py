@@ -84,6 +84,29 @@ def positions_of_type(graph: HeteroGraph, nodes: Tensor, node_type: str) -> Tens
     return (graph.node_type_of(nodes) == graph.node_types.index(node_type)).nonzero().flatten()
 
 
+def parallel(edges: Edges) -> Tensor:
+    """Return for each edge the first that leads from the same neighbor over the same stream.
+
+    Edges that are repeated, as orders of one product may be, are one neighbor to whoever reads an
+    explanation.
+
+    Returns:
+        (num_edges,) int64 positions in `edges`; an edge that is not repeated is its own first.
+    """
+    # An edge becomes one number, (owner, stream, neighbor) as digits. The stable sort keeps equal
+    # numbers in the order of the edges, so the first of a run stands for all of it: of the keys
+    # [7, 3, 7] the order is [1, 0, 2], the runs [1] and [0, 2], and the answer [0, 1, 0].
+    digits = torch.stack([edges.owner, edges.stream, edges.neighbor])
+    sizes = [1 + int(row.max()) if row.numel() else 1 for row in digits]
+    key = (digits[0] * sizes[1] + digits[1]) * sizes[2] + digits[2]
+    key, order = key.sort(stable=True)
+    starts = torch.ones_like(key, dtype=torch.bool)
+    starts[1:] = key.diff() != 0
+    first = torch.empty_like(order)
+    first[order] = order[starts][starts.cumsum(0) - 1]
+    return first
+
+
 def by_rarity(graph: HeteroGraph, edges: Edges) -> Tensor:
     """Put neighbors with few edges first: a control, which knows nothing of suspicion.
 

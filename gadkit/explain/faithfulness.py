@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit.explain.edges import Edges
+from gadkit.explain.edges import Edges, parallel
 from gadkit.graph import CSR, EdgeType, HeteroGraph, indptr_of
 from gadkit.store import RELATIONS, Planted
 from gadkit.trees.recipe import Committee
@@ -51,7 +51,8 @@ def hit_rate(edges: Edges, scores: Tensor, planted: Tensor, k: int) -> Tensor:
     min(k, number of its planted edges). Edges of equal score stand in random order, and the
     expectation over it is returned; so an explainer that scores all alike is chance. The measure
     is the overlap of xFraud (section 5), with planted edges in place of those people named, where
-    the number of planted edges is left as it is.
+    the number of planted edges is left as it is. Edges that are repeated count once, with the
+    highest of their scores.
 
     Args:
         edges: of `edges_into`.
@@ -70,9 +71,11 @@ def hit_rate(edges: Edges, scores: Tensor, planted: Tensor, k: int) -> Tensor:
     if not torch.isfinite(scores).all():
         raise ValueError("scores of edges must be finite; give edges without one the lowest")
     rates = torch.full((len(edges.nodes),), torch.nan, dtype=torch.float64)
+    first = parallel(edges)
+    scores, is_first = _highest(scores, first), first == torch.arange(len(first))
     for position in range(len(edges.nodes)):
         row = edges.slice_of(position)
-        score, is_planted = scores[row], planted[row]
+        score, is_planted = scores[row][is_first[row]], planted[row][is_first[row]]
         if is_planted.any():
             # Those above the k-th score are read for certain; those level with it share the places
             # that are left: two places for four of them is half a hit for each that was planted.
@@ -84,11 +87,23 @@ def hit_rate(edges: Edges, scores: Tensor, planted: Tensor, k: int) -> Tensor:
     return rates
 
 
+def _highest(scores: Tensor, first: Tensor) -> Tensor:
+    """Give each edge the highest score of those that repeat it; `first` is of `parallel`."""
+    return scores.scatter_reduce(0, first, scores, "amax")[first]
+
+
 def top_edges(edges: Edges, scores: Tensor, k: int) -> Tensor:
-    """Return the positions of the k highest edges of each node, ties in the order of the edges."""
-    order = scores.argsort(descending=True, stable=True)
+    """Return the positions of the k highest edges of each node, ties in the order of the edges.
+
+    They lead to k different neighbors, or to one over several streams: of edges that are repeated,
+    the first stands for all of them, with the highest of their scores.
+    """
+    first = parallel(edges)
+    order = _highest(scores, first).argsort(descending=True, stable=True)
+    order = order[first[order] == order]
     order = order[edges.owner[order].argsort(stable=True)]
-    rank = torch.arange(len(order)) - edges.ptr[edges.owner[order]]
+    ptr = indptr_of(edges.owner[order].bincount(minlength=len(edges.nodes)))
+    rank = torch.arange(len(order)) - ptr[edges.owner[order]]
     return order[rank < k]
 
 
@@ -162,7 +177,8 @@ def faithfulness(
 ) -> dict[str, Tensor]:
     """Measure how far scores fall when the edges that an explainer puts first are deleted.
 
-    The k first edges of every node are deleted together, in both directions; all that the model
+    The k first edges of every node are deleted together, in both directions and with those that
+    repeat them; all that the model
     makes of the graph is made again, and the nodes are scored by the model as it was trained. The
     same is done with k edges of each node at random.
 
@@ -184,7 +200,7 @@ def faithfulness(
         pruned = without_edges(graph, edges, top_edges(edges, scores, k))
         return score_before - rescore(pruned)[edges.nodes].double()
 
-    generator = torch.Generator().manual_seed(seed)
-    chance = [torch.rand(len(edges.neighbor), generator=generator) for _ in range(draws)]
+    generator, first = torch.Generator().manual_seed(seed), parallel(edges)
+    chance = [torch.rand(len(edges.neighbor), generator=generator)[first] for _ in range(draws)]
     falls = {name: fall(scores) for name, scores in explainers.items()}
     return falls | {"random": torch.stack([fall(scores) for scores in chance]).mean(0)}

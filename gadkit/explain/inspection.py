@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor
 
-from gadkit.graph import CSR
+from gadkit.graph import CSR, indptr_of
 
 
 def effective_neighbors(csr: CSR, alpha: Tensor) -> Tensor:
     """Return how many neighbors share a node's attention: 1 / sum of alpha squared, mean of heads.
 
-    It is the degree where attention is uniform and 1 where a single neighbor has it all (Hill,
-    Diversity and Evenness, Ecology 1973, number of order 2).
+    Edges that are repeated are one neighbor, with what they have together. It is the number of
+    neighbors where attention is uniform and 1 where a single one has it all (Hill, Diversity and
+    Evenness, Ecology 1973, number of order 2).
 
     Args:
         csr: num_dst x num_src.
@@ -19,7 +20,8 @@ def effective_neighbors(csr: CSR, alpha: Tensor) -> Tensor:
     Returns:
         (num_dst,); 0 for nodes without edges.
     """
-    squares = alpha.square().view(csr.num_edges, -1)
+    csr, alpha = _by_neighbor(csr, alpha)
+    squares = alpha.square()
     concentration = squares.new_zeros(csr.num_dst, squares.shape[1])
     concentration.index_add_(0, csr.dst(), squares)
     return torch.where(concentration > 0, 1 / concentration, 0.0).mean(1)
@@ -27,12 +29,27 @@ def effective_neighbors(csr: CSR, alpha: Tensor) -> Tensor:
 
 def attention_spread(csr: CSR, alpha: Tensor) -> Tensor:
     """Return effective neighbors over degree of every node with at least two neighbors."""
+    csr, alpha = _by_neighbor(csr, alpha)
     degrees = csr.degrees()
     return (effective_neighbors(csr, alpha) / degrees)[degrees >= 2]
 
 
+def _by_neighbor(csr: CSR, alpha: Tensor) -> tuple[CSR, Tensor]:
+    """Add up what repeated edges have: each pair of nodes once, alpha (num_pairs, heads)."""
+    src, dst = csr.pairs()
+    keys, pair = (dst * csr.num_src + src).unique(return_inverse=True)
+    alpha = alpha.view(csr.num_edges, -1)
+    if len(keys) == csr.num_edges:
+        return csr, alpha
+    counts = (keys // csr.num_src).bincount(minlength=csr.num_dst)
+    together = alpha.new_zeros(len(keys), alpha.shape[1]).index_add_(0, pair, alpha)
+    return CSR(indptr_of(counts), keys % csr.num_src, csr.num_src), together
+
+
 def attention_entropy(csr: CSR, alpha: Tensor) -> Tensor:
     """Return the entropy of a node's attention over that of uniform attention, mean of heads.
+
+    Edges that are repeated are one neighbor, with what they have together.
 
     Args:
         csr: num_dst x num_src.
@@ -42,7 +59,7 @@ def attention_entropy(csr: CSR, alpha: Tensor) -> Tensor:
         (num_chosen,) in [0, 1] of every node with at least two neighbors, in the order of the rows;
         1 is a plain mean, 0 a single neighbor.
     """
-    alpha = alpha.view(csr.num_edges, -1)
+    csr, alpha = _by_neighbor(csr, alpha)
     entropy = alpha.new_zeros(csr.num_dst, alpha.shape[1])
     entropy.index_add_(0, csr.dst(), torch.special.entr(alpha))
     degrees = csr.degrees()

@@ -6,7 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gadkit.explain.edges import Edges, incoming_edges, positions_of_type, rows_of_stream
+from gadkit.explain.edges import (
+    Edges,
+    incoming_edges,
+    parallel,
+    positions_of_type,
+    rows_of_stream,
+)
 from gadkit.graph import CSR, HeteroGraph, Stream, indptr_of
 from gadkit.network.gat import NEGATIVE_SLOPE, HeteroGAT
 from gadkit.ops import attention
@@ -161,7 +167,9 @@ def _stars(graph: HeteroGraph, around: _Neighborhoods, center: Tensor, left_out:
     variant = torch.arange(len(center)).repeat_interleave(degrees)
     edge = torch.arange(len(variant))
     edge += (incoming.ptr[center] - degrees.cumsum(0) + degrees).repeat_interleave(degrees)
-    is_heard = edge != left_out[variant]
+    first = parallel(incoming)  # with an edge, those go that repeat it
+    left_out = torch.where(left_out >= 0, first[left_out], -1)
+    is_heard = first[edge] != left_out[variant]
     variant, edge = variant[is_heard], edge[is_heard]
     is_loop = incoming.neighbor == incoming.nodes[incoming.owner]  # a variant hears itself there
     streams = []
@@ -190,8 +198,8 @@ def _logits(
         around: the nodes and what flows to them.
         center: (num_variants,) int64; the node of each variant, position in
             `around.incoming.nodes`.
-        left_out: (num_variants,) int64; the edge that it does not hear, position in
-            `around.incoming`; -1 for none.
+        left_out: (num_variants,) int64; the edge that it does not hear, nor those that repeat it,
+            position in `around.incoming`; -1 for none.
     """
     stars, h = _stars(graph, around, center, left_out), around.h[center]
     for layer, sent in zip(model.layers, around.sent, strict=True):
@@ -204,9 +212,10 @@ def _logits(
 def by_occlusion(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edges) -> Tensor:
     """Give each edge the fall of its node's logit when the node no longer hears that neighbor.
 
-    The attention of what is left is normalized again; what the neighbors hear stays as it is, and
-    so do the inputs (Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV
-    2014, who cover parts of an image).
+    Edges that are repeated go together, and each is given the fall. The attention of what is left
+    is normalized again; what the neighbors hear stays as it is, and so do the inputs (Zeiler and
+    Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014, who cover parts of an
+    image).
 
     Args:
         model: the network.

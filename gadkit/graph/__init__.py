@@ -17,6 +17,7 @@ from gadkit.graph.csr import (
     Array,
     EdgeType,
     RowPlan,
+    as_count,
     as_tensor,
     check_indptr,
     checksum,
@@ -52,6 +53,7 @@ class HeteroGraph:
             arrays of other libraries, see `graph.as_tensor`.
 
     Raises:
+        TypeError: a number of nodes is no whole number, or x or labels are no arrays.
         ValueError: sizes disagree, a relation or the graph is empty, a type has no edges, a feature
             is not finite, or a label is wrong; the message says where.
     """
@@ -63,7 +65,11 @@ class HeteroGraph:
         x: dict[str, Array] | None = None,
         labels: Array | None = None,
     ):
-        self.num_nodes, self.edges, self.x, self.labels = dict(num_nodes), dict(edges), x, labels
+        self.num_nodes = {
+            kind: as_count(count, f"the number of {kind} nodes")
+            for kind, count in num_nodes.items()
+        }
+        self.edges, self.x, self.labels = dict(edges), x, labels
         if x is not None:
             self.x = {kind: as_tensor(rows, f"x[{kind!r}]") for kind, rows in x.items()}
         if labels is not None:
@@ -248,7 +254,8 @@ def check_labels(labels: Tensor, total: int) -> None:
     """
     if labels.dim() != 2 or labels.shape[1] != 2 or labels.dtype != torch.int64:
         raise ValueError(
-            f"labels must be (num_labels, 2) int64, got {tuple(labels.shape)} {labels.dtype}"
+            f"labels must be (num_labels, 2) int64, got {tuple(labels.shape)} {labels.dtype}; "
+            "a row is [global id, 0 or 1]"
         )
     ids, values = labels.unbind(1)
     checks = {

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph
+from gadkit.graph.csr import native
 from gadkit.graph.structure import statistics, structural_features, structural_names
 
 
@@ -79,7 +80,7 @@ def _per_event(column: np.ndarray, name: str, num: int, kinds: str) -> Tensor:
             f"column {name!r} must be ({num},) {'integers' if kinds == 'iu' else 'numbers'}, "
             f"got {column.shape} {column.dtype}"
         )
-    return torch.from_numpy(np.ascontiguousarray(column))
+    return torch.from_numpy(native(column))
 
 
 def _compressed(value: Tensor) -> Tensor:

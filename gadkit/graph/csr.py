@@ -8,10 +8,12 @@ Arrays of other libraries come in by DLPack (https://dmlc.github.io/dlpack/lates
 over an address, a shape, strides and a dtype: NumPy, CuPy and JAX speak it, nothing is copied.
 """
 
+import operator
 import zlib
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,6 +71,61 @@ def as_tensor(x: Array, name: str) -> Tensor:
         ) from error
 
 
+def native(array: np.ndarray) -> np.ndarray:
+    """Return the same numbers without gaps, in this machine's byte order, of a dtype torch has.
+
+    What is so already is returned as it is. Unsigned integers of more than one byte become int64
+    and long doubles float64; what holds no numbers stays.
+
+    Raises:
+        ValueError: an unsigned integer is 2^63 or more.
+    """
+    dtype = array.dtype
+    if dtype.kind not in "biufc":
+        return array
+    dtype = dtype.newbyteorder("=")
+    if dtype.kind == "u" and dtype.itemsize > 1:
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"{array.max()} does not fit into int64, the largest integers here")
+        dtype = np.dtype(np.int64)
+    elif dtype.kind == "f" and dtype.itemsize > 8:
+        dtype = np.dtype(np.float64)
+    return np.asarray(array, dtype, order="C")
+
+
+def as_ids(x: Array, name: str) -> Tensor:
+    """Return whole numbers as a tensor of a signed dtype, or of uint8.
+
+    Args:
+        x: the tensor or array, on any device.
+        name: what the caller calls it.
+
+    Raises:
+        TypeError: it does not hold integers. Ids that were floats once, as a table with gaps keeps
+            them, may have lost their last digits, so none are taken.
+    """
+    ids = as_tensor(x, name)
+    if ids.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        return ids.long()
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"{name} must be integer, not {ids.dtype}; convert it with .long()")
+    return ids
+
+
+def as_count(count: int, name: str) -> int:
+    """Return a number of nodes as an int.
+
+    Raises:
+        TypeError: it is no whole number.
+    """
+    try:
+        return operator.index(count)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a whole number, not {count!r}; convert it with int()"
+        ) from None
+
+
 class RowPlan(NamedTuple):
     """How the rows of a CSR are cut into work of equal size; independent of the number of threads.
 
@@ -103,14 +160,14 @@ class CSR:
         num_src: number of source nodes, less than 2^31.
 
     Raises:
-        TypeError: a dtype is none of the above.
+        TypeError: a dtype is none of the above, or num_src is no whole number.
         ValueError: a pointer decreases or does not fit the edges, a source is outside
             [0, num_src), there are too many of them, or the tensors are on two devices.
     """
 
     def __init__(self, indptr: Array, indices: Array, num_src: int):
         self.indptr, self.indices = as_tensor(indptr, "indptr"), as_tensor(indices, "indices")
-        self.num_src = int(num_src)
+        self.num_src = as_count(num_src, "num_src")
         self._check()
         self.indices = self.indices.int()
 
@@ -120,7 +177,10 @@ class CSR:
                 f"indptr must be int64, not {self.indptr.dtype}; convert it with .long()"
             )
         if self.indices.dtype not in (torch.int32, torch.int64):
-            raise TypeError(f"indices must be int32 or int64, not {self.indices.dtype}")
+            raise TypeError(
+                f"indices must be int32 or int64, not {self.indices.dtype}; "
+                "convert them with .long()"
+            )
         if self.indptr.device != self.indices.device:
             raise ValueError(
                 f"indptr is on {self.indptr.device}, but indices are on {self.indices.device}; "
@@ -148,9 +208,11 @@ class CSR:
             num_dst: number of destination nodes.
 
         Raises:
+            TypeError: ids are not integers, or a number of nodes is none.
             ValueError: lengths differ or an id is out of range.
         """
-        src, dst = as_tensor(src, "src"), as_tensor(dst, "dst")
+        src, dst = as_ids(src, "src"), as_ids(dst, "dst")
+        num_src, num_dst = as_count(num_src, "num_src"), as_count(num_dst, "num_dst")
         if src.shape != dst.shape or src.dim() != 1:
             raise ValueError(
                 f"src and dst must be 1-D of equal length, got {tuple(src.shape)} and "

@@ -9,7 +9,7 @@ are never dropped unasked: they are an error, unless the caller says that they m
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,18 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph
+from gadkit.graph.arrays import is_missing, numbers
 
 if TYPE_CHECKING:
     import networkx
     import scipy.sparse
     from torch_geometric.data import Data, HeteroData
+    from torch_geometric.data.storage import EdgeStorage, NodeStorage
 
 NODE, TO = "node", "to"  # type and relation of a graph that knows only one of each
 UNKNOWN = -1  # label of a node that was not looked at
+FILL_X = "fill it with numbers, such as 0 or the mean"
+FILL_LABELS = "write -1 where a label is unknown"
 
 _ROW = "label_row"  # where a label stands in `HeteroGraph.labels`, if not in the order of nodes
 
@@ -83,10 +87,12 @@ def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> Hete
     `to_pyg` keeps it so. A `Data` becomes one node type, "node", with one relation, "to".
 
     Args:
-        data: `edge_index` of every relation; of every node type `num_nodes`, `x` or `y` to tell its
-            size; `x` (num_nodes, dim) float32 for all types or for none; `y` (num_nodes,) of 1 =
-            anomaly, 0 = normal, -1 = unknown, where known.
-        ignore: attributes that may be left behind, such as "edge_attr" or "train_mask".
+        data: `edge_index` of every relation, or the sparse `adj_t` that `T.ToSparseTensor()` makes
+            of it, whose rows are destinations; of every node type `num_nodes`, `x` or `y` to tell
+            its size; `x` (num_nodes, dim) float32 for all types or for none; `y` (num_nodes,) of
+            1 = anomaly, 0 = normal, -1 = unknown, where known.
+        ignore: attributes that may be left behind, such as "edge_attr" or "train_mask"; with
+            "edge_weight", also the values of `adj_t`.
 
     Raises:
         ImportError: PyTorch Geometric is not installed.
@@ -104,12 +110,20 @@ def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> Hete
     else:
         raise TypeError(f"expected a HeteroData or Data, got {type(data).__name__}")
     _check_attributes(data, ignore)
-    num_nodes = {name: _num_nodes(name, store) for name, store in node_stores.items()}
+    sizes = _sizes_of_matrices(edge_stores)
+    num_nodes = {
+        name: _num_nodes(name, store, sizes.get(name)) for name, store in node_stores.items()
+    }
     edges = {
-        edge_type: _csr_of(edge_type, store, num_nodes) for edge_type, store in edge_stores.items()
+        edge_type: _csr_of(edge_type, store, num_nodes, ignore)
+        for edge_type, store in edge_stores.items()
     }
     x = {name: _x_of(name, store) for name, store in node_stores.items() if "x" in store}
-    y = {name: store["y"] for name, store in node_stores.items() if "y" in store}
+    y = {
+        name: numbers(store["y"], f"y of {name!r}", if_missing=FILL_LABELS)
+        for name, store in node_stores.items()
+        if "y" in store
+    }
     labels = _labels(num_nodes, y)
     if labels is not None and any(_ROW in store for store in node_stores.values()):
         labels = labels[_rows_of(labels[:, 0], num_nodes, node_stores).argsort(stable=True)]
@@ -118,7 +132,7 @@ def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> Hete
 
 
 def _check_attributes(data: "HeteroData | Data", ignore: Collection[str]) -> None:
-    kept = {"x", "y", "num_nodes", "edge_index", _ROW, *ignore}
+    kept = {"x", "y", "num_nodes", "edge_index", "adj_t", _ROW, *ignore}
     left = {
         f"data.{name}" if store._key is None else f"data[{store._key!r}].{name}": name
         for store in data.stores
@@ -132,29 +146,105 @@ def _check_attributes(data: "HeteroData | Data", ignore: Collection[str]) -> Non
         )
 
 
-def _num_nodes(node_type: str, store) -> int:
+def _sizes_of_matrices(edge_stores: dict[EdgeType, "EdgeStorage"]) -> dict[str, int]:
+    """Return how many nodes of a type the shapes of its `adj_t` say that there are."""
+    sizes = {}
+    for (src, _, dst), store in edge_stores.items():
+        if "adj_t" in store:
+            sizes[dst], sizes[src] = int(store["adj_t"].size(0)), int(store["adj_t"].size(1))
+    return sizes
+
+
+def _num_nodes(node_type: str, store: "NodeStorage", of_matrix: int | None) -> int:
     """Take what is said, and never PyG's guess from the largest id in use."""
     if "num_nodes" in store and store["num_nodes"] is not None:
         return int(store["num_nodes"])
     for name in ("x", "y"):
         if name in store:
             return len(store[name])
+    if of_matrix is not None:
+        return of_matrix
     raise ValueError(
         f"nothing says how many nodes of type {node_type!r} there are; set their num_nodes"
     )
 
 
-def _csr_of(edge_type: EdgeType, store, num_nodes: dict[str, int]) -> CSR:
-    edge_index = store.get("edge_index", None)
-    if not isinstance(edge_index, Tensor) or edge_index.dim() != 2 or len(edge_index) != 2:
-        got = None if edge_index is None else tuple(edge_index.shape)
-        raise ValueError(f"edge_index of {edge_type} must be (2, num_edges) int64, got {got}")
-    if edge_index.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"edge_index of {edge_type} must be int64, not {edge_index.dtype}")
-    src, dst = edge_index.as_subclass(Tensor)
+def _csr_of(
+    edge_type: EdgeType, store: "EdgeStorage", num_nodes: dict[str, int], ignore: Collection[str]
+) -> CSR:
+    src, dst = _edge_index_of(edge_type, store, ignore)
     csr = _csr(edge_type, src, dst, num_nodes)
     grouped = bool((dst.diff() >= 0).all())
     return CSR(csr.indptr, src.contiguous(), csr.num_src) if grouped else csr
+
+
+def _edge_index_of(edge_type: EdgeType, store: "EdgeStorage", ignore: Collection[str]) -> Tensor:
+    """Return (2, num_edges) integers [source, destination], of `edge_index` or else of `adj_t`."""
+    edge_index = store.get("edge_index", None)
+    if edge_index is None and "adj_t" in store:
+        if "adj_t" in ignore:
+            raise ValueError(
+                f"adj_t holds the edges of {edge_type}, and there is no edge_index; take 'adj_t' "
+                "out of `ignore`"
+            )
+        return _edges_of_matrix(edge_type, store["adj_t"], ignore)
+    if not isinstance(edge_index, Tensor) or edge_index.dim() != 2 or len(edge_index) != 2:
+        got = tuple(edge_index.shape) if isinstance(edge_index, Tensor) else edge_index
+        got = got if got is None or isinstance(got, tuple) else type(got).__name__
+        raise ValueError(
+            f"edge_index of {edge_type} must be (2, num_edges) int64, got {got}; pass a tensor, "
+            "such as torch_geometric.utils.dense_to_sparse makes of a dense matrix"
+        )
+    if edge_index.dtype not in (torch.int64, torch.int32):
+        raise TypeError(
+            f"edge_index of {edge_type} must be int64, not {edge_index.dtype}; convert it with "
+            ".long()"
+        )
+    if "adj_t" in store and "adj_t" not in ignore:
+        _check_same_edges(edge_type, edge_index, store["adj_t"])
+    return edge_index.as_subclass(Tensor)
+
+
+def _edges_of_matrix(edge_type: EdgeType, adj_t: object, ignore: Collection[str]) -> Tensor:
+    """Return the edges of a sparse matrix, rows destinations, whose values are all 1."""
+    dst, src, value = _entries(edge_type, adj_t)
+    if "edge_weight" not in ignore and (value != 1).any():
+        edge = int((value != 1).nonzero()[0, 0])
+        raise ValueError(
+            f"adj_t of {edge_type} holds {value[edge].tolist()} for the edge from {int(src[edge])} "
+            f"to {int(dst[edge])}, and a graph keeps no weights; to leave them behind, say "
+            f"from_pyg(data, ignore={sorted({*ignore, 'edge_weight'})})"
+        )
+    return torch.stack([src, dst])
+
+
+def _entries(edge_type: EdgeType, adj_t: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Return row, column and value of every entry of a sparse tensor of torch or torch_sparse."""
+    from torch_geometric.utils import is_sparse, to_edge_index
+
+    if not is_sparse(adj_t):
+        raise TypeError(
+            f"adj_t of {edge_type} must be a sparse tensor, got {type(adj_t).__name__}; give the "
+            "edges as edge_index, (2, num_edges) int64"
+        )
+    if not isinstance(adj_t, Tensor):
+        (row, column), value = to_edge_index(adj_t)
+        return row, column, value
+    coo = adj_t if adj_t.layout == torch.sparse_coo else adj_t.to_sparse_coo()
+    row, column = coo._indices()  # also of a tensor whose repeated entries are not merged
+    return row, column, coo._values()
+
+
+def _check_same_edges(edge_type: EdgeType, edge_index: Tensor, adj_t: object) -> None:
+    dst, src, _ = _entries(edge_type, adj_t)
+    pairs = [edge_index.as_subclass(Tensor).long(), torch.stack([src, dst]).long()]
+    base = 1 + max(int(ends.max()) if ends.numel() else 0 for ends in pairs)
+    keys = [(ends[0] * base + ends[1]).sort().values for ends in pairs]
+    if not torch.equal(*keys):
+        raise ValueError(
+            f"edge_index and adj_t of {edge_type} hold different edges; delete the one that is "
+            "out of date"
+        )
 
 
 def _csr(edge_type: EdgeType, src: Tensor, dst: Tensor, num_nodes: dict[str, int]) -> CSR:
@@ -172,9 +262,9 @@ def _x_of(node_type: str, store) -> Tensor:
     x = store["x"]
     if not isinstance(x, Tensor) or x.dtype != torch.float32 or x.layout != torch.strided:
         got = f"{x.layout} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+        how = ".to_dense() or .float()" if isinstance(x, Tensor) else "torch.tensor(...).float()"
         raise TypeError(
-            f"x of {node_type!r} must be a dense float32 tensor, got {got}; "
-            "convert it with .to_dense() or .float()"
+            f"x of {node_type!r} must be a dense float32 tensor, got {got}; convert it with {how}"
         )
     return x
 
@@ -188,12 +278,15 @@ def _rows_of(ids: Tensor, num_nodes: dict[str, int], node_stores: dict) -> Tenso
     return torch.cat(rows)[ids]
 
 
-def _labels(num_nodes: dict[str, int], y: dict[str, Tensor]) -> Tensor | None:
-    """Join labels by type to rows [global id, 1 = anomaly]; None where all are unknown."""
+def _labels(num_nodes: dict[str, int], y: dict[str, Tensor], what: str = "y") -> Tensor | None:
+    """Join labels by type to rows [global id, 1 = anomaly]; None where all are unknown.
+
+    `what` is what the caller calls them.
+    """
     offset, rows = 0, []
     for node_type, count in num_nodes.items():
         if node_type in y:
-            values = _checked_y(node_type, y[node_type], count)
+            values = _checked_y(f"{what} of {node_type!r}", y[node_type], count)
             labelled = (values != UNKNOWN).nonzero().flatten()
             rows.append(torch.stack([labelled + offset, values[labelled].long()], 1))
         offset += count
@@ -201,16 +294,20 @@ def _labels(num_nodes: dict[str, int], y: dict[str, Tensor]) -> Tensor | None:
     return None if labels is None or len(labels) == 0 else labels
 
 
-def _checked_y(node_type: str, y: Tensor, count: int) -> Tensor:
+def _checked_y(name: str, y: Tensor, count: int) -> Tensor:
     if tuple(y.shape) != (count,):
-        raise ValueError(f"y of {node_type!r} must have shape ({count},), got {tuple(y.shape)}")
+        column = "; take the column itself, as .reshape(-1) does" if y.numel() == count else ""
+        raise ValueError(f"{name} must have shape ({count},), got {tuple(y.shape)}{column}")
     values = y.double()
     wrong = (values != 0) & (values != 1) & (values != UNKNOWN)
     if wrong.any():
         node = int(wrong.nonzero()[0])
+        how = "so say which class is the anomaly: y = (y == 2).long()"
+        if values[node].isnan():
+            how = f"so {FILL_LABELS}"
         raise ValueError(
-            f"y of {node_type!r} is {y[node].item()} at node {node}; it must be 1 (anomaly), "
-            "0 (normal) or -1 (unknown), so say which class is the anomaly: y = (y == 2).long()"
+            f"{name} is {y[node].item()} at node {node}; it must be 1 (anomaly), 0 (normal) or -1 "
+            f"(unknown), {how}"
         )
     return values.long()
 
@@ -258,6 +355,9 @@ def from_scipy(
 ) -> HeteroGraph:
     """Make a graph of sparse matrices, one per relation.
 
+    Features and labels may be what NumPy reads as numbers: arrays of any layout, a pandas Series or
+    DataFrame (by the order of its rows, whatever its index), lists.
+
     Args:
         matrices: `(src, relation, dst)` to a sparse matrix or array of any format,
             (nodes of src, nodes of dst): rows are sources, columns destinations. An edge is a
@@ -266,21 +366,27 @@ def from_scipy(
         labels: by node type (num_nodes,) of 1 = anomaly, 0 = normal, -1 = unknown.
 
     Raises:
-        TypeError: something is not a sparse matrix.
+        TypeError: something is not a sparse matrix, or features or labels are no numbers.
         ValueError: two relations disagree about the number of nodes, an entry is stored twice or is
             not 1, or features or labels do not fit.
     """
     num_nodes: dict[str, int] = {}
+    _check_by_name("matrices", matrices, "(source, relation, destination)")
     for edge_type, matrix in matrices.items():
         _count_nodes(edge_type, matrix, num_nodes)
     edges = {}
     for edge_type, matrix in matrices.items():
         src, dst = _edges_of(edge_type, matrix)
         edges[edge_type] = _csr(edge_type, src, dst, num_nodes)
-    y = {name: torch.as_tensor(values) for name, values in (labels or {}).items()}
+    x, labels = {} if x is None else x, {} if labels is None else labels
     _check_types("x", x, num_nodes)
-    _check_types("labels", y, num_nodes)
-    return HeteroGraph(num_nodes, edges, x and _floats(x), _labels(num_nodes, y))
+    _check_types("labels", labels, num_nodes)
+    features = {name: _floats(values, f"x of {name!r}") for name, values in x.items()}
+    y = {
+        name: numbers(values, f"labels of {name!r}", if_missing=FILL_LABELS)
+        for name, values in labels.items()
+    }
+    return HeteroGraph(num_nodes, edges, features or None, _labels(num_nodes, y, "labels"))
 
 
 def _count_nodes(edge_type: EdgeType, matrix, num_nodes: dict[str, int]) -> None:
@@ -319,14 +425,26 @@ def _edges_of(edge_type: EdgeType, matrix) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(src), torch.from_numpy(dst)
 
 
-def _check_types(what: str, by_type: dict | None, num_nodes: dict[str, int]) -> None:
-    unknown = sorted(set(by_type or {}) - set(num_nodes))
+def _check_by_name(what: str, given: object, names: str) -> None:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{what} must be a dict from {names} to values, got {type(given).__name__}")
+
+
+def _check_types(what: str, by_type: dict, num_nodes: dict[str, int]) -> None:
+    _check_by_name(what, by_type, "node type")
+    unknown = sorted(set(by_type) - set(num_nodes))
     if unknown:
         raise ValueError(f"{what} has node types {unknown}, which are not in {list(num_nodes)}")
 
 
-def _floats(x: dict[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
-    return {name: torch.as_tensor(values).to(torch.float32) for name, values in x.items()}
+def _floats(values: object, name: str) -> Tensor:
+    x = numbers(values, name, if_missing=FILL_X)
+    narrow = x.to(torch.float32)
+    if x.dtype == torch.float64 and (narrow.isinf() & x.isfinite()).any():
+        raise ValueError(
+            f"{name} goes up to {float(x.abs().max()):g}, beyond float32; take logarithms or scale"
+        )
+    return narrow
 
 
 def from_networkx(
@@ -356,9 +474,12 @@ def from_networkx(
         The graph, and by node type the nodes: node i of the type is the i-th of the list.
 
     Raises:
-        ValueError: a node or an edge lacks an attribute, features have several lengths, or the
-            relations do not make a graph; the message says where.
+        ValueError: a node or an edge lacks an attribute, no node has features or labels of that
+            name, features have several lengths, or the relations do not make a graph; the message
+            says where.
     """
+    for name in (x, label):
+        _check_attribute(network, name)
     ids: dict[str, list] = {}
     for node, attributes in network.nodes(data=True):
         ids.setdefault(_attribute(attributes, node_type, NODE, f"node {node!r}"), []).append(node)
@@ -374,11 +495,21 @@ def from_networkx(
     return HeteroGraph(num_nodes, edges, features, _labels(num_nodes, y)), ids
 
 
+def _check_attribute(network: "networkx.Graph", name: str | None) -> None:
+    """Check that a node has it: a name that none has is misspelt, and no way to say "unknown"."""
+    every = [attributes for _, attributes in network.nodes(data=True)]
+    if name is not None and every and not any(name in attributes for attributes in every):
+        names = sorted({str(key) for attributes in every for key in attributes})
+        raise ValueError(f"no node has the attribute {name!r}; they have {names}")
+
+
 def _attribute(attributes: dict, name: str | None, default: str, where: str) -> str:
     if name is None:
         return default
     if name not in attributes:
         raise ValueError(f"{where} has no attribute {name!r}; it has {[*attributes]}")
+    if is_missing(attributes[name]) or str(attributes[name]).strip() == "":
+        raise ValueError(f"{name!r} of {where} is {attributes[name]!r}; give it a name")
     return str(attributes[name])
 
 
@@ -423,9 +554,15 @@ def _features(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
 def _node_labels(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
     values = [network.nodes[node].get(name) for node in nodes]
     for node, value in zip(nodes, values, strict=True):
-        if value not in (None, 0, 1, UNKNOWN):
+        if not _is_label(value):
             raise ValueError(
                 f"{name!r} of node {node!r} is {value!r}; it must be 1 (anomaly), 0 (normal), "
                 "or -1, None or absent (unknown)"
             )
     return torch.tensor([UNKNOWN if value is None else int(value) for value in values])
+
+
+def _is_label(value: object) -> bool:
+    if np.ndim(value) > 0 or (value is not None and is_missing(value)):
+        return False
+    return value in (None, 0, 1, UNKNOWN)

@@ -309,7 +309,9 @@ def _smoothness(
             src, dst = csr.sample(SMOOTHNESS_EDGES, generator)
             src, dst = src + graph.offset(src_type), dst + graph.offset(dst_type)
             is_edge = src != dst  # a self-loop is smooth by itself
-            difference = scores[src[is_edge]] - scores[dst[is_edge]]
+            # Not scores[...], whose gradient adds up repeated nodes as threads come by.
+            ends = (scores.index_select(0, ids[is_edge]) for ids in (src, dst))
+            difference = torch.sub(*ends)
             total = total + weights[name] * difference.square().sum() / max(1, int(is_edge.sum()))
     return total
 

@@ -341,9 +341,14 @@ class HeteroGAT(nn.Module):
         h = {name: x @ weights[name] if name in weights else x for name, x in inputs.items()}
         if shown is None or self.label_weight is None:
             return h
-        # One row to add for each of UNKNOWN, NORMAL and ANOMALY; that of UNKNOWN is 0.
+        # One row to add for each of UNKNOWN, NORMAL and ANOMALY; that of UNKNOWN is 0. The gradient
+        # of `embedding` adds up the nodes in their order; that of an index, shift[shown], would add
+        # them as threads happen to come by.
         shift = torch.cat([torch.zeros_like(self.label_weight[:1]), self.label_weight])
-        return {name: value + shift[shown[graph.span(name)]] for name, value in h.items()}
+        return {
+            name: value + nn.functional.embedding(shown[graph.span(name)], shift)
+            for name, value in h.items()
+        }
 
     def forward(self, graph: HeteroGraph, inputs: dict[str, Tensor], **options) -> Tensor:
         """Return the anomaly logit of every node, (total,); the options are those of `embed`."""

@@ -22,6 +22,15 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def carries_tangents() -> bool:
+    """Whether derivatives are carried forward: `torch.func.jvp`, `jacfwd`, `forward_ad.dual_level`.
+
+    The kernels know nothing of them and would answer with a derivative of zero, so the operations
+    compute their definition in plain torch meanwhile.
+    """
+    return torch.autograd.forward_ad._current_level >= 0
+
+
 class Packed(NamedTuple):
     """A CSR and its plan, see `graph.RowPlan`; torch's operators know no `CSR`, but tensors."""
 

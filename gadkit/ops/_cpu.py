@@ -21,13 +21,10 @@ from torch import Tensor
 from gadkit.graph import CHUNK
 from gadkit.ops import _lanes
 from gadkit.ops._arguments import Packed
-from gadkit.ops._lanes import VECTOR, axpy, exp, prefetch, store, zeros
+from gadkit.ops._lanes import VECTOR, axpy, exp, lowest, prefetch, store, zeros
 
 AHEAD = 16  # edges; fewer leaves the memory idle, more evicts rows before they are used
 TILE = 256  # numbers of a row summed at once: they fit the registers of a machine with AVX-512
-LOWEST = (
-    -3.0e38
-)  # stands for minus infinity in float32 and float64: finite, because fastmath assumes so
 JIT = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 FAST = {**JIT, "fastmath": {"nnan", "ninf", "nsz", "arcp", "contract", "reassoc"}}
 
@@ -252,7 +249,7 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
                     end = begin
                 for head in range(heads):
                     entry = piece * heads + head
-                    top = h.dtype.type(LOWEST)
+                    top = lowest(h)
                     for k in range(begin, end):
                         logit = score_dst[entry] + score_src[np.int64(columns[k]) * heads + head]
                         logit = logit if logit > 0 else slope * logit
@@ -266,7 +263,7 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
                         mass += weight[k]
                         mass_pos += weight_pos[k]
                     scale = 1 / mass if end > begin else h.dtype.type(0)
-                    lse[entry] = top + np.log(mass) if end > begin else h.dtype.type(LOWEST)
+                    lse[entry] = top + np.log(mass) if end > begin else lowest(h)
                     for tile in range(count):
                         offset = head * dim + min(tile * width, dim - width)
                         target = piece * heads * dim + offset

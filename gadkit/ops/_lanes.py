@@ -173,3 +173,14 @@ def _exp(x):
         return y * _power_of_two(np.int32(k))
 
     return exp32
+
+
+def lowest(x):
+    """lowest(x): the lowest number of the dtype of the array x; finite, as fastmath assumes."""
+    return np.finfo(x.dtype).min
+
+
+@overload(lowest)
+def _lowest(x):
+    number = np.finfo(np.float64 if x.dtype == types.float64 else np.float32).min
+    return lambda x: number

@@ -20,16 +20,19 @@ own gather:
     dL/dscore_src[j] = s (<h_j, acc_j> - S_j) + (1 - s) (<h_j, acc_pos_j> - S_pos_j)
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit.graph import CHUNK, CSR
+from gadkit.graph import CHUNK, CSR, indptr_of
 from gadkit.graph.csr import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._arguments import (
     HALVES,
     Packed,
+    carries_tangents,
     check_columns,
     check_tensor,
     pack,
@@ -56,7 +59,8 @@ def gat_aggregate(
 
     The same kernel serves training and inference. DropEdge (Rong et al., ICLR 2020) is a coin per
     edge, hashed from (source, destination, seed) inside the kernels: nothing is stored, forward and
-    backward agree, and dropped edges are not gathered. Repeated edges share one coin.
+    backward agree, and dropped edges are not gathered. Repeated edges share one coin. An edge with
+    a score of minus infinity takes no part, as if it were not there.
     Tensors may be arrays of other libraries, see `graph.as_tensor`.
 
     Args:
@@ -72,7 +76,7 @@ def gat_aggregate(
             reads anew in every replay.
 
     Returns:
-        (num_dst, dim) or (num_dst, heads, dim); rows without (kept) edges are zero.
+        (num_dst, dim) or (num_dst, heads, dim); rows without (kept, unmasked) edges are zero.
 
     Raises:
         TypeError: a dtype is not supported.
@@ -94,6 +98,10 @@ def gat_aggregate(
         raise TypeError(f"seed must hold one int64, not {tuple(seed.shape)} {seed.dtype}")
     if isinstance(seed, Tensor) and seed.device != csr.device:
         raise ValueError(f"seed is on {seed.device}, but the graph is on {csr.device}")
+    if carries_tangents():
+        options = {"negative_slope": negative_slope, "drop_edge": drop_edge, "seed": int(seed)}
+        features = h.to(wide(h.dtype))
+        return gat_aggregate_reference(csr, features, score_src, score_dst, **options).to(h.dtype)
     out, _, _ = _gat_aggregate(
         pack(csr),
         pack(transpose_if_needed(csr, h, score_src, score_dst)),
@@ -157,7 +165,7 @@ def attention(
 
     Returns:
         alpha, (num_edges,) or (num_edges, heads), of the dtype that the scores are computed in;
-        sums to one over a row.
+        sums to one over a row, and to zero where minus infinity masks all of its edges.
 
     Raises:
         As `gat_aggregate`.
@@ -210,11 +218,12 @@ def attention_reference(
     `keep`, (num_edges,) bool, says which edges take part; None for all.
     """
     dst = csr.dst()
-    logits = torch.nn.functional.leaky_relu(
-        score_src[csr.indices.long()] + score_dst[dst], negative_slope
-    )
+    total = score_src[csr.indices.long()] + score_dst[dst]
+    logits = torch.nn.functional.leaky_relu(total, negative_slope)
+    masked = total == -torch.inf
     if keep is not None:
-        logits = logits.masked_fill(~keep.view(-1, *[1] * (logits.dim() - 1)), -torch.inf)
+        masked = masked | ~keep.view(-1, *[1] * (logits.dim() - 1))
+    logits = logits.masked_fill(masked, -torch.inf)
     index = dst.view(-1, *[1] * (logits.dim() - 1)).expand_as(logits)
     top = logits.new_full(score_dst.shape, -torch.inf).scatter_reduce(
         0, index, logits.detach(), "amax"
@@ -276,6 +285,14 @@ def _gat_aggregate(
     if h.dtype in HALVES:
         out, lse, c = _gat_aggregate(csr, csr_t, h.float(), score_src, score_dst, *options)
         return out.to(h.dtype), lse, c.to(h.dtype)
+    if _is_masked(score_src, score_dst):
+        heads = [
+            _gat_aggregate(
+                _unmasked(csr, dst, src), csr_t, h_of, *_without_masks(src, dst), *options
+            )
+            for h_of, src, dst in _by_head(h, score_src, score_dst)
+        ]
+        return tuple(torch.cat(parts, 1) for parts in zip(*heads, strict=True))
     rows, keep = Packed(*csr), len(csr_t) > 0
     _, heads, dim = h.shape
     kernel = _cpu.gat_forward_kernel(heads, dim, keep)
@@ -300,6 +317,33 @@ def _gat_aggregate(
             if len(whole):
                 whole[rows.long_row] = long
     return out, lse if keep else lse[:0].clone(), c
+
+
+def _is_masked(*scores: Tensor) -> bool:
+    return any(score.numel() > 0 and bool(score.amin() == -torch.inf) for score in scores)
+
+
+def _by_head(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the tensors of each head, whose axis, the second, stays."""
+    for head in range(tensors[0].shape[1]):
+        yield tuple(tensor[:, head : head + 1].contiguous() for tensor in tensors)
+
+
+def _without_masks(*scores: Tensor) -> tuple[Tensor, ...]:
+    """Put 0 in place of minus infinity, for scores that no edge reads any more."""
+    return tuple(score.masked_fill(score.isneginf(), 0.0) for score in scores)
+
+
+def _unmasked(csr: list[Tensor], of_rows: Tensor, of_columns: Tensor) -> list[Tensor]:
+    """Return a packed CSR without the edges that minus infinity masks; the scores are of one head.
+
+    As in `store.raw.sanitize`, the new row pointer is the running count of kept edges read at the
+    old offsets.
+    """
+    indptr, indices = csr[:2]
+    row = torch.arange(len(of_rows)).repeat_interleave(indptr.diff())
+    kept = ~(of_rows[row, 0] + of_columns[indices.long(), 0]).isneginf()
+    return pack(CSR(indptr_of(kept)[indptr], indices[kept], len(of_columns)))
 
 
 def _merge(rows: Packed, out, lse, a_pos, c, keep: bool):
@@ -387,6 +431,14 @@ def _gat_aggregate_backward(
         floats = g.float(), h.float(), score_src, score_dst, out.float(), lse, c.float()
         d_h, *d_scores = _gat_aggregate_backward(csr_t, *floats, *options)
         return d_h.to(h.dtype), *d_scores
+    if _is_masked(score_src, score_dst):
+        heads = [
+            _gat_aggregate_backward(
+                _unmasked(csr_t, src, dst), g_of, h_of, *_without_masks(src, dst), *saved, *options
+            )
+            for g_of, h_of, src, dst, *saved in _by_head(g, h, score_src, score_dst, out, lse, c)
+        ]
+        return tuple(torch.cat(parts, 1) for parts in zip(*heads, strict=True))
     rows = Packed(*csr_t)
     _, heads, dim = h.shape
     scalars = _scalars(h, *options)

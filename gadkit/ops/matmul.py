@@ -15,6 +15,7 @@ from gadkit.ops import _cpu
 from gadkit.ops._arguments import (
     HALVES,
     Packed,
+    carries_tangents,
     check_columns,
     check_tensor,
     pack,
@@ -65,6 +66,9 @@ def spmm(
                 )
             scale = scale.to(wide(x.dtype))
         scales.append(scale)
+    if carries_tangents():
+        options = dict(zip(("scale_dst", "scale_src"), scales, strict=True))
+        return spmm_reference(csr, x.to(wide(x.dtype)), **options).to(x.dtype)
     return _spmm(pack(csr), pack(transpose_if_needed(csr, x)), x, *scales)
 
 

@@ -11,7 +11,15 @@ from torch import Tensor
 from gadkit.graph import CHUNK, CSR
 from gadkit.graph.csr import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
-from gadkit.ops._arguments import HALVES, Packed, check_columns, check_tensor, pack, wide
+from gadkit.ops._arguments import (
+    HALVES,
+    Packed,
+    carries_tangents,
+    check_columns,
+    check_tensor,
+    pack,
+    wide,
+)
 from gadkit.ops.matmul import weighted_sum_cpu, weighted_sum_cuda
 
 PAIRS = 4096  # a task of the forward on a CPU
@@ -59,6 +67,11 @@ def edge_dot(z_src: Array, z_dst: Array, src: Array, dst: Array) -> Tensor:
                 f"{name} is on {ids.device}, but the features are on {z_src.device}; "
                 f"move it with .to({str(z_src.device)!r})"
             )
+    if carries_tangents():
+        _check_ids(src, "src", len(z_src))
+        _check_ids(dst, "dst", len(z_dst))
+        ends = (z.to(wide(z.dtype)) for z in (z_src, z_dst))
+        return edge_dot_reference(*ends, src, dst).to(z_src.dtype)
     return _edge_dot(z_src, z_dst, src, dst)
 
 

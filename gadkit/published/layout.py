@@ -19,6 +19,7 @@ from torch import Tensor
 from gadkit import store
 from gadkit.graph import CSR, EdgeType, HeteroGraph
 from gadkit.graph.build import assemble, event_graph, name_columns, num_of
+from gadkit.graph.csr import native
 
 Arrays = dict[str, np.ndarray]
 
@@ -273,10 +274,7 @@ def _edge_type(name: str, node_type: str) -> EdgeType:
 
 def _relation(arrays: Arrays, name: str) -> CSR:
     """Take `<name>_row_ptr`, `_col_idx` and, where not square, `_shape`; rows stay rows."""
-    for key in (f"{name}_row_ptr", f"{name}_col_idx"):
-        if key not in arrays or arrays[key].ndim != 1 or arrays[key].dtype.kind != "i":
-            raise ValueError(f"array {key!r} must be 1-D integers, got {arrays.get(key)}")
-    row_ptr, col_idx = arrays[f"{name}_row_ptr"], arrays[f"{name}_col_idx"]
+    row_ptr, col_idx = (_integers(arrays, f"{name}_{part}") for part in ("row_ptr", "col_idx"))
     num_rows = len(row_ptr) - 1
     ends = name.split("__")
     if ends[0] != ends[-1] and f"{name}_shape" not in arrays:
@@ -290,6 +288,18 @@ def _relation(arrays: Arrays, name: str) -> CSR:
         )
     with store.errors_about(f"relation {name!r}"):
         return CSR(torch.from_numpy(row_ptr).long(), torch.from_numpy(col_idx), int(columns))
+
+
+def _integers(arrays: Arrays, key: str) -> np.ndarray:
+    """Take a 1-D array of integers of any kind, as int32 or int64."""
+    array = arrays.get(key)
+    if array is None or array.ndim != 1 or array.dtype.kind not in "iu":
+        got = "nothing" if array is None else f"{array.shape} {array.dtype}"
+        raise ValueError(
+            f"array {key!r} must be 1-D integers, got {got}; save it with .astype(numpy.int64)"
+        )
+    array = native(array)
+    return array if array.dtype.itemsize >= 4 else array.astype(np.int64)
 
 
 def _features(arrays: Arrays, name: str, num_nodes: int) -> Tensor | None:

@@ -269,9 +269,13 @@ def _sparse_pairs(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """Take rows and columns of what scipy.sparse.save_npz has written as COO or CSR."""
     if "row" in arrays:
         return _needed(arrays, "row", 1), _needed(arrays, "col", 1)
-    indptr, indices = _needed(arrays, "indptr", 1), _needed(arrays, "indices", 1)
-    csr = CSR(torch.from_numpy(indptr).long(), torch.from_numpy(indices), len(indptr) - 1)
-    return csr.dst().numpy(), indices
+    indptr, indices = (_needed(arrays, name, 1) for name in ("indptr", "indices"))
+    for name, array in (("indptr", indptr), ("indices", indices)):
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"array {name!r} must be integers, got {array.dtype}")
+    indptr, indices = (torch.from_numpy(array.astype(np.int64)) for array in (indptr, indices))
+    csr = CSR(indptr, indices, len(indptr) - 1)
+    return csr.dst().numpy(), indices.numpy()
 
 
 _PLANETOID = ("x", "tx", "allx", "y", "ty", "ally", "graph")

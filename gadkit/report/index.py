@@ -98,7 +98,8 @@ def _outputs(cells: Sequence, tag: str | None = None) -> list[dict]:
 
 
 def _figures(outputs: Sequence[dict]) -> list[str]:
-    return [data["image/png"].replace("\n", "") for data in outputs if "image/png" in data]
+    """Return figures of any format as URLs that hold them."""
+    return [url for data in outputs if (url := pages.figure_url(data)) is not None]
 
 
 def _numbers(outputs: Sequence[dict]) -> str:
@@ -113,7 +114,7 @@ def _numbers(outputs: Sequence[dict]) -> str:
             html += re.sub(r"(?s)<style.*?</style>", "", data["text/html"])
         elif "text/markdown" in data:
             html += markdown2html(data["text/markdown"])
-        elif "image/png" not in data:
+        elif pages.figure_url(data) is None:
             html += f"<pre>{bleach.clean(data['text/plain'], tags=[])}</pre>"
     html = re.sub(r'style="text-align: *right;?"', 'class="numeric"', html)
     attributes = ["class", "colspan", "rowspan", "scope"]

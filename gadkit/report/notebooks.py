@@ -24,7 +24,7 @@ from pathlib import Path
 import gadkit
 from gadkit import store
 from gadkit.ops.timing import RESULTS
-from gadkit.report import pages
+from gadkit.report import kernel, outputs, pages
 
 ROOT = Path(gadkit.__file__).parents[1]
 # Names, and patterns of them; the rest are results.
@@ -131,8 +131,10 @@ def _run_one(source: Path, target: Path, *, dataset: Path, stamp: str, label: st
     try:
         _execute(notebook, source.parent, dataset=dataset, out=out, label=label)
     except NotebookError as error:
+        outputs.tidy(notebook)
         pages.write(failed, nbformat.writes(notebook))
         raise NotebookError(f"{source.stem}, {error}\n\nThe notebook so far: {failed}") from None
+    outputs.tidy(notebook)
     wrote = sorted(path for path, _ in _list_results(dataset, out).items() - before.items())
     digests = {path: _hash_file(Path(path)) for path in wrote}
     notebook.metadata["gadkit"] = {"stamp": stamp, "wrote": digests}
@@ -154,13 +156,16 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
             notebook,
             timeout=CELL_TIMEOUT,
             record_timing=False,
+            store_widget_state=False,
+            kernel_name="python3",
+            kernel_manager_class=kernel.manager_class(),
             config=Config({"KernelManager": connection}),
             on_cell_start=_heed_interrupts,
             on_cell_execute=bar.enter_cell,
         )
-        paths = {"GADKIT_DATASET": str(dataset), "GADKIT_OUT": str(out), "IPYTHONDIR": private}
+        paths = {"GADKIT_DATASET": str(dataset), "GADKIT_OUT": str(out)}
         try:
-            client.execute(cwd=str(folder), env={**os.environ, **paths})
+            client.execute(cwd=str(folder), env=kernel.environment(Path(private), **paths))
         except CellExecutionError:
             raise NotebookError(_explain(bar, "raised")) from None
         except CellTimeoutError:
@@ -172,15 +177,19 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
 def _client_of(bar: "_Progress") -> type:
     """Return a client that shows what cells say of their progress, and keeps it from the results.
 
-    Progress bars write to stderr, and tell the time: no two runs would leave the same bytes.
+    Progress bars write to stderr, and tell the time: no two runs would leave the same bytes. What
+    else is written there, such as warnings, stays.
     """
     from nbclient import NotebookClient
 
     class Client(NotebookClient):
         def process_message(self, msg, cell, cell_index):
             if msg["msg_type"] == "stream" and msg["content"]["name"] == "stderr":
-                bar.note(msg["content"]["text"])
-                return None
+                text = msg["content"]["text"]
+                bar.note(text)
+                msg["content"]["text"] = bar.stderr.keep(text)
+                if not msg["content"]["text"]:
+                    return None
             return super().process_message(msg, cell, cell_index)
 
     return Client
@@ -197,7 +206,7 @@ class _Progress:
     def __init__(self, label: str, cells: list):
         from tqdm import tqdm
 
-        self.cells = cells
+        self.cells, self.stderr = cells, outputs.Stderr()
         self.bar = tqdm(
             total=len(cells),
             desc=label,
@@ -212,6 +221,7 @@ class _Progress:
             self.bar.refresh()
 
     def enter_cell(self, cell, cell_index: int) -> None:
+        self.stderr = outputs.Stderr()
         self.bar.n += 1
         self.bar.set_postfix_str("")
 

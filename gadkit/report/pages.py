@@ -3,9 +3,10 @@
 No page needs another file, a script or the network, and every text on it is escaped.
 """
 
+import base64
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gadkit import __version__, store
@@ -23,11 +24,17 @@ NOTEBOOK = """\
 {%- block body_header -%}{{ super() }}
 <p style="margin: 1rem; font: 14px sans-serif">
 <a href="index.html">&larr; All notebooks</a></p>{%- endblock -%}
-{%- block data_png scoped -%}
-<div class="jp-RenderedImage jp-OutputArea-output"><img
- alt="{{ output | get_metadata('alt', 'image/png') | escape_html_keep_quotes }}"
- src="data:image/png;base64,{{ output.data['image/png'] }}"></div>{%- endblock -%}
 """
+_FIGURE = """\
+{%- block data_NAME scoped -%}
+<div class="jp-RenderedImage jp-OutputArea-output"><img
+ alt="{{ output | get_metadata('alt', 'KIND') | escape_html_keep_quotes }}"
+ src="{{ output.data | figure_url }}"></div>{%- endblock -%}
+"""
+FIGURES = {"image/png": "png", "image/svg+xml": "svg", "image/jpeg": "jpg"}  # nbconvert's names
+NOTEBOOK += "".join(
+    _FIGURE.replace("NAME", name).replace("KIND", kind) for kind, name in FIGURES.items()
+)
 
 
 def render(template: str, **values) -> str:
@@ -60,10 +67,26 @@ def notebook_page(executed, *, name: str) -> str:
         if cell.cell_type == "markdown":
             heading = first_match(r"^#+ +(.+)$", cell.source) or heading
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.metadata["image/png"] = {"alt": f"Figure: {heading}"}
+            for kind in FIGURES:
+                if kind in output.get("data", {}):
+                    output.metadata[kind] = {"alt": f"Figure: {heading}"}
     resources = {"metadata": {"name": name}}
-    return HTMLExporter(raw_template=NOTEBOOK).from_notebook_node(executed, resources=resources)[0]
+    exporter = HTMLExporter(raw_template=NOTEBOOK, filters={"figure_url": figure_url})
+    return exporter.from_notebook_node(executed, resources=resources)[0]
+
+
+def figure_url(data: Mapping[str, str]) -> str | None:
+    """Return the figure among the formats of an output as a URL that holds it; None without one.
+
+    As an image an SVG runs no script, and its ids are its own.
+    """
+    for kind in FIGURES:
+        if kind in data:
+            content = data[kind].replace("\n", "")
+            if kind == "image/svg+xml":
+                content = base64.b64encode(data[kind].encode()).decode()
+            return f"data:{kind};base64,{content}"
+    return None
 
 
 def first_match(pattern: str, text: str) -> str | None:

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gadkit.graph.csr import native
+
 # What readers of zip files and pickles raise when bytes are not what they should be.
 DAMAGE = (
     ValueError,
@@ -139,7 +141,7 @@ def read_npz(path: Path | str, only: str | None = None) -> dict[str, np.ndarray]
             archive = np.lib.npyio.NpzFile(file, allow_pickle=False)
             for name in archive.files if only is None else {only} & {*archive.files}:
                 what = f"array {name!r} cannot be read"
-                arrays[name] = archive[name]
+                arrays[name] = native(archive[name])
         except DAMAGE as error:
             raise ValueError(f"{path}: {what}: {error}; make or download it again") from error
     return arrays
@@ -147,7 +149,7 @@ def read_npz(path: Path | str, only: str | None = None) -> dict[str, np.ndarray]
 
 def load_npy(path: Path) -> Tensor:
     try:
-        return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+        return torch.from_numpy(native(np.load(path, mmap_mode="c", allow_pickle=False)))
     except (ValueError, EOFError, TypeError) as error:
         raise ValueError(f"{path} is no .npy array of numbers, or is cut off: {error}") from error
 

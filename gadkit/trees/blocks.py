@@ -8,7 +8,9 @@ on which other rows are asked for.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numba import njit
 from torch import Tensor
 
 from gadkit.graph import CSR
@@ -16,6 +18,8 @@ from gadkit.ops import spmm
 
 if TYPE_CHECKING:
     from gadkit.trees.views import Views
+
+CANCELS = 1e-3  # of a variance in float32 that is so much smaller, less than four digits are left
 
 Columns = tuple[list[str], Tensor]  # names, and (num_rows, dim) float32
 Block = Callable[["Views", str, Tensor, Tensor | None], Columns]
@@ -71,11 +75,56 @@ def spread(views: "Views", node_type: str, rows: Tensor, _: Tensor | None) -> Co
     parts, neighbors = [], views.neighbors
     for source in neighbors.sources(node_type):
         csr, x = neighbors.between(source, node_type).select(rows), neighbors.x[source]
-        centered = x - x.mean(0) if len(x) else x
-        variance = mean(csr, centered.square()) - mean(csr, centered).square()
-        deviation = variance.clamp(min=0).sqrt()
+        deviation = standard_deviation(csr, x)
         parts.append(named(f"sd of {{}} of {source}s", neighbors.x_names[source], deviation))
     return joined(parts, rows)
+
+
+def standard_deviation(csr: CSR, x: Tensor) -> Tensor:
+    """Return how x (num_src, dim) float32 spreads over the edges into each row, (num_dst, dim).
+
+    The mean of the squares less the square of the mean; where that leaves less than `CANCELS` of
+    the squares, their digits have cancelled, and the deviations are squared edge by edge.
+    """
+    centered = x - x.mean(0) if len(x) else x
+    squares = mean(csr, centered.square())
+    variance = squares - mean(csr, centered).square()
+    deviation = variance.clamp(min=0).sqrt()
+    # One neighbor alone has no spread, whatever its value.
+    lost = ~(variance >= CANCELS * squares) | squares.isinf()
+    lost &= (csr.degrees() > 1)[:, None]
+    chosen = lost.any(1).nonzero().flatten()
+    if len(chosen):
+        inexact = csr.select(chosen)
+        exact = _deviations(inexact.indptr.numpy(), inexact.indices.numpy(), x.numpy())
+        deviation[chosen] = torch.where(lost[chosen], torch.from_numpy(exact), deviation[chosen])
+    return deviation.nan_to_num(nan=0.0)
+
+
+@njit(cache=True)
+def _deviations(indptr, indices, x):
+    """Compute the standard deviation of x over each row's edges, (num_dst, dim) float32.
+
+    Twice over the edges, in float64: their mean, then the squares of what they are from it.
+    """
+    num_dst, dim = len(indptr) - 1, x.shape[1]
+    deviation = np.zeros((num_dst, dim), np.float32)
+    average, squares = np.zeros(dim), np.zeros(dim)
+    for row in range(num_dst):
+        begin, end = indptr[row], indptr[row + 1]
+        count = max(end - begin, 1)
+        average[:], squares[:] = 0.0, 0.0
+        for e in range(begin, end):
+            for d in range(dim):
+                average[d] += x[indices[e], d]
+        for d in range(dim):
+            average[d] /= count
+        for e in range(begin, end):
+            for d in range(dim):
+                squares[d] += (x[indices[e], d] - average[d]) ** 2
+        for d in range(dim):
+            deviation[row, d] = np.sqrt(squares[d] / count)
+    return deviation
 
 
 def relations(views: "Views", node_type: str, rows: Tensor, _: Tensor | None) -> Columns:

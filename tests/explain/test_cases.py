@@ -76,6 +76,34 @@ def test_a_card_leads_to_the_products_of_the_ring_and_to_whom_one_meets_there(sh
     assert sum(shares) <= 1 + 1e-9
 
 
+def test_a_neighbor_stands_on_a_card_once_however_many_edges_lead_to_it():
+    """User 0 bought product 0 six times, reviewed product 1 as well, and follows user 1 back."""
+    bought = torch.tensor([[0, 0]] * 6 + [[0, k] for k in range(1, 6)] + [[1, 0], [1, 1], [2, 1]])
+    buys = CSR.from_edges(*bought.T, num_src=3, num_dst=6)
+    reviews = CSR.from_edges(torch.tensor([0]), torch.tensor([1]), num_src=3, num_dst=6)
+    follows = CSR.from_edges(torch.tensor([0, 1]), torch.tensor([1, 0]), num_src=3, num_dst=3)
+    edges = {
+        ("user", "buys", "product"): buys,
+        ("user", "reviews", "product"): reviews,
+        ("user", "follows", "user"): follows,
+    }
+    graph = HeteroGraph({"user": 3, "product": 6}, edges)
+    listed = explain.edges_into(graph, torch.tensor([0]))
+    evidence = 1.0 / (1.0 + listed.neighbor.double())
+    lines = cases._neighbors(
+        graph, listed, evidence, 0, torch.full((9,), torch.nan), lambda node: {"node": node}
+    )
+    assert [line["node"] for line in lines] == [1, 3, 4, 5, 6]
+    assert [line["relation"] for line in lines] == [
+        "follows",
+        "buys",
+        "buys, reviews",
+        *["buys"] * 2,
+    ]
+    whole = sum(1 / (1 + node) for node in (1, 3, 4, 5, 6, 7, 8))
+    assert lines[1]["share"] == pytest.approx(1 / 4 / whole)
+
+
 def test_the_nearest_confirmed_frauds_are_training_frauds_by_distance(shop, made):
     _, split, _, cards = made
     frauds = split.train[split.train[:, 1] == 1, 0]

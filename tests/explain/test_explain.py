@@ -10,6 +10,7 @@ import torch
 
 from gadkit import explain
 from gadkit.explain import network
+from gadkit.explain.edges import parallel
 from gadkit.graph import CSR, HeteroGraph, Stream
 from gadkit.network import Architecture, HeteroGAT
 
@@ -72,6 +73,46 @@ def test_occlusion_is_the_logit_without_one_entry_of_one_row(small_shop, monkeyp
         assert falls[e].item() == pytest.approx((whole - model(heard, inputs))[node].item())
     monkeypatch.setattr(network, "BATCH", 2)  # edges at a time
     assert torch.allclose(explain.by_occlusion(model, small_shop, inputs, edges), falls)
+
+
+def repeated(times: int) -> HeteroGraph:
+    """User 0 buys product 0 so many times, and products 1 and 2 once; user 1 buys the first two."""
+    pairs = torch.tensor([[0, 0]] * times + [[0, 1], [0, 2], [1, 0], [1, 1]])
+    buys = CSR.from_edges(*pairs.T, num_src=2, num_dst=3)
+    generator = torch.Generator().manual_seed(3)
+    x = {"user": torch.randn(2, 4, generator=generator)}
+    x["product"] = torch.randn(3, 4, generator=generator)
+    return HeteroGraph({"user": 2, "product": 3}, {("user", "buys", "product"): buys}, x)
+
+
+def test_occlusion_leaves_out_a_neighbor_with_all_edges_that_lead_to_it():
+    architecture = Architecture(hidden_dim=8, features=True, embeddings=False)
+    model = HeteroGAT(["buys"], 0, architecture, feature_dims={"user": 4, "product": 4}, seed=2)
+    for times in (1, 2, 5):
+        graph = repeated(times)
+        inputs = model.inputs(graph, torch.empty(5, 0), fit=True)
+        edges = explain.edges_into(graph, torch.tensor([0]))
+        falls = explain.by_occlusion(model, graph, inputs, edges)
+        assert edges.neighbor.tolist() == [2] * times + [3, 4]
+        csr = graph.streams[1].csr  # from the products to the users
+        keep = (csr.dst() != 0) | (csr.indices != 0)
+        pruned = CSR.from_edges(
+            csr.indices[keep], csr.dst()[keep], num_src=csr.num_src, num_dst=csr.num_dst
+        )
+        streams = [graph.streams[0], graph.streams[1]._replace(csr=pruned)]
+        heard = SimpleNamespace(node_types=graph.node_types, streams=streams)
+        fall = (model(graph, inputs) - model(heard, inputs))[0].item()
+        assert falls[:times].tolist() == pytest.approx([fall] * times, abs=1e-6)
+        assert abs(fall) > 1e-3
+
+
+def test_edges_that_repeat_another_are_known_by_the_first():
+    graph = repeated(3)
+    edges = explain.edges_into(graph, torch.tensor([2, 0]))  # bought by 0 three times, and by 1
+    assert edges.neighbor.tolist() == [0, 0, 0, 1, 2, 2, 2, 3, 4]
+    assert parallel(edges).tolist() == [0, 0, 0, 3, 4, 4, 4, 7, 8]
+    nobody = explain.edges_into(graph, torch.empty(0, dtype=torch.int64))
+    assert parallel(nobody).tolist() == []
 
 
 def test_gradient_is_the_slope_of_the_logit_in_what_an_edge_carries(small_shop):

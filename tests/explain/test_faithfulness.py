@@ -38,6 +38,23 @@ def test_hit_rate_counts_planted_edges_among_the_first_and_averages_over_ties():
         faithfulness.hit_rate(edges, scores / 0, planted, 1)
 
 
+def test_edges_that_are_repeated_are_read_once():
+    pairs = torch.tensor([[0, 0]] * 6 + [[0, 1], [0, 2], [0, 3], [1, 0], [1, 3]])
+    buys = CSR.from_edges(*pairs.T, num_src=2, num_dst=4)
+    graph = HeteroGraph({"user": 2, "product": 4}, {("user", "buys", "product"): buys})
+    edges = explain.edges_into(graph, torch.tensor([1, 0]))
+    assert edges.neighbor.tolist() == [2, 5, *[2] * 6, 3, 4, 5]
+    scores = torch.tensor([0.1, 0.2, *[0.9] * 5, 0.95, 0.5, 0.3, 0.7])
+    top = faithfulness.top_edges(edges, scores, 3)
+    assert edges.neighbor[top].tolist() == [5, 2, 2, 5, 3]  # two of user 1, three of user 0
+    planted = (edges.neighbor == 5) & (edges.owner == 1)
+    assert faithfulness.hit_rate(edges, scores, planted, 2).tolist()[1] == 1.0
+    assert faithfulness.hit_rate(edges, scores, planted, 1).tolist()[1] == 0.0
+    left = faithfulness.without_edges(graph, edges, top)
+    assert [*zip(*(ids.tolist() for ids in next(iter(left.edges.values())).pairs()), strict=True)]\
+        == [(0, 2)]  # fmt: skip
+
+
 def test_without_edges_deletes_both_directions_and_nothing_else(small_shop):
     edges = explain.edges_into(small_shop, torch.tensor([0, 6]))  # 4, 5, alike 1; bought by 2, 3
     left = faithfulness.without_edges(small_shop, edges, torch.tensor([1, 2, 4]))

@@ -30,6 +30,15 @@ def test_entropy_is_one_where_attention_is_uniform_and_zero_on_a_single_neighbor
     assert inspection.attention_entropy(CSR_, torch.stack([uniform, single], 1)).tolist() == [0.5]
 
 
+def test_edges_that_are_repeated_are_one_neighbor():
+    """Row 0 has source 0 three times and source 1 once, row 1 source 1 twice."""
+    csr = CSR(torch.tensor([0, 4, 6]), torch.tensor([0, 1, 0, 0, 1, 1]), num_src=2)
+    alpha = torch.tensor([0.125, 0.5, 0.125, 0.25, 0.5, 0.5])
+    assert inspection.effective_neighbors(csr, alpha).tolist() == [2, 1]
+    assert inspection.attention_spread(csr, alpha).tolist() == [1]
+    assert inspection.attention_entropy(csr, alpha[:, None]).tolist() == [1]
+
+
 def test_mass_on_chosen_sources_beside_what_a_mean_would_give():
     alpha = torch.tensor([1.0, 0.5, 0.25, 0.125, 0.125])
     mass, uniform = inspection.mass_on(CSR_, alpha, torch.tensor([True, False, False, True]))

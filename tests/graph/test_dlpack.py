@@ -131,3 +131,50 @@ def test_parts_of_a_graph_that_are_no_arrays_are_named():
         HeteroGraph({"user": 4}, edges, None, [[0, 1]])
     with pytest.raises(ValueError, match=r"^x\['user'\] must have shape \(4, dim\), got \(3, 1\)"):
         HeteroGraph({"user": 4}, edges, {"user": np.ones((3, 1), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "name"),
+    [
+        (
+            torch.tensor([2.0**24 + 1, 1.0]),
+            torch.tensor([0, 1]),
+            "src must be integer, not torch.fl",
+        ),
+        (np.array([1.5, 0.25]), np.array([0, 1]), "src must be integer, not torch.float64"),
+        (torch.tensor([1, 0]), torch.tensor([0.0, 1.0]), "dst must be integer, not torch.float32"),
+        (torch.tensor([True, False]), torch.tensor([0, 1]), "src must be integer, not torch.bool"),
+        (torch.tensor([1, 0]), torch.ones(2).half(), "dst must be integer, not torch.float16"),
+    ],
+)
+def test_ids_that_are_no_integers_are_refused(src, dst, name):
+    """Floats have lost the ids above 2^24, and would be cut to whole numbers."""
+    with pytest.raises(TypeError, match=rf"^{name}.*; convert it with .long\(\)$"):
+        CSR.from_edges(src, dst, num_src=2**25, num_dst=3)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+def test_ids_may_be_integers_of_any_size(dtype):
+    src, dst = np.array([2, 0, 1], dtype), np.array([0, 1, 0], dtype)
+    csr = CSR.from_edges(src, dst, num_src=3, num_dst=np.int32(2))
+    assert (csr.indptr.tolist(), csr.indices.tolist()) == ([0, 2, 3], [1, 2, 0])
+    assert csr.indices.dtype == torch.int32
+
+
+def test_numbers_of_nodes_are_whole():
+    ids = torch.tensor([0])
+    with pytest.raises(TypeError, match=r"^num_src must be a whole number, not 3.7; convert"):
+        CSR.from_edges(ids, ids, num_src=3.7, num_dst=1)
+    with pytest.raises(TypeError, match=r"^num_dst must be a whole number, not 1.0"):
+        CSR.from_edges(ids, ids, num_src=1, num_dst=1.0)
+    with pytest.raises(TypeError, match=r"^num_src must be a whole number, not 1.5"):
+        CSR(torch.tensor([0, 1]), ids, 1.5)
+    edges = {("user", "knows", "user"): CSR.from_edges(ids, ids, num_src=1, num_dst=1)}
+    with pytest.raises(
+        TypeError, match=r"^the number of user nodes must be a whole number, not 1."
+    ):
+        HeteroGraph({"user": 1.0}, edges)
+    assert (
+        HeteroGraph({"user": np.int64(1)}, edges).fingerprint
+        == HeteroGraph({"user": 1}, edges).fingerprint
+    )

@@ -4,6 +4,7 @@ import sys
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
@@ -196,6 +197,46 @@ def test_pyg_says_what_it_cannot_keep():
         interop.from_pyg(flat)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse (invariant checks|CSR|CSC)")
+@pytest.mark.parametrize("layout", [None, torch.sparse_coo, torch.sparse_csr])
+def test_pyg_reads_a_sparse_matrix_whose_rows_are_destinations(layout):
+    graph = make_graph()
+    data = T.ToSparseTensor(layout=layout)(interop.to_pyg(graph))  # merges what is repeated
+    assert "edge_index" not in data[BUYS] and data[BUYS].adj_t.shape == (2, 3)
+    back = interop.from_pyg(data)
+    buys = back.edges[BUYS]
+    assert (buys.indptr.tolist(), buys.indices.tolist()) == ([0, 2, 3], [0, 1, 0])
+    assert torch.equal(back.edges[FOLLOWS].indices, graph.edges[FOLLOWS].indices)
+    flat = Data(edge_index=torch.tensor([[0, 1], [1, 2]]), num_nodes=4)
+    flat = T.ToSparseTensor(layout=layout)(flat)
+    del flat.num_nodes  # the matrix says it
+    flat.adj_t = flat.adj_t.to_sparse_csc() if layout is None else flat.adj_t
+    back = interop.from_pyg(flat)
+    assert back.num_nodes == {"node": 4}
+    assert back.edges["node", "to", "node"].indptr.tolist() == [0, 0, 1, 2, 2]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse (invariant checks|CSR|CSC)")
+def test_pyg_sparse_matrix_with_weights_or_beside_edges():
+    edge_index = torch.tensor([[0, 1], [1, 2]])
+    weighted = Data(edge_index=edge_index, edge_weight=torch.tensor([1.0, 0.5]), num_nodes=3)
+    weighted = T.ToSparseTensor()(weighted)
+    with pytest.raises(ValueError, match=r"holds 0.5 for the edge from 1 to 2, .*'edge_weight'\]"):
+        interop.from_pyg(weighted)
+    assert interop.from_pyg(weighted, ignore=["edge_weight"]).edges["node", "to", "node"]
+    with pytest.raises(ValueError, match="adj_t holds the edges of .*take 'adj_t' out of `ignore`"):
+        interop.from_pyg(weighted, ignore=["adj_t"])
+    both = T.ToSparseTensor(remove_edge_index=False)(Data(edge_index=edge_index, num_nodes=3))
+    assert interop.from_pyg(both).edges["node", "to", "node"].indices.tolist() == [0, 1]
+    both.edge_index = edge_index.flip(0)
+    with pytest.raises(ValueError, match="edge_index and adj_t of .* hold different edges"):
+        interop.from_pyg(both)
+    assert interop.from_pyg(both, ignore=["adj_t"]).edges["node", "to", "node"].num_edges == 2
+    dense = Data(adj_t=torch.eye(3), num_nodes=3)
+    with pytest.raises(TypeError, match="adj_t of .* must be a sparse tensor, got Tensor"):
+        interop.from_pyg(dense)
+
+
 def _y_of_three_classes(data):
     data["user"].y = torch.tensor([0, 2, 1])
 
@@ -240,6 +281,18 @@ def _edge_index_turned(data):
     data[BUYS].edge_index = torch.zeros(4, 2, dtype=torch.long)
 
 
+def _edge_index_of_numpy(data):
+    data[BUYS].edge_index = data[BUYS].edge_index.numpy()
+
+
+def _y_of_columns(data):
+    data["user"].y = torch.tensor([[0], [1], [0]])
+
+
+def _x_of_numpy(data):
+    data["user"].x = data["user"].x.numpy()
+
+
 def _no_edge_index(data):
     del data[BUYS].edge_index
 
@@ -270,6 +323,9 @@ def _reverse_of_another_name(data):
         (_edge_outside, r"'buys', 'product'\): src has ids outside \[0, 3\)"),
         (_edge_index_of_floats, "edge_index of .*'buys'.* must be int64, not torch.float32"),
         (_edge_index_turned, r"must be \(2, num_edges\) int64, got \(4, 2\)"),
+        (_edge_index_of_numpy, r"must be \(2, num_edges\) int64, got ndarray; pass a tensor"),
+        (_y_of_columns, r"must have shape \(3,\), got \(3, 1\); take the column itself"),
+        (_x_of_numpy, "must be a dense float32 tensor, got ndarray; convert it with torch.tensor"),
         (_no_edge_index, r"must be \(2, num_edges\) int64, got None"),
         (_no_edges, "has no edges; leave it out"),
         (_edge_to_nowhere, "'movie'"),
@@ -375,13 +431,105 @@ def test_scipy_errors_are_mended_as_they_say(make):
         ({"x": {"user": np.ones((3, 1))}}, r"x\['product'\] must have shape"),
         ({"x": {"shop": np.ones((3, 1))}}, r"x has node types \['shop'\], which are not in"),
         ({"labels": {"shop": np.ones(3)}}, r"labels has node types \['shop'\]"),
-        ({"labels": {"user": np.ones(2)}}, r"y of 'user' must have shape \(3,\), got \(2,\)"),
+        ({"labels": {"user": np.ones(2)}}, r"labels of 'user' must have shape \(3,\), got \(2"),
         ({"labels": {"user": np.zeros(3)}}, "all 3 labels are 0"),
     ],
 )
 def test_scipy_parts_must_fit(parts, message):
     with pytest.raises(ValueError, match=message):
         interop.from_scipy({BUYS: sp.csr_array(MATRIX)}, **parts)
+
+
+TABLE = pd.DataFrame({"a": [1.0, 2, 3], "b": [True, False, True], "y": [0, 1, -1]}, index=[7, 5, 6])
+WHOLE = np.arange(6.0).reshape(3, 2)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        TABLE[["a", "b"]],
+        TABLE[["a"]].astype("Float64"),
+        TABLE.a.to_frame().to_numpy(),
+        [[1, 2], [3, 4], [5, 6]],
+        WHOLE.astype(">f8"),
+        WHOLE[::-1],
+        WHOLE[:, ::-1],
+        np.asfortranarray(WHOLE),
+        WHOLE.astype(np.longdouble),
+        WHOLE.astype(np.uint32),
+        WHOLE.astype(object),
+        np.ma.masked_array(WHOLE, np.zeros((3, 2))),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_scipy_features_of_any_kind_and_layout(x):
+    eye = {FOLLOWS: sp.eye_array(3).tocsr()}
+    graph = interop.from_scipy(eye, x={"user": x})
+    assert graph.x["user"].dtype == torch.float32
+    assert graph.x["user"].tolist() == np.asarray(x).astype(float).tolist()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        TABLE.y,
+        TABLE.y.astype("Int64"),
+        TABLE.y.tolist(),
+        TABLE.y.to_numpy().astype(">i8"),
+        TABLE.y.to_numpy()[::-1][::-1],
+        TABLE.y.astype(object).to_numpy(),
+        TABLE.y.astype(float),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_scipy_labels_of_any_kind_and_layout(labels):
+    graph = interop.from_scipy({FOLLOWS: sp.eye_array(3).tocsr()}, labels={"user": labels})
+    assert graph.labels.tolist() == [[0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"labels": {"user": pd.Series([0, 1, None], dtype="Int64")}},
+            "^labels of 'user' is nan at node 2; .* so write -1 where a label is unknown",
+        ),
+        (
+            {"labels": {"user": np.array([0, 1, None])}},
+            "^labels of 'user', a numpy.ndarray, holds None at row 2; write -1",
+        ),
+        ({"labels": {"user": np.array([0, 1, np.nan])}}, "^labels of 'user' is nan at node 2"),
+        ({"labels": {"user": ["0", "1", "0"]}}, "^labels of 'user', a builtins.list, is of <U1"),
+        ({"labels": {"user": {0: 1}}}, "^labels of 'user', a builtins.dict, holds {0: 1}, a dict"),
+        ({"labels": np.zeros(3)}, "^labels must be a dict from node type to values, got ndarray"),
+        ({"x": np.zeros((3, 1))}, "^x must be a dict from node type to values, got ndarray"),
+        (
+            {"x": {"user": np.ma.masked_array(np.ones((3, 2)), [[1, 0]] * 3)}},
+            "^x of 'user' is a masked array, and a mask cannot be kept; fill it",
+        ),
+        (
+            {"x": {"user": TABLE.assign(a=["u", "v", "w"])}},
+            "^x of 'user', a pandas.DataFrame, holds 'u' at row 0, a str; pass numbers alone",
+        ),
+        ({"x": {"user": sp.eye_array(3)}}, "^x of 'user' is sparse, a scipy.dia_array; pass it de"),
+        ({"x": {"user": torch.eye(3).to_sparse()}}, "^x of 'user' is a torch.sparse_coo tensor"),
+        ({"x": {"user": [[1, 2], [3]] * 2}}, "^x of 'user', a builtins.list, is no array of numb"),
+        (
+            {"x": {"user": np.array(["2026-01-01"] * 3, "M8[D]")}},
+            r"is of datetime64\[D\] and shape",
+        ),
+        ({"x": {"user": np.full((3, 1), 1e300)}}, r"^x of 'user' goes up to 1e\+300, beyond float"),
+        ({"x": {"user": np.ones((3, 1), complex)}}, "^x of 'user', a numpy.ndarray, is of complex"),
+    ],
+)
+def test_scipy_names_what_holds_no_numbers(parts, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        interop.from_scipy({FOLLOWS: sp.eye_array(3).tocsr()}, **parts)
+
+
+def test_scipy_matrices_are_named():
+    with pytest.raises(TypeError, match="^matrices must be a dict from .source, relation, dest"):
+        interop.from_scipy(sp.eye_array(3))
 
 
 def test_features_of_structure_make_a_bare_graph_trainable():
@@ -478,6 +626,11 @@ def _drop_does(made):
         (_set("p2", "age", np.nan), r"x\['product'\] is nan at row 1"),
         (_set("p2", "fraud", 2), "'fraud' of node 'p2' is 2; it must be 1"),
         (_set("p2", "fraud", "yes"), "'fraud' of node 'p2' is 'yes'"),
+        (_set("p2", "fraud", pd.NA), "'fraud' of node 'p2' is <NA>; it must be 1"),
+        (_set("p2", "fraud", np.array([0, 1])), "'fraud' of node 'p2' is array"),
+        (_set("p2", "kind", None), "'kind' of node 'p2' is None; give it a name"),
+        (_set("p2", "kind", np.nan), "'kind' of node 'p2' is nan; give it a name"),
+        (_set("p2", "kind", " "), "'kind' of node 'p2' is ' '; give it a name"),
     ],
 )
 def test_networkx_errors(damage, message):
@@ -485,6 +638,24 @@ def test_networkx_errors(damage, message):
     damage(made)
     with pytest.raises(ValueError, match=message):
         interop.from_networkx(made, **NAMES, x="age", label="fraud")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            {"label": "is_fraud"},
+            r"no node has the attribute 'is_fraud'; they have \['age', 'fraud'",
+        ),
+        ({"label": "Fraud"}, "no node has the attribute 'Fraud'"),
+        ({"x": "ages"}, "no node has the attribute 'ages'"),
+        ({"node_type": "type"}, r"node 'p1' has no attribute 'type'; it has \['kind', 'age'"),
+        ({"relation": "do"}, r"edge .* has no attribute 'do'; it has \['does'\]"),
+    ],
+)
+def test_networkx_names_that_are_misspelt(names, message):
+    with pytest.raises(ValueError, match=message):
+        interop.from_networkx(network(), **NAMES | {"x": "age", "label": "fraud"} | names)
 
 
 def test_networkx_of_nothing():

@@ -190,8 +190,10 @@ MISTAKES = {
         "gat.cu", "alpha_tilted = steepness * alpha;", "alpha_tilted = alpha;"
     ),
     "log-sum-exp forgets the maximum": (
-        "gat.cu", "= softmax.top + fast_log(softmax.mass);\n            const", 
-        "= fast_log(softmax.mass);\n            const",
+        "gat.cu", "mass > 0 ? top + fast_log(mass)", "mass > 0 ? fast_log(mass)"
+    ),
+    "a masked row is divided by nothing": (
+        "gat.cu", "softmax.mass > 0 ? weight / softmax.mass : A(0)", "weight / softmax.mass"
     ),
     "a barrier is missing": (
         "gat.cu", "    __syncthreads();\n    if (warp > 0", "    if (warp > 0"
@@ -223,6 +225,7 @@ CATCHERS = [
     "negative_slope 0.0",
     "spmm, dim 64, bfloat16",
     "lost rows",
+    "masked rows, float32",
 ]
 
 

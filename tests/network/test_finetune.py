@@ -279,6 +279,24 @@ def test_shown_labels_are_those_of_the_training_alone(planted, z, split):
         assert not torch.equal(gat(planted, inputs).sigmoid(), one.scores)
 
 
+def test_training_with_shown_labels_gives_the_same_bytes_on_several_threads(with_threads):
+    """With 2,000 nodes the gradient of what labels add is shared out among the threads."""
+    draws = generator(0)
+    ids, products = torch.arange(1_500), torch.arange(500)
+    buys = CSR.from_edges(ids, ids % 500, num_src=1_500, num_dst=500)
+    x = {"user": torch.randn(1_500, 3, generator=draws), "product": products[:, None].float()}
+    labels = torch.stack([ids, (torch.rand(1_500, generator=draws) < 0.2).long()], 1)
+    graph = HeteroGraph({"user": 1_500, "product": 500}, {BUYS: buys}, x, labels)
+    options = {"features": True, "embeddings": False, "label_input": True, "hidden_dim": 64}
+    options |= {"epochs": 3, "smoothness": 1.0}
+
+    def scores():
+        return tune(graph, torch.zeros(graph.total, 1), stratified(labels), **options).scores
+
+    first = with_threads(4, scores)
+    assert all(torch.equal(first, with_threads(4, scores)) for _ in range(3))
+
+
 def test_the_loss_of_a_step_is_on_the_labels_that_were_not_shown(planted, split):
     drawn = [finetune._show_some(planted, split.train, 0.3, generator(seed)) for seed in (1, 1, 2)]
     (shown, left), (shown_again, left_again), (shown_other, _) = drawn

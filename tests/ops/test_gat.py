@@ -218,6 +218,51 @@ def test_huge_logits_stay_finite_and_right(shift, mixed, inputs, randn, close):
     assert (out - gat_aggregate_reference(mixed, h, score_src, score_dst)).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("aggregate", BOTH)
+def test_minus_infinity_masks_an_edge_by_hand(aggregate):
+    """Sources 2 and 3 are masked: destination 0 hears 0 and 1, destination 1 nobody, 2 source 0."""
+    src, dst = torch.tensor([0, 1, 2, 2, 3, 0]), torch.tensor([0, 0, 0, 1, 1, 2])
+    csr = CSR.from_edges(src, dst, num_src=4, num_dst=3)
+    h = torch.tensor([[1.0], [2.0], [100.0], [200.0]], requires_grad=True)
+    score_src = torch.tensor([0.0, 0.0, -torch.inf, -torch.inf], requires_grad=True)
+    score_dst = torch.zeros(3, requires_grad=True)
+    out = aggregate(csr, h, score_src, score_dst)
+    assert out.flatten().tolist() == [1.5, 0, 1]
+    alpha = attention(csr, score_src, score_dst)
+    assert alpha.tolist() == [0.5, 0.5, 0, 0, 0, 1]
+    d_h, d_src, d_dst = gradients(out, torch.ones(3, 1), (h, score_src, score_dst))
+    assert d_h.flatten().tolist() == [1.5, 0.5, 0, 0]
+    assert d_src[2:].tolist() == [0, 0] and d_src.isfinite().all() and d_dst.isfinite().all()
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_masked_rows_of_every_kind(dtype, slope, drop_edge, mixed, inputs, randn, close):
+    """Short rows and chunks, some in part and some whole, in one head or in both."""
+    drawn = inputs(mixed, 2, 20, dtype)
+    with torch.no_grad():
+        drawn[1][::3, 0] = -torch.inf
+        drawn[1][1] = -torch.inf  # the only source of the rows of 55 edges
+        drawn[2][6:8] = -torch.inf  # a row of one chunk, and one of two
+    g = randn(mixed.num_dst, 2, 20, dtype=dtype)
+    options = {"negative_slope": slope, "drop_edge": drop_edge, "seed": 5}
+    out = gat_aggregate(mixed, *drawn, **options)
+    assert not out[6:8].any() and not out[9:49].any() and out[5].all()
+    assert_agrees(mixed, drawn, g, close, **options)
+
+
+def test_the_lowest_number_is_no_mask_in_any_dtype(mixed, inputs, close):
+    """With the usual slope its logits are far from the lowest: all alike, so a plain mean."""
+    for dtype in (torch.float32, torch.float64):
+        h, score_src, score_dst = (x.detach() for x in inputs(mixed, 1, 33, dtype))
+        score_src.fill_(torch.finfo(dtype).min)
+        mean = spmm(mixed, h[:, 0].contiguous()) / mixed.degrees().clamp(min=1)[:, None]
+        out = gat_aggregate(mixed, h, score_src, score_dst)
+        whole = mixed.degrees() <= CHUNK  # how many edges a chunk has is lost beside such logits
+        close(out[whole, 0], mean[whole].double())
+
+
 def test_a_logit_of_zero_takes_the_slope(mixed, inputs, randn, close):
     """As torch has it; rounded scores make a quarter of the logits such ones."""
     g, (h, score_src, score_dst) = randn(mixed.num_dst, 1, 33), inputs(mixed, 1, 33)

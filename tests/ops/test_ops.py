@@ -83,6 +83,68 @@ def test_what_is_no_array_is_named(mixed, arrays):
         ops.spmm(mixed, np.asfortranarray(x))
 
 
+def tangents(function, *primals) -> torch.Tensor:
+    """The derivative of a function along a direction, carried forward."""
+    generator = torch.Generator().manual_seed(3)
+    directions = [torch.randn(p.shape, dtype=p.dtype, generator=generator) for p in primals]
+    return torch.func.jvp(function, primals, tuple(directions))[1]
+
+
+@pytest.fixture
+def operations(mixed, arrays):
+    """By name an operation of float64 tensors, its definition, and those tensors."""
+    made = {name: torch.from_numpy(array.copy()).double() for name, array in arrays.items()}
+    pairs, csr = (made["src"].long(), made["dst"].long()), mixed
+    options = {"drop_edge": 0.5, "seed": 2}
+    return {
+        "spmm": (
+            lambda x, dst, src: ops.spmm(csr, x, scale_dst=dst, scale_src=src),
+            lambda x, dst, src: ops.spmm_reference(csr, x, scale_dst=dst, scale_src=src),
+            (made["x"], made["scale_dst"], made["scale_src"]),
+        ),
+        "edge_dot": (
+            lambda x, y: ops.edge_dot(x, y, *pairs),
+            lambda x, y: ops.edge_dot_reference(x, y, *pairs),
+            (made["x"], made["x"].flip(0).contiguous()),
+        ),
+        "gat_aggregate": (
+            lambda *inputs: ops.gat_aggregate(csr, *inputs, **options),
+            lambda *inputs: ops.gat_aggregate_reference(csr, *inputs, **options),
+            (made["h"], made["score_src"], made["score_dst"]),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["spmm", "edge_dot", "gat_aggregate"])
+def test_forward_mode_is_right(name, operations, close):
+    compute, define, inputs = operations[name]
+    expected = tangents(define, *inputs)
+    assert expected.abs().sum() > 1
+    close(tangents(compute, *inputs), expected)
+    level = torch.autograd.forward_ad
+    with level.dual_level():
+        dual = compute(level.make_dual(inputs[0], torch.ones_like(inputs[0])), *inputs[1:])
+        found_tangent = level.unpack_dual(dual).tangent
+    ones = torch.ones_like(inputs[0])
+    whole = torch.func.jvp(lambda x: define(x, *inputs[1:]), (inputs[0],), (ones,))[1]
+    close(found_tangent, whole)
+
+
+def test_forward_mode_of_halves_and_of_jacobians(mixed):
+    x = torch.randn(mixed.num_src, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    tangent = torch.func.jvp(lambda x: ops.spmm(mixed, x), (x,), (torch.ones_like(x),))[1]
+    assert tangent.dtype == torch.bfloat16
+    assert (tangent[:, 0].float() - mixed.degrees()).abs().max() <= mixed.degrees().max() / 100
+    ids = torch.tensor([0, 1])
+    jacobian = torch.func.jacfwd(lambda z: ops.edge_dot(z, z, ids, ids.flip(0)))(torch.eye(2))
+    assert jacobian.tolist() == [[[0, 1], [1, 0]], [[0, 1], [1, 0]]]
+    with pytest.raises(ValueError, match=r"src\[1\] is 7, outside"):
+        torch.func.jvp(
+            lambda z: ops.edge_dot(z, z, torch.tensor([0, 7]), ids), (torch.eye(2),),
+            (torch.ones(2, 2),),
+        )  # fmt: skip
+
+
 def test_no_module_has_the_name_of_an_operation():
     """Importing gadkit.ops.spmm, say, would put the module where the operation was."""
     for name in ops.__all__:

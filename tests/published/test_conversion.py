@@ -246,6 +246,19 @@ def test_plain_bipartite(tmp_path):
     assert graph.labels is None
 
 
+@pytest.mark.parametrize("integer", [">i4", ">i8", "<u4", ">u8", "i2", "u1"])
+def test_plain_arrays_of_any_byte_order_and_size(tmp_path, integer):
+    arrays = csr_arrays("sale", [[1], [2], [0]])
+    plain = arrays | {"x": np.arange(6.0).reshape(3, 2), "y": np.array([-1, 1, 0])}
+    other = {name: array.astype(integer) for name, array in arrays.items()}
+    other |= {"x": plain["x"].astype(">f4"), "y": plain["y"].astype(">i2")}
+    graphs = []
+    for name, content in (("plain", plain), ("other", other)):
+        np.savez(tmp_path / f"{name}.npz", **content)
+        graphs.append(library.convert(tmp_path / f"{name}.npz"))
+    assert graphs[0].fingerprint == graphs[1].fingerprint
+
+
 SQUARE = csr_arrays("edge", [[1], [0]])
 
 
@@ -255,7 +268,15 @@ SQUARE = csr_arrays("edge", [[1], [0]])
         ({"x": np.ones((2, 2))}, r"plain.npz: no array <relation>_row_ptr; found x"),
         (
             {"edge_row_ptr": np.array([0, 1])},
-            r"array 'edge_col_idx' must be 1-D integers, got None",
+            r"array 'edge_col_idx' must be 1-D integers, got nothing; save it with",
+        ),
+        (
+            SQUARE | {"edge_col_idx": np.array([1.0, 0.0])},
+            r"'edge_col_idx' must be 1-D integers, got \(2,\) float64; save it with .astype",
+        ),
+        (
+            SQUARE | {"edge_col_idx": np.array([1, 2**63], np.uint64)},
+            "array 'edge_col_idx' cannot be read: 9223372036854775808 does not fit into int64",
         ),
         (csr_arrays("a__b", [[0]]), r"array 'a__b_shape' is missing"),
         (

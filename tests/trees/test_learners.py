@@ -129,6 +129,49 @@ def test_columns_that_mean_nothing_for_some_rows(name):
     assert train.x.isnan().any()  # the table is left as it was
 
 
+def test_boosted_trees_go_on_where_few_anomalies_validate_perfectly():
+    """Twelve anomalies that a few trees find: the ranking is not better for it, the scores are."""
+    generator = torch.Generator().manual_seed(1)
+
+    def part(num, rate):
+        y = (torch.rand(num, generator=generator) < rate).long()
+        x = torch.randn(num, 8, generator=generator)
+        x[:, :2] += 6.0 * y[:, None]
+        return Rows(x, y)
+
+    train, val, test = part(2000, 0.03), part(600, 0.02), part(5000, 0.03)
+    found = learners.boosted_trees(train, val, 0)
+    early = Boosted(found.booster, 1)
+    assert average_precision(val.y, found(val.x)) == pytest.approx(1.0)
+    assert found.rounds > 50
+    assert len(found(test.x).unique()) > 10 * len(early(test.x).unique())
+
+
+def test_rounds_that_are_level_are_told_apart_by_log_loss():
+    stop = learners._stop_at_best()
+    seen = {"aucpr": [], "logloss": []}
+    for epoch, (value, loss) in enumerate([(0.5, 0.6), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1)]):
+        seen["aucpr"].append(value)
+        seen["logloss"].append(loss)
+        assert not stop.after_iteration(None, epoch, {"val": seen})
+    assert stop.best_round == 2
+    assert stop.after_iteration(None, 2 + learners._PATIENCE, {"val": seen})
+
+
+@pytest.mark.parametrize("size", [150, 400])
+def test_a_value_that_is_missing_where_none_was_goes_where_the_median_goes(size):
+    train, val = rows(size, 0), rows(200, 1)
+    found, x = learners.boosted_trees(train, val, 0), rows(50, 2).x
+    filled, missing = x.clone(), x.clone()
+    filled[:, 0], missing[:, 0] = train.x[:, 0].double().quantile(0.5).float(), torch.nan
+    assert torch.equal(found(missing), found(filled))
+    high = x.clone()
+    high[:, 0] = 6.0
+    assert (found(missing) - found(high)).abs().max() > 0.1
+    logits = found.contributions(missing).sum(1).double()
+    torch.testing.assert_close(logits, found(missing).logit(), rtol=1e-4, atol=1e-4)
+
+
 def test_trees_know_a_missing_value_from_a_zero():
     x = torch.randn(150, 1, generator=torch.Generator().manual_seed(0)).abs()
     y = (torch.arange(150) % 3 == 0).long()

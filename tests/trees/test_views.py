@@ -150,6 +150,32 @@ def test_hops_spread_and_relations_by_hand():
     assert_columns(columns(seen, "spread", ids), spread, 1e-3)
 
 
+def test_spread_of_values_that_are_far_from_all_others():
+    """Squares in float32 keep seven digits, and a ring of amounts about 25,000 needs ten."""
+    generator = torch.Generator().manual_seed(0)
+    amount = torch.randn(2000, 1, generator=generator).exp() * 20
+    amount[:300] = 25_000 + torch.rand(300, 1, generator=generator)
+    amount[300:303] = 0.1  # the same: no spread at all
+    amount[303:306] = torch.tensor([[3e37], [0.0], [-3e37]])  # whose squares are no float32
+    src = torch.cat([torch.arange(306), torch.randint(306, 2000, (500,), generator=generator)])
+    dst = torch.cat([torch.arange(300) % 3, torch.arange(3, 5).repeat_interleave(3)])
+    dst = torch.cat([dst, torch.randint(5, 40, (500,), generator=generator)])
+    buys = CSR.from_edges(src, dst, num_src=2000, num_dst=41)
+    x = {"user": amount, "product": torch.zeros(41, 1)}
+    graph = HeteroGraph({"user": 2000, "product": 41}, {("user", "buys", "product"): buys}, x)
+    ids = torch.arange(2000, 2041)
+    spread = Views(graph, types=["product"]).table(["spread"], ids)[:, 0].double()
+    value, rows = amount[buys.indices.long(), 0].double(), buys.dst()
+    count = buys.degrees().clamp(min=1)
+    average = torch.zeros(41, dtype=torch.float64).index_add_(0, rows, value) / count
+    squares = (value - average[rows]).square()
+    expected = (torch.zeros(41, dtype=torch.float64).index_add_(0, rows, squares) / count).sqrt()
+    torch.testing.assert_close(spread, expected, rtol=1e-3, atol=0)
+    assert spread[3] == 0 and spread[40] == 0
+    one_by_one = [Views(graph, types=["product"]).table(["spread"], ids[i : i + 1]) for i in (1, 9)]
+    assert torch.cat(one_by_one)[:, 0].double().tolist() == spread[[1, 9]].tolist()
+
+
 def test_hops_over_every_path_of_types():
     graph = draw()
     seen = Views(graph, names={"user": ["a", "b", "c"], "product": ["p", "q"]})
