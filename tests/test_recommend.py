@@ -20,7 +20,7 @@ from gadkit.graph import CSR, HeteroGraph
 from gadkit.network import ensemble
 from gadkit.recommend import recommend, score
 from gadkit.store import node_ids
-from gadkit.trees import learners, recipe
+from gadkit.trees import learners, recipe, saved, views
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -99,6 +99,25 @@ def test_a_folder_is_ranked_under_its_protocols_only(folder, capsys):
         recommend(folder, protocol="temporal", progress=False)
     recommend(folder, protocol="few")
     assert "trees" in capsys.readouterr().err
+
+
+def test_the_network_of_the_notebooks_is_asked_again(folder, tmp_path):
+    """As notebooks 4 and 6 do it: one network, with its checkpoint, beside the trees."""
+    graph = store.load_graph(folder)
+    split = splits.stratified(graph.labels)
+    first = network.train_gae(graph, hidden_dim=8, out_dim=8, epochs=2, progress=False)
+    options = {"architecture": network.Architecture(hidden_dim=8), "progress": False}
+    tuned = network.finetune_gat(
+        graph, first.z, split, schedule=network.Schedule(epochs=2, eval_every=1), **options
+    )
+    store.save_graph(tmp_path, graph)
+    store.save_checkpoint(tmp_path / store.GAT_CHECKPOINT, tuned.best | {"gae": first.best})
+    tables = views.from_folder(tmp_path, graph, z=first.z)
+    fitted = recipe.fit_recipe(tables, split, beside={"two stages": tuned.scores})
+    fitted.members = list(fitted.candidates)  # so that the network has a seat
+    saved.save(tmp_path, fitted, checkpoints={"two stages": store.GAT_CHECKPOINT})
+    scored = score(tmp_path, tmp_path)
+    assert torch.equal(scored.scores.nan_to_num(-1.0), fitted.scores.nan_to_num(-1.0))
 
 
 @pytest.fixture(scope="module")
