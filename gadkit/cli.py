@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, add, about in (
         ("ingest", _add_ingest, "make a dataset folder of a table of events"),
         ("run", _add_run, "execute the notebooks, write report and suspects"),
-        ("score", _add_score, "rank the nodes of a dataset with trained models"),
+        ("score", _add_score, "rank the nodes of a dataset by a saved recipe"),
         ("recommend", _add_recommend, "rank by the recipe alone, in one step"),
         ("export", _add_export, "write what the models say of every node"),
         ("audit", _add_audit, "look for what would make a result untrue"),
@@ -85,7 +85,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
-    parser.add_argument("--models", help="dataset whose models to use (default: the same)")
+    parser.add_argument("--models", help="dataset whose recipe to use (default: the same)")
     parser.add_argument("--out", type=Path, default=Path("suspects.csv"), help=LIST_HELP)
     parser.add_argument("--top", type=int, help="list this many only")
     parser.set_defaults(command=_score)
@@ -96,6 +96,8 @@ def _add_recommend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", default="demo", help=PROTOCOL_HELP)
     slow = "train the graph network too; takes several times as long as the trees"
     parser.add_argument("--network", action="store_true", help=slow)
+    kept = "leave no recipe and no scores in the dataset folder"
+    parser.add_argument("--no-save", dest="save", action="store_false", help=kept)
     parser.add_argument("--out", type=Path, default=Path("suspects.csv"), help=LIST_HELP)
     parser.add_argument("--top", type=int, help="list this many only")
     parser.set_defaults(command=_recommend)
@@ -334,12 +336,15 @@ def _run(args: argparse.Namespace) -> int | None:
 
 
 def _recommend(args: argparse.Namespace) -> None:
-    from gadkit import datasets, recommend
+    from gadkit import datasets, recommend, store
     from gadkit.report import suspects
 
     folder = datasets.prepare(args.dataset)
-    fitted = recommend.recommend(folder, protocol=args.protocol, network=args.network)
+    options = {"protocol": args.protocol, "network": args.network, "save": args.save}
+    fitted = recommend.recommend(folder, **options)
     _print_learned(fitted)
+    if args.save and fitted.is_calibrated:
+        print(f"recipe    {folder / store.RECIPE}")
     suspects.write_recommended(args.out, folder, fitted, top=args.top)
     print(f"suspects  {args.out}")
 
@@ -356,16 +361,38 @@ def _print_learned(fitted) -> None:
 
 
 def _score(args: argparse.Namespace) -> None:
-    from gadkit import datasets, network, store
-    from gadkit.report import suspects
+    from gadkit import datasets, store
 
     folder = datasets.prepare(args.dataset)
     models = datasets.prepare(args.models) if args.models else folder
+    if not (models / store.RECIPE).is_file() and (models / store.GAT_CHECKPOINT).is_file():
+        _score_by_network(args, folder, models)
+    else:
+        _score_by_recipe(args, folder, models)
+    print(f"suspects  {args.out}")
+
+
+def _score_by_recipe(args: argparse.Namespace, folder: Path, models: Path) -> None:
+    from gadkit import recommend, store
+    from gadkit.report import suspects
+
+    print(f"recipe    {models / store.RECIPE}")
+    scored = recommend.score(folder, models)
+    for subject, note in scored.notes:
+        print(f"{subject:9} {note}")
+    suspects.write_scored(args.out, folder, scored, top=args.top)
+
+
+def _score_by_network(args: argparse.Namespace, folder: Path, models: Path) -> None:
+    from gadkit import network, store
+    from gadkit.report import suspects
+
     graph = store.load_graph(folder)
     suspects.check_same_features(folder, models)
     scores = network.score_graph(graph, models)
+    print(f"network   {models / store.GAT_CHECKPOINT} alone: {models} has no recipe")
+    print(f"          `gadkit recommend {models}` makes one, which mostly ranks better")
     suspects.write_labelled(args.out, folder, graph, scores, models=models, top=args.top)
-    print(f"suspects  {args.out}")
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -170,7 +170,8 @@ LONGEST = ("test_notebooks", "test_nvrtc", "test_kernels")  # files
 SLOW = {  # rooms and files that train, compile, start processes, or take many tries
     "kernels", "audit", "network", "ops", "test_notebooks", "test_benchmarks", "test_recommend",
     "test_cli", "test_pages", "test_environment", "test_recipe", "test_learners", "test_baselines",
-    "test_views", "test_explain", "test_cases", "test_report_notebooks", "test_ingest_fuzz",
+    "test_views", "test_saved", "test_predictors", "test_explain", "test_cases",
+    "test_report_notebooks", "test_ingest_fuzz",
     "test_ingest", "test_features", "test_fetch", "test_tables", "test_marketplace", "test_interop",
     "test_conversion", "test_lines", "test_plot", "test_suspects", "test_report_pages", "published",
 }  # fmt: skip

@@ -303,13 +303,10 @@ def test_score_refuses_a_graph_of_another_kind(trained, tmp_path, capsys):
     assert "the graph has {'user': 2, 'product': 2}" in message
 
 
-def test_score_without_models_names_the_notebook(tmp_path, capsys):
+def test_score_without_a_recipe_names_the_command_that_makes_one(tmp_path, capsys):
     store.save_graph(tmp_path, make_graph(30, seed=2))
     assert cli.main(["score", str(tmp_path)]) == 1
-    assert (
-        "gat_stage2_best.pt is missing, which the training of the graph attention network leaves"
-        in capsys.readouterr().err
-    )
+    assert "recipe.npz is missing, the saved recipe; `gadkit rec" in capsys.readouterr().err
 
 
 def test_unknown_dataset_is_an_error_and_no_traceback(tmp_path, capsys):
@@ -323,6 +320,7 @@ def test_models_of_other_features_are_refused(tmp_path, capsys):
     for name, features in (("one", ["a", "b"]), ("other", ["b", "a"])):
         marketplace.generate(tmp_path / name, size="small", progress=False)
         store.write_about(tmp_path / name, {"features": {"user": features}})
+        (tmp_path / name / store.GAT_CHECKPOINT).write_bytes(b"")  # a network, and no recipe
     assert cli.main(["score", str(tmp_path / "one"), "--models", str(tmp_path / "other")]) == 1
     assert "feature 0 of a user is a in" in capsys.readouterr().err
 

@@ -13,14 +13,21 @@ from gadkit.network.gat import HeteroGAT, shown_labels
 
 
 @torch.no_grad()
-def score_graph(graph: HeteroGraph, models: Path | str, *, labels: Tensor | None = None) -> Tensor:
+def score_graph(
+    graph: HeteroGraph,
+    models: Path | str,
+    *,
+    labels: Tensor | None = None,
+    checkpoint: str = store.GAT_CHECKPOINT,
+) -> Tensor:
     """Score every node of a graph with the two trained stages; the graph may be one never seen.
 
     Args:
         graph: with the node types, relations and features that the models were trained on.
-        models: folder holding `store.GAT_CHECKPOINT`, with the first stage under "gae".
+        models: folder holding the checkpoint, with the first stage under "gae".
         labels: (n, 2) int64 rows [global id, 1 = anomaly] to show to a network that takes labels
             as input; None shows it none.
+        checkpoint: name of its file.
 
     Returns:
         (total,) scores in [0, 1], the higher the more suspicious.
@@ -29,7 +36,7 @@ def score_graph(graph: HeteroGraph, models: Path | str, *, labels: Tensor | None
         FileNotFoundError: the folder lacks the checkpoint.
         ValueError: the graph has other types, relations or numbers of features than the models.
     """
-    path = Path(models) / store.GAT_CHECKPOINT
+    path = Path(models) / checkpoint
     state = store.load_checkpoint(path)
     gae = _restore(GAE, state.get("gae"), path).to(graph.device)
     gat = _restore(HeteroGAT, state, path).to(graph.device)

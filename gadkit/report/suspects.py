@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gadkit import store
 from gadkit.graph import HeteroGraph
+from gadkit.recommend import Scored
 from gadkit.store import atomic_path, node_ids, tables
 from gadkit.trees.recipe import Committee
 
@@ -144,6 +145,20 @@ def write_recommended(
         learned_from=torch.cat([part[:, 0] for part in fitted.split[:2]]),
         planted=store.planted_names(folder),
         score=SCORE if fitted.is_calibrated else AGAINST_REST,
+    )
+
+
+def write_scored(path: Path | str, folder: Path, scored: Scored, *, top: int | None = None) -> None:
+    """Write the list of what a saved recipe says of a folder, see `gadkit.recommend.score`."""
+    write_suspects(
+        path,
+        scored.graph,
+        scored.scores.nan_to_num(0.0),
+        node_types=scored.types,
+        top=top,
+        names=node_ids.of_nodes(folder, scored.graph),
+        learned_from=scored.known if len(scored.known) else None,
+        planted=store.planted_names(folder),
     )
 
 

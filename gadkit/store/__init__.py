@@ -6,7 +6,6 @@ Two layouts hold a graph: the marketplace layout (`raw`, whose names and global 
 """
 
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from gadkit.store.files import (
     read_npz,
     save_array,
     write_json,
+    write_npz,
 )
 from gadkit.store.raw import (
     COUNTS,
@@ -52,6 +52,8 @@ _OUTPUTS = [
     "GAT_SCORES",
     "GAT_CHECKPOINT",
     "GAT_RUN",
+    "RECIPE",
+    "RECIPE_NETWORK",
     "RECIPE_SCORES",
     "load_array",
     "load_checkpoint",
@@ -119,11 +121,7 @@ def save_graph(folder: Path | str, graph: HeteroGraph) -> None:
         arrays |= {f"x_{name}": graph.x[name].numpy(force=True) for name in graph.node_types}
     if graph.labels is not None:
         arrays["labels"] = graph.labels.numpy(force=True)
-    with atomic_path(Path(folder) / GRAPH) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        # As np.savez does it, but with a fixed date in every header.
-        for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+    write_npz(Path(folder) / GRAPH, arrays)
 
 
 def _read_graph(path: Path) -> HeteroGraph:

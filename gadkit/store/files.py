@@ -147,6 +147,14 @@ def read_npz(path: Path | str, only: str | None = None) -> dict[str, np.ndarray]
     return arrays
 
 
+def write_npz(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz file, atomically; with a fixed date, so equal arrays give equal bytes."""
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
 def load_npy(path: Path) -> Tensor:
     try:
         return torch.from_numpy(native(np.load(path, mmap_mode="c", allow_pickle=False)))

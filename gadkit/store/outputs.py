@@ -15,6 +15,8 @@ GAE_SCORES = "anomaly_scores_stage1.npy"  # made without labels
 GAT_EMBEDDINGS = "Z_stage2.npy"
 GAT_SCORES = "anomaly_scores_stage2.npy"
 RECIPE_SCORES = "anomaly_scores_recipe.npy"  # of `gadkit.trees.recipe`; 0 for types without labels
+RECIPE = "recipe.npz"  # the detector that made these scores, see `gadkit.trees.saved`
+RECIPE_NETWORK = "recipe_network_{}.pt"  # a graph network on its committee, by number from 1
 GAE_CHECKPOINT = "gae_stage1.pt"
 GAT_CHECKPOINT = "gat_stage2_best.pt"
 GAE_RUN, GAT_RUN = "gae_stage1_run.pt", "gat_stage2_run.pt"  # where a training stands
@@ -26,6 +28,7 @@ MADE_BY = {  # what makes a file, for whom it is missing
     GAT_SCORES: "the training of the graph attention network",
     GAT_CHECKPOINT: "the training of the graph attention network",
     RECIPE_SCORES: "the evaluation of the default recipe",
+    RECIPE: "the evaluation of the default recipe",
 }
 
 
@@ -55,6 +58,8 @@ def load_array(folder: Path | str, name: str, *, rows: int | None = None) -> Ten
 def _missing(path: Path) -> FileNotFoundError:
     maker = MADE_BY.get(path.name, "the step that makes it")
     how = "its notebook, or `gadkit run`" if path.name in MADE_BY else "that"
+    if path.name in (RECIPE, RECIPE_SCORES):
+        how = "`gadkit recommend`, or `gadkit run`"
     return FileNotFoundError(f"{path} is missing, which {maker} leaves; run {how} first")
 
 

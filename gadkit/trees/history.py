@@ -27,10 +27,11 @@ class History:
     Args:
         neighbors: of the graph, with the features that are summarized.
         time: (total,) float64, NaN where a node has none; None if no node has one.
+        prior: the rate of anomalies where nothing is known; None takes that of the labels.
     """
 
-    def __init__(self, neighbors: Neighbors, time: Tensor | None):
-        self.neighbors, self.time = neighbors, time
+    def __init__(self, neighbors: Neighbors, time: Tensor | None, prior: float | None = None):
+        self.neighbors, self.time, self.prior = neighbors, time, prior
         # Kept by node type; of label rates those of the last labels, by their checksum.
         self._entities: dict[str, dict[str, CSR]] = {}
         self._values: dict[str, Columns] = {}
@@ -73,9 +74,10 @@ class History:
         if columns is not None and kept_for == key:
             return columns
         time, parts = self._times(node_type), []
+        prior = rate_of_all(train) if self.prior is None else self.prior
         values = self._anomaly_and_label(node_type, train)
         for name, (_, sums, *_) in self._summaries(node_type, time, values):
-            parts.append(rate_columns(f"{name} before", sums, rate_of_all(train)))
+            parts.append(rate_columns(f"{name} before", sums, prior))
         columns = joined(parts, time)
         if len(train):  # without labels only the names are asked for: what was kept stays
             self._label_rates[node_type] = key, columns

@@ -10,8 +10,6 @@ on any number of threads: a score that is made again alone must be the score in 
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gadkit.evaluation.metrics import average_precision
+from gadkit.trees.predictors import Boosted, Forest, Linear, Perceptron, Scale, filled
 
 FEW = 200  # training labels; with fewer, trees are kept small and nothing is stopped early
 TREES = 200
@@ -43,38 +42,6 @@ class Rows(NamedTuple):
 
 Predict = Callable[[Tensor], Tensor]  # (n, dim) -> (n,) float64 in [0, 1]
 Learner = Callable[[Rows, Rows, int], Predict]  # training rows, validation rows, seed
-
-
-@dataclass
-class Boosted:
-    """Boosted trees, stopped where they validated best.
-
-    Attributes:
-        booster: xgboost's.
-        rounds: how many of its trees are used.
-    """
-
-    booster: object
-    rounds: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return the probability of each row of x, (n,) float64."""
-        from xgboost import DMatrix
-
-        values = self.booster.predict(DMatrix(x.numpy()), iteration_range=(0, self.rounds))
-        return torch.from_numpy(values.astype(np.float64))
-
-    def contributions(self, x: Tensor) -> Tensor:
-        """Return how each column moves each row's logit, (n, dim + 1); the last is a constant.
-
-        Shapley values of the trees (Lundberg et al., From local explanations to global
-        understanding with explainable AI for trees, Nature Machine Intelligence 2020).
-        """
-        from xgboost import DMatrix
-
-        limit = (0, self.rounds)
-        shares = self.booster.predict(DMatrix(x.numpy()), pred_contribs=True, iteration_range=limit)
-        return torch.from_numpy(shares)
 
 
 def boosted_trees(train: Rows, val: Rows, seed: int) -> Boosted:
@@ -146,7 +113,7 @@ def _missing_like_median(booster, x: Tensor, options: dict):
     return changed
 
 
-def random_forest(train: Rows, val: Rows, seed: int, *, trees: int | None = None) -> Predict:
+def random_forest(train: Rows, val: Rows, seed: int, *, trees: int | None = None) -> Forest:
     """Fit a random forest (Breiman, Random Forests, Machine Learning 2001), else of `TREES`."""
     from sklearn.ensemble import RandomForestClassifier
 
@@ -154,7 +121,7 @@ def random_forest(train: Rows, val: Rows, seed: int, *, trees: int | None = None
     return _fit_forest(RandomForestClassifier(**options), train)
 
 
-def extra_trees(train: Rows, val: Rows, seed: int) -> Predict:
+def extra_trees(train: Rows, val: Rows, seed: int) -> Forest:
     """Fit a forest of random cuts (Geurts et al., Extremely randomized trees, 2006)."""
     from sklearn.ensemble import ExtraTreesClassifier
 
@@ -172,50 +139,28 @@ def _forest_options(train: Rows, seed: int) -> dict:
     }
 
 
-def _fit_forest(forest, train: Rows) -> Predict:
-    """Fit a forest of sklearn's, and predict with it by blocks of rows.
+def _fit_forest(forest, train: Rows) -> Forest:
+    """Fit a forest of sklearn's.
 
-    Left to itself, sklearn shares out the trees among the threads and adds up their votes in the
-    order in which they finish, so that the last bits of a sum change from call to call. Here each
-    thread asks all trees, in their order, about rows of its own.
+    It does not predict itself: it would share out the trees among the threads and add up their
+    votes in the order in which they finish, so the last bits of a sum change from call to call.
     """
-    forest.fit(_filled(train.x), train.y.numpy())
-
-    def mean_vote(x: np.ndarray) -> np.ndarray:
-        votes = np.zeros(len(x))
-        for tree in forest.estimators_:
-            votes += tree.predict_proba(x, check_input=False)[:, 1]
-        return votes / len(forest.estimators_)
-
-    def predict(x: Tensor) -> Tensor:
-        threads = torch.get_num_threads()
-        with ThreadPoolExecutor(threads) as pool:
-            votes = [*pool.map(mean_vote, np.array_split(_filled(x), threads))]
-        return torch.from_numpy(np.concatenate(votes))
-
-    return predict
+    forest.fit(filled(train.x), train.y.numpy())
+    return Forest.of_trees([estimator.tree_ for estimator in forest.estimators_])
 
 
-def logistic(train: Rows, val: Rows, seed: int) -> Predict:
+def logistic(train: Rows, val: Rows, seed: int) -> Linear:
     """Fit a strongly regularized logistic regression on quantile-normal columns."""
-    from scipy.special import expit
     from sklearn.linear_model import LogisticRegression
 
     strength = 0.01 if len(train.y) < FEW else 0.003
     scale = _quantile_scale(train, seed)
     model = LogisticRegression(C=strength, max_iter=1000, class_weight="balanced")
-    model.fit(scale.transform(_filled(train.x)), train.y.numpy())
-
-    def predict(x: Tensor) -> Tensor:
-        # Row by row: a product of matrices rounds a row by where in the matrix it is.
-        columns = np.ascontiguousarray(scale.transform(_filled(x)), dtype=np.float64)
-        logits = np.einsum("rc,c->r", columns, model.coef_[0].astype(np.float64))
-        return torch.from_numpy(expit(logits + float(model.intercept_[0])))
-
-    return predict
+    model.fit(scale.transform(train.x), train.y.numpy())
+    return Linear(scale, model.coef_[0].astype(np.float64), float(model.intercept_[0]))
 
 
-def perceptron(train: Rows, val: Rows, seed: int) -> Predict:
+def perceptron(train: Rows, val: Rows, seed: int) -> Perceptron:
     """Fit a perceptron with one hidden layer on quantile-normal columns.
 
     The epoch that validated best is kept, by AUPRC; with few labels, the last of 60.
@@ -223,7 +168,7 @@ def perceptron(train: Rows, val: Rows, seed: int) -> Predict:
     from sklearn.neural_network import MLPClassifier
 
     scale = _quantile_scale(train, seed)
-    x, x_val = (scale.transform(_filled(rows.x)) for rows in (train, val))
+    x, x_val = (scale.transform(rows.x) for rows in (train, val))
     model = MLPClassifier(
         (64,),
         alpha=1e-3,
@@ -231,32 +176,25 @@ def perceptron(train: Rows, val: Rows, seed: int) -> Predict:
         batch_size=min(128, len(train.y)),
         random_state=seed,
     )
-    best, weights = -1.0, None
+    best, layers = -1.0, None
     for _ in range(60):
         model.partial_fit(x, train.y.numpy(), classes=[0, 1])
         value = average_precision(val.y, torch.from_numpy(model.predict_proba(x_val)[:, 1]))
         if value > best or len(train.y) < FEW:
-            layers = model.coefs_, model.intercepts_
-            best, weights = value, [[array.copy() for array in arrays] for arrays in layers]
-    model.coefs_, model.intercepts_ = weights
-    return lambda x: torch.from_numpy(
-        model.predict_proba(scale.transform(_filled(x)))[:, 1].astype(np.float64)
-    )
+            best = value
+            (weight_in, weight_out), (bias_in, bias_out) = model.coefs_, model.intercepts_
+            layers = [array.copy() for array in (weight_in, bias_in, weight_out, bias_out)]
+    return Perceptron(scale, *layers)
 
 
-def _quantile_scale(train: Rows, seed: int):
+def _quantile_scale(train: Rows, seed: int) -> Scale:
     """Fit a scale that turns columns into a normal distribution by their ranks in training."""
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-    count = min(QUANTILES, len(train.y))
+    count, x = min(QUANTILES, len(train.y)), filled(train.x)
     ranks = QuantileTransformer(output_distribution="normal", n_quantiles=count, random_state=seed)
-    return make_pipeline(ranks, StandardScaler()).fit(_filled(train.x))
-
-
-def _filled(x: Tensor) -> np.ndarray:
-    """Columns that mean nothing for a node are 0 to learners that cannot leave them out."""
-    return x.nan_to_num(nan=0.0).contiguous().numpy()
+    normal = ranks.fit_transform(x)
+    return Scale.of_pipeline(ranks, StandardScaler().fit(normal))
 
 
 LEARNERS: dict[str, Learner] = {

@@ -25,10 +25,19 @@ class Neighbors:
         graph: on the CPU.
         x: (num_nodes, dim) float32 features by node type; dim may be 0.
         x_names: of the columns of x, by node type.
+        standards: by node type the mean and the deviation, (dim + 1,) float64 each, by which
+            features and log degree are standardized; those of this graph where none were given.
     """
 
-    def __init__(self, graph: HeteroGraph, x: dict[str, Tensor], x_names: dict[str, list[str]]):
+    def __init__(
+        self,
+        graph: HeteroGraph,
+        x: dict[str, Tensor],
+        x_names: dict[str, list[str]],
+        standards: dict[str, tuple[Tensor, Tensor]] | None = None,
+    ):
         self.graph, self.x, self.x_names = graph, x, x_names
+        self.standards = dict(standards or {})
         # Kept by (source, target) of the relations, or by node type.
         self._between: dict[tuple[str, str], CSR] = {}
         self._mean_of: dict[tuple[str, str], Tensor] = {}
@@ -150,8 +159,11 @@ class Neighbors:
             x, csr = self.x[node_type], self.graph.homogeneous
             degree = csr.degrees()[self.graph.span(node_type)].float().log()[:, None]
             x = torch.cat([x, degree], 1)
-            deviation, average = torch.std_mean(x.double(), 0)
-            x = ((x - average) / deviation.clamp(min=1e-6)).clamp(-10, 10).float()
+            if node_type not in self.standards:
+                deviation, average = torch.std_mean(x.double(), 0)
+                self.standards[node_type] = average, deviation.clamp(min=1e-6)
+            average, deviation = self.standards[node_type]
+            x = ((x - average) / deviation).clamp(-10, 10).float()
             self._scaled[node_type] = [*self.x_names[node_type], "log degree"], x.contiguous()
         return self._scaled[node_type]
 

@@ -27,15 +27,26 @@ class LabelRates:
         neighbors: of the graph.
         types: node types that labels are about; neighbors of others have none to count.
         train: (num_train, 2) int64 rows [global id, 1 = anomaly]; the only labels looked at.
+        prior: the rate of all labels that a detector has learned from, where these are others, on
+            another graph; the columns are then made over every path, also where a path says nothing
+            on this graph that another has not said. None takes the rate of `train`.
 
     Attributes:
-        prior: the rate of all labels.
+        prior: the rate where nothing is known.
         fold: (total,) int64 in [0, FOLDS]; FOLDS for nodes that are not in `train`.
         label_counts: (total, 2 * (FOLDS + 1)) float32 counts, see `_counts_by_reader`.
     """
 
-    def __init__(self, neighbors: Neighbors, types: list[str], train: Tensor):
-        self.neighbors, self.types, self.prior = neighbors, types, rate_of_all(train)
+    def __init__(
+        self,
+        neighbors: Neighbors,
+        types: list[str],
+        train: Tensor,
+        *,
+        prior: float | None = None,
+    ):
+        self.neighbors, self.types, self.every_path = neighbors, types, prior is not None
+        self.prior = rate_of_all(train) if prior is None else prior
         total = neighbors.graph.total
         self.fold = _dealt(train, total)
         self.label_counts = _counts_by_reader(train, self.fold, total)
@@ -81,7 +92,7 @@ class LabelRates:
         Where each row has one end at most, this would say the same as the sums: it is left out.
         """
         for _, (_, name, _), csr in self.neighbors.streams_into(node_type):
-            if len(csr.degrees()) and csr.degrees().max() > 1:
+            if self.every_path or (len(csr.degrees()) and csr.degrees().max() > 1):
                 counts = self._around(node_type, name, csr).view(-1, 2, FOLDS + 1)
                 anomalies, labels = counts.unbind(1)
                 rate = (anomalies + PRIOR_WEIGHT * self.prior) / (labels + PRIOR_WEIGHT)

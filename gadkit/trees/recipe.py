@@ -18,6 +18,7 @@ from torch.nn.functional import softplus
 from gadkit.evaluation.metrics import auprc_error, average_precision
 from gadkit.evaluation.splits import Detector, Split
 from gadkit.graph import HeteroGraph
+from gadkit.trees.blocks import LABELLED
 from gadkit.trees.learners import FEW, LEARNERS, Boosted, Learner, Predict, Rows
 from gadkit.trees.views import Views
 
@@ -62,6 +63,8 @@ class Committee:
         split: labels learned from and chosen by.
         candidates: all that was fitted.
         members: those of them whose mean logit is the score.
+        columns: by view the names of the columns that were learned from, where the views are of
+            another graph, which may have more or in another order; None where they are the same.
     """
 
     views: Views
@@ -69,6 +72,7 @@ class Committee:
     split: Split
     candidates: list[Member]
     members: list[Member]
+    columns: dict[str, list[str]] | None = None
 
     is_calibrated = True  # whether the scores are probabilities
 
@@ -112,6 +116,16 @@ class Committee:
         return replace(self, views=self.views.with_graph(graph), members=members)
 
     @property
+    def blind(self) -> list[Member]:
+        """The committee that would have been seated if nobody had looked at labels of neighbors."""
+        candidates = [
+            member
+            for member in self.candidates
+            if not {*self.blocks.get(member.view, ())} & {*LABELLED}
+        ]
+        return _within_error(candidates, self.split)
+
+    @property
     def explained(self) -> Member:
         """The boosted trees on the committee, or else fitted, that validated best."""
         trees = [m for m in self.members if isinstance(m.predict, Boosted)]
@@ -126,6 +140,8 @@ class Committee:
     @property
     def names(self) -> list[str]:
         """Names of the columns of `table`."""
+        if self.columns is not None:
+            return self.columns[self.view]
         return self.views.names(self.blocks[self.view])
 
     def table(self, ids: Tensor) -> Tensor:
@@ -133,7 +149,27 @@ class Committee:
         return self._table(self.view, ids)
 
     def _table(self, view: str, ids: Tensor) -> Tensor:
-        return self.views.table(self.blocks[view], ids, self.split.train)
+        table = self.views.table(self.blocks[view], ids, self.split.train)
+        return table if self.columns is None else table[:, self._places[view]]
+
+    @cached_property
+    def _places(self) -> dict[str, Tensor]:
+        """Say by view where in a table of these views the columns stand that were learned from.
+
+        Raises:
+            ValueError: one of them cannot be made of these views.
+        """
+        places = {}
+        for view, learned in self.columns.items():
+            place_of = {name: k for k, name in enumerate(self.views.names(self.blocks[view]))}
+            missing = [name for name in learned if name not in place_of]
+            if missing:
+                raise ValueError(
+                    f"the graph has no {missing[0]!r}, which the detector has learned from, nor "
+                    f"{len(missing) - 1} more such columns; make both graphs in the same way"
+                )
+            places[view] = torch.tensor([place_of[name] for name in learned], dtype=torch.int64)
+        return places
 
     def contributions(self, ids: Tensor) -> Tensor:
         """Return how each column moves the explained trees' logit, (n, dim + 1); last = bias."""
@@ -254,10 +290,16 @@ def _members(views: Views, split: Split, blocks: dict, learners: list[str], seed
 
 
 def _committee(views: Views, blocks: dict, split: Split, candidates: list[Member]) -> Committee:
+    return Committee(views, blocks, split, candidates, _within_error(candidates, split))
+
+
+def _within_error(candidates: list[Member], split: Split) -> list[Member]:
+    """Return the candidates that validate within a standard error of the best."""
+    if not candidates:
+        return []
     best = max(member.val_auprc for member in candidates)
     error = auprc_error(best, int(split.val[:, 1].sum()))
-    members = [member for member in candidates if member.val_auprc >= best - error]
-    return Committee(views, blocks, split, candidates, members)
+    return [member for member in candidates if member.val_auprc >= best - error]
 
 
 def _given(name: str, scores: Tensor, views: Views, split: Split) -> Member:

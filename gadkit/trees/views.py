@@ -34,6 +34,11 @@ class Views:
         time: (total,) float64, NaN where a node has none; needed by "history".
         z: (total, dim) float32 embeddings made without labels; needed by "embedding".
         types: node types of the rows; by default those with labels.
+        prior: the rate of the labels learned from, where others are looked at (`LabelRates`).
+        standards: by which features are standardized, where a detector has learned from those of
+            another graph (`Neighbors`).
+        evidence: views in which the blocks of labels are made; rows of a type are the same there,
+            but more nodes may follow them. These views themselves if None.
 
     Attributes:
         neighbors: what blocks are made of, without labels.
@@ -49,8 +54,12 @@ class Views:
         time: Tensor | None = None,
         z: Tensor | None = None,
         types: Iterable[str] | None = None,
+        prior: float | None = None,
+        standards: dict[str, tuple[Tensor, Tensor]] | None = None,
+        evidence: "Views | None" = None,
     ):
-        self.graph, self.time, self.z = graph, time, z
+        self.graph, self.time, self.z, self.prior = graph, time, z, prior
+        self.evidence = self if evidence is None else evidence
         self.types = list(types or graph.labelled_types or graph.node_types[:1])
         x, x_names = {}, {}
         for name in graph.node_types:
@@ -59,8 +68,8 @@ class Views:
             x[name] = features[:, :count].float().contiguous()
             column_names = (names or {}).get(name) or [f"x_{k}" for k in range(features.shape[1])]
             x_names[name] = list(column_names)[:count]
-        self.neighbors = Neighbors(graph, x, x_names)
-        self.history = History(self.neighbors, time)
+        self.neighbors = Neighbors(graph, x, x_names, standards)
+        self.history = History(self.neighbors, time, prior)
         self._names: dict[tuple[str, ...], list[str]] = {}  # by blocks
         self._label_rates: tuple[int, LabelRates] | None = None  # of the last labels, by checksum
 
@@ -103,10 +112,11 @@ class Views:
     def label_rates(self, train: Tensor) -> LabelRates:
         """Return the rates of some labels; they are kept until other labels are asked about."""
         if len(train) == 0:  # asked about for the names alone: what was kept stays
-            return LabelRates(self.neighbors, self.types, train)
+            return LabelRates(self.neighbors, self.types, train, prior=self.prior)
         key = checksum(train)
         if self._label_rates is None or self._label_rates[0] != key:
-            self._label_rates = key, LabelRates(self.neighbors, self.types, train)
+            rates = LabelRates(self.neighbors, self.types, train, prior=self.prior)
+            self._label_rates = key, rates
         return self._label_rates[1]
 
     def _columns(self, blocks: tuple[str, ...], ids: Tensor, train: Tensor | None) -> Columns:
@@ -133,7 +143,8 @@ class Views:
             raise ValueError(f"no block {block!r}; there are {', '.join(BLOCKS)}")
         if block in LABELLED and train is None:
             raise ValueError(f"block {block!r} needs the training labels: pass train=")
-        names, values = BLOCKS[block](self, node_type, rows, train)
+        views = self.evidence if block in LABELLED else self
+        names, values = BLOCKS[block](views, node_type, rows, train)
         return [f"{block}: {name}" for name in names], values
 
     def _check_types(self, ids: Tensor, type_of_ids: Tensor) -> None:
