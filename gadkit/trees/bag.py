@@ -44,7 +44,7 @@ _LISTS = {
 }
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Bag(Committee):
     """What learners say that were taught different draws; a `Committee` of equal members.
 
@@ -203,8 +203,9 @@ def fit_bag(views: Views, labels: Tensor, *, seed: int = 0, progress: bool = Fal
     split = Split(labels, labels[:0], labels[:0])
     near = _nearness(views, deal.frauds)
     return Bag(
-        views, {view: blocks}, split, members, members, draw_of_member, deal.draw, deal.fold,
-        deal.num_folds, deal.is_rest, near,
+        views, {view: blocks}, split, members, members,
+        draw_of_member=draw_of_member, draw=deal.draw, fold=deal.fold, num_folds=deal.num_folds,
+        is_rest=deal.is_rest, near=near,
     )  # fmt: skip
 
 
