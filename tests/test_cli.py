@@ -282,7 +282,7 @@ def test_export_scores_without_labels(tmp_path):
 def test_export_errors(named, tmp_path, capsys):
     folder = named[0]
     assert cli.main(["export", str(folder), "--out", str(tmp_path / "s.txt")]) == 1
-    assert "must end in .parquet or .csv" in capsys.readouterr().err
+    assert "must end in .parquet, .csv or .xlsx" in capsys.readouterr().err
     arguments = ["export", str(folder), "--out", str(tmp_path / "s.csv"), "--type", "shop"]
     assert cli.main(arguments) == 1
     assert "['shop'] are not in ['user', 'product']" in capsys.readouterr().err

@@ -152,6 +152,6 @@ def test_nodes_errors(tmp_path):
         suspects.write_nodes(tmp_path / "n.csv", graph, {"z": z[:4]})
     with pytest.raises(ValueError, match=r"node types \['shop'\] are not in"):
         suspects.write_nodes(tmp_path / "n.csv", graph, {"z": z}, node_types=["shop"])
-    with pytest.raises(ValueError, match="n.txt must end in .parquet or .csv"):
+    with pytest.raises(ValueError, match="n.txt must end in .parquet, .csv or .xlsx"):
         suspects.write_nodes(tmp_path / "n.txt", graph, {"z": z})
     assert not any(tmp_path.iterdir())
