@@ -18,7 +18,7 @@ help:  ## show this list
 env:  ## make .venv and install gadkit into it, unless that is done
 	@./setup.sh "$(PYTHON)"
 
-run: env  ## execute the notebooks on DATASET and write build/report/index.html
+run: env  ## execute the notebooks on DATASET and write build/DATASET/report/index.html
 	@$(BIN)/gadkit run "$(DATASET)"
 
 test: env  ## ruff and all tests, in two processes
@@ -38,9 +38,8 @@ gpu:  ## check the kernels on this machine's GPU and measure them, in 8 minutes
 	@python="$(PYTHON)"; if [ -z "$$python" ]; then ./setup.sh && python=$(BIN)/python || exit; fi; \
 	"$$python" benchmarks/gpu.py
 
-lab: env  ## open the notebooks on DATASET in JupyterLab
-	@data="$(DATASET)"; if [ -e "$$data" ]; then case $$data in /*) ;; *) data=$$PWD/$$data;; esac; fi; \
-	GADKIT_DATASET=$$data OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-passive} $(BIN)/jupyter lab notebooks
+lab: env  ## open copies of the notebooks on DATASET in JupyterLab
+	@$(BIN)/gadkit lab "$(DATASET)"
 
 strip: env  ## remove outputs from notebooks/, as they are committed
 	$(BIN)/jupyter nbconvert --to notebook --inplace --log-level=WARN \
