@@ -48,9 +48,13 @@ strip: env  ## remove outputs from notebooks/, as they are committed
 	  --ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec notebooks/*.ipynb
 
 # A folder under data/ is generated if it holds planted.npz, which only the generator writes.
-# What was converted from somebody's file, or copied there, stays.
-clean:  ## remove build/, caches and generated data (not .venv, not your data)
-	@for made in build gadkit.egg-info .pytest_cache .ruff_cache data/.[0-9]*.* data/*/.[0-9]*.* data/*/planted.npz; do \
+# What was converted from somebody's file, or copied there, stays, and so do the notebooks that
+# somebody may have changed in build/*/lab/.
+clean:  ## remove build/, caches and generated data (not .venv, your data, your copies of notebooks)
+	@if [ -e build ]; then echo 'removing build (but build/*/lab)'; \
+	  find build -path 'build/*/lab' -prune -o ! -type d -exec rm -f {} + ; \
+	  find build -depth -type d -empty -exec rmdir {} + ; fi
+	@for made in gadkit.egg-info .pytest_cache .ruff_cache data/.[0-9]*.* data/*/.[0-9]*.* data/*/planted.npz; do \
 	  case $$made in */planted.npz) made=$${made%/planted.npz};; esac; \
 	  if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; \
 	done

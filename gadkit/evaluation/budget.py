@@ -1,10 +1,9 @@
 """How many frauds to expect among the first accounts of a list, and how sure that is.
 
-Scores are calibrated on labelled nodes that no detector has learned from: a logistic curve of their
-logits (Platt, Probabilistic Outputs for Support Vector Machines, 1999). What few labels leave open
-of that curve, and chance in each account, make the interval (Gelman et al., Bayesian Data Analysis,
-3rd ed. 2013, chapters 4 and 16: normal approximation of a logistic regression, and simulation of
-what it predicts).
+Scores become probabilities on labelled nodes that no detector has learned from, by a logistic curve
+of their logits (Platt, Probabilistic Outputs for Support Vector Machines, 1999). A curve with two
+numbers may be off at the very top, where a list is read: so the frauds to expect are also judged by
+those of the labelled nodes that would stand among the first (`expected_frauds`).
 """
 
 from typing import NamedTuple
@@ -19,35 +18,18 @@ from gadkit.evaluation.metrics import Interval
 EDGE = 1e-4  # probabilities are kept this far from 0 and 1, where logits have no end
 LEAST_SLOPE = 1e-3  # a score that says nothing still ranks
 LEVEL = 0.95
-DRAWS = 4_000
+PRIOR = 2.0  # labelled accounts that the curve counts for beside those at the top
 
 
 class Calibration(NamedTuple):
-    """A logistic curve from the logit of a score to the probability of fraud.
+    """A logistic curve from the logit of a score to the probability of fraud."""
 
-    Attributes:
-        weight: (2,) float64 slope and bias.
-        covariance: (2, 2) float64, how sure they are.
-    """
-
-    weight: Tensor
-    covariance: Tensor
+    slope: float
+    bias: float
 
     def __call__(self, score: Tensor) -> Tensor:
         """Return the probabilities of scores in [0, 1], both (n,) float64."""
-        return sigmoid(_curve(self.weight, score)[0])
-
-    def drawn(self, score: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-        """Return probabilities by curves that the labels leave possible, (draws, n) float64."""
-        normal = torch.randn(draws, 2, dtype=torch.float64, generator=generator)
-        weights = self.weight + normal @ torch.linalg.cholesky(self.covariance).T
-        return sigmoid(_curve(weights, score))
-
-
-def _curve(weight: Tensor, score: Tensor) -> Tensor:
-    """Return slope times logit plus bias, (number of weights, n)."""
-    slope, bias = weight.reshape(-1, 2).T
-    return slope.clamp(min=LEAST_SLOPE)[:, None] * logit(score) + bias[:, None]
+        return sigmoid(self.slope * logit(score) + self.bias)
 
 
 def sigmoid(logits: Tensor) -> Tensor:
@@ -67,8 +49,8 @@ def logit(probability: Tensor) -> Tensor:
 def platt(score: Tensor, y_true: Tensor) -> Calibration:
     """Fit slope and bias of the logits by Newton's method with halved steps.
 
-    A weak pull, a standard normal around slope 1 and bias 0, keeps both finite where the classes
-    come apart and near the score as it is where labels are few.
+    A weak pull to slope 1 and bias 0 keeps both finite where the classes come apart, and near the
+    score as it is where labels are few.
 
     Args:
         score: (n,) in [0, 1].
@@ -81,51 +63,41 @@ def platt(score: Tensor, y_true: Tensor) -> Calibration:
         z = x @ weight
         return (softplus(z) - y * z).sum() + (weight - start).square().sum() / 2
 
-    def curvature(p: Tensor) -> Tensor:
-        return x.T @ (x * (p * (1 - p))[:, None]) + torch.eye(2, dtype=torch.float64)
-
     weight = start
     for _ in range(50):
         p = (x @ weight).sigmoid()
-        step = torch.linalg.solve(curvature(p), x.T @ (p - y) + weight - start)
+        gradient = x.T @ (p - y) + weight - start
+        curve = x.T @ (x * (p * (1 - p))[:, None]) + torch.eye(2, dtype=torch.float64)
+        step = torch.linalg.solve(curve, gradient)
         while loss(weight - step) > loss(weight):
             step = step / 2
         weight = weight - step
-    return Calibration(weight, torch.linalg.inv(curvature((x @ weight).sigmoid())))
+    return Calibration(max(float(weight[0]), LEAST_SLOPE), float(weight[1]))
 
 
 def expected_frauds(
-    score: Tensor,
-    calibration: Calibration,
-    *,
-    group: Tensor | None = None,
-    level: float = LEVEL,
-    seed: int = 0,
+    score: Tensor, probability: Tensor, held_out: Tensor, *, level: float = LEVEL
 ) -> Interval:
-    """Say how many of some accounts to expect to be frauds.
+    """Say how many frauds to expect among accounts at the head of a list.
 
-    The number is the sum of their probabilities. The interval is that of `DRAWS` simulated
-    outcomes, each by another curve that the labels leave possible. Accounts of one group stand or
-    fall together in them, as rings do, which makes it wider than if each had its own luck.
+    The labelled accounts whose score is at least that of the last of them say how many are frauds
+    there; the mean probability counts as `PRIOR` more such accounts. What is left open is a beta
+    distribution, and the number of frauds beta-binomial (Gelman et al., Bayesian Data Analysis, 3rd
+    ed. 2013, chapters 2 and 5).
 
     Args:
-        score: (n,) in [0, 1].
-        calibration: of `platt`.
-        group: (n,) int64, equal for accounts that are joined; all stand alone if None.
+        score: (n,) of the accounts.
+        probability: (n,) theirs, by `platt`.
+        held_out: (m, 2) rows [score, 1 = fraud] of labelled accounts that nothing was learned from.
         level: share of the outcomes within the interval.
-        seed: of the simulation.
     """
-    generator = torch.Generator().manual_seed(seed)
-    group = torch.arange(len(score)) if group is None else group.unique(return_inverse=True)[1]
-    probability = calibration.drawn(score, DRAWS, generator)
-    luck = torch.rand(DRAWS, len(score), dtype=torch.float64, generator=generator)[:, group]
-    counts = (luck < probability).sum(1).double()
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = (
-        float(torch.quantile(counts, end, interpolation=side))
-        for end, side in zip(ends, ("lower", "higher"), strict=True)
-    )
-    return Interval(float(calibration(score).sum()), low, high)
+    from scipy.stats import betabinom
+
+    above = held_out[held_out[:, 0] >= score.min().double(), 1]
+    mean, frauds = float(probability.mean()), float(above.sum())
+    number = betabinom(len(score), PRIOR * mean + frauds, PRIOR * (1 - mean) + len(above) - frauds)
+    low, high = number.ppf([(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(number.mean()), float(low), float(high))
 
 
 def share_elsewhere(probability: Tensor, share: float, *, steps: int = 1_000) -> float:

@@ -18,8 +18,9 @@ from gadkit.evaluation.metrics import Interval
 from gadkit.graph import HeteroGraph
 
 BUDGET = 50  # accounts that somebody can look at
-GROUPED = 500  # accounts at the head of a queue among which groups are looked for
-JOINED = 0.2  # the tie of two accounts of a group, at least
+GROUPED = 4  # times the budget: the accounts among which groups are looked for
+GROUPED_OF = 10  # but no more than one in so many, if the budget is not more
+JOINED = 0.4  # what two accounts of a group share, at least; see `groups`
 NEW, JUDGED = "new", "judged"  # accounts without label; or, where all have one, not learned from
 
 
@@ -66,6 +67,11 @@ class Budget:
     elsewhere: float | None = None
     by_verdict: float | None = None
     labelled: tuple[int, int] | None = None
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether scores of the queue fit another share of fraud, by more than a factor of two."""
+        return self.elsewhere is not None and not 0.5 < self.elsewhere / self.share < 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +222,7 @@ def _queue(
 ) -> Queue:
     scores = evidence.scores.detach().cpu()
     listed, nodes, others = _parted(graph, scores, evidence.learned_from, node_type)
-    head = nodes[: max(GROUPED, size)]
+    head = nodes[: max(size, min(GROUPED * size, len(nodes) // GROUPED_OF))]
     group = torch.zeros(len(nodes), dtype=torch.int64)
     group[: len(head)] = groups(graph, head)
     probability = torch.full((len(nodes),), torch.nan, dtype=torch.float64)
@@ -232,7 +238,7 @@ def _queue(
         nodes=rows,
         probability=torch.nn.functional.pad(probability[:top], (0, padding), value=torch.nan),
         group=torch.nn.functional.pad(group[:top], (0, padding)),
-        budget=_budget(graph, evidence, nodes, probability, group, listed, calibration, size),
+        budget=_budget(graph, evidence, nodes, probability, listed, size),
     )
 
 
@@ -241,9 +247,7 @@ def _budget(
     evidence: Evidence,
     nodes: Tensor,
     probability: Tensor,
-    group: Tensor,
     listed: str,
-    calibration: budget.Calibration | None,
     size: int,
 ) -> Budget | None:
     """Say what to expect of the first of a queue's nodes."""
@@ -255,46 +259,44 @@ def _budget(
     if listed == JUDGED:
         is_fraud = graph.label_of_nodes().cpu()[nodes] == 1
         return Budget(**asked, labelled=(int(is_fraud[:size].sum()), int(is_fraud.sum())))
-    if calibration is None:
+    if probability.isnan().all():
         return Budget(**asked)
-    alone = torch.where(group > 0, group, -torch.arange(len(group)))[:size]
+    frauds = budget.expected_frauds(scores[:size], probability[:size], evidence.held_out)
     share = float(evidence.held_out[:, 1].mean())
     elsewhere = budget.share_elsewhere(probability, share)
-    return Budget(
-        **asked,
-        frauds=budget.expected_frauds(scores[:size], calibration, group=alone),
-        share=share,
-        elsewhere=elsewhere,
-        by_verdict=float(budget.with_share(probability[:size], share, elsewhere).sum()),
-    )
+    mean = torch.tensor(frauds.value / size, dtype=torch.float64)
+    by_verdict = size * float(budget.with_share(mean, share, elsewhere))
+    return Budget(**asked, frauds=frauds, share=share, elsewhere=elsewhere, by_verdict=by_verdict)
 
 
-def groups(graph: HeteroGraph, nodes: Tensor, *, joined: float = JOINED) -> Tensor:
-    """Part suspects into groups that share what few others share.
+def groups(graph: HeteroGraph, suspects: Tensor, *, joined: float = JOINED) -> Tensor:
+    """Part suspects into groups that meet where few but suspects go.
 
-    Two of them are joined if their tie is at least `joined`: the sum of 1 / (degree + 1) over all
-    nodes that both are linked to, themselves included (the resource allocation index of Zhou, Lü
-    and Zhang, Predicting Missing Links via Local Information, European Physical Journal B 2009).
-    At 0.2 that is one device which at most two others have used beside both of them, or two which
-    at most seven others have used, or seven products with at most 34 buyers. Groups are the
-    connected components.
+    Every node has a share: of those linked to it, how many are suspects beside the first, less the
+    share that chance would give. Two suspects are joined if the shares of all nodes that both are
+    linked to sum to at least `joined`; each counts as linked to itself. Where suspects are few, 0.4
+    is a device that these two alone have used, or four products with a tenth of such buyers each.
+    Groups are the connected components.
 
     Args:
         graph: seen without types.
-        nodes: (n,) int64 global ids, the most suspicious first.
-        joined: the least tie.
+        suspects: (n,) int64 global ids, the most suspicious first.
+        joined: the least sum.
 
     Returns:
         (n,) int64: the position, from 1, of the first member of a node's group; 0 if it is alone.
     """
-    csr, count = graph.homogeneous, len(nodes)
-    degree = csr.degrees()
-    rows = [csr.indices[csr.indptr[node] : csr.indptr[node + 1]] for node in nodes.tolist()]
+    csr, count = graph.homogeneous, len(suspects)
+    rows = [csr.indices[csr.indptr[node] : csr.indptr[node + 1]] for node in suspects.tolist()]
     columns = torch.cat([*rows, torch.empty(0, dtype=torch.int32)]).long().numpy()
-    indptr = np.cumsum([0, *map(len, rows)])
-    linked = sparse.csr_array((np.ones(len(columns)), columns, indptr), (count, graph.total))
-    share = sparse.csr_array((1.0 / degree.numpy()[columns], columns, indptr), linked.shape)
-    ties = share @ linked.T
+    degree = csr.degrees().numpy()[columns] - 1  # less the self-loop
+    others = np.bincount(columns, minlength=graph.total)[columns] - 1
+    types = graph.node_type_of(suspects).unique().tolist()
+    accounts = sum(graph.num_nodes[graph.node_types[number]] for number in types)
+    share = np.maximum(others / np.maximum(degree, 1) - count / max(accounts, 1), 0)
+    indptr, shape = np.cumsum([0, *map(len, rows)]), (count, graph.total)
+    linked = sparse.csr_array((np.ones(len(columns)), columns, indptr), shape)
+    ties = sparse.csr_array((share, columns, indptr), shape) @ linked.T
     ties.data = (ties.data >= joined - 1e-9).astype(np.int8)
     ties.eliminate_zeros()
     number, component = csgraph.connected_components(ties, directed=False)

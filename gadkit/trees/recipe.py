@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from gadkit.evaluation.budget import LEAST_SLOPE, logit, platt, sigmoid
+from gadkit.evaluation.budget import logit, platt, sigmoid
 from gadkit.evaluation.metrics import auprc_error, average_precision
 from gadkit.evaluation.splits import Detector, Split
 from gadkit.graph import HeteroGraph
@@ -283,13 +283,7 @@ def _member(view: str, name: str, learner: Learner, train: Rows, val: Rows, seed
 
 def _judged(view: str, name: str, predict: Predict, on_val: Tensor, y_true: Tensor) -> Member:
     value = average_precision(y_true, on_val)
-    return Member(view, name, predict, value, *_calibrated(on_val, y_true))
-
-
-def _calibrated(probability: Tensor, y_true: Tensor) -> tuple[float, float]:
-    """Fit slope (at least `LEAST_SLOPE`) and bias of the logits."""
-    slope, bias = platt(probability, y_true).weight.tolist()
-    return max(slope, LEAST_SLOPE), bias
+    return Member(view, name, predict, value, *platt(on_val, y_true))
 
 
 def recipe_detector(views: Views, *, past_only: bool = False, seed: int = 0) -> Detector:

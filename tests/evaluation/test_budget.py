@@ -16,38 +16,43 @@ def drawn(count, share, seed):
     return (2.0 * y - 1 + noise).sigmoid(), y
 
 
-def test_calibration_recovers_the_curve_and_says_how_sure_it_is():
-    errors = []
-    for seed in range(40):
-        score, y = drawn(2_000, 0.1, seed)
-        calibration = budget.platt(score, y)
-        truth = torch.tensor([1.0, torch.tensor(0.1).logit()], dtype=torch.float64)
-        away = calibration.weight - truth
-        errors.append(float(away @ torch.linalg.solve(calibration.covariance, away)))
-    assert sum(errors) / len(errors) == pytest.approx(2, abs=0.8)  # chi-squared, 2 degrees
+def test_calibration_recovers_the_curve():
+    slope, bias = budget.platt(*drawn(40_000, 0.1, 0))
+    assert slope == pytest.approx(1, abs=0.05)
+    assert bias == pytest.approx(float(torch.tensor(0.1).logit()), abs=0.1)
 
 
-def test_frauds_of_a_curve_that_is_sure_are_binomial():
-    score = torch.full((100,), 0.3)
-    sure = budget.Calibration(torch.tensor([1.0, 0.0]).double(), 1e-12 * torch.eye(2).double())
-    expected = budget.expected_frauds(score, sure)
-    assert expected.value == pytest.approx(30)
-    assert expected.low == pytest.approx(binom.ppf(0.025, 100, 0.3), abs=1)
-    assert expected.high == pytest.approx(binom.ppf(0.975, 100, 0.3), abs=1)
-    together = budget.expected_frauds(score, sure, group=torch.zeros(100).long())
-    assert together == (pytest.approx(30), 0, 100)
-    assert budget.expected_frauds(score, sure) == expected  # same seed, same numbers
+def test_frauds_to_expect_by_hand():
+    held_out = torch.tensor([[0.9, 1], [0.8, 1], [0.7, 0], [0.2, 1], [0.1, 0]])
+    score, probability = torch.tensor([0.95, 0.75]), torch.tensor([0.75, 0.25])
+    expected = budget.expected_frauds(score, probability, held_out)
+    # Above 0.75 two of two are frauds, the curve counts for two more, one of them a fraud: a beta
+    # distribution of (3, 1), and two draws from it.
+    assert expected.value == pytest.approx(2 * 3 / 4)
+    assert (expected.low, expected.high) == (0, 2)  # none has a chance of 1/10
+    nothing = budget.expected_frauds(score, probability, held_out[:0], level=0.3)
+    assert nothing.value == pytest.approx(1)
+    many = torch.tensor([[0.9, 1.0], [0.8, 0.0]]).repeat(5_000, 1)
+    sure = budget.expected_frauds(torch.full((100,), 0.8), torch.full((100,), 0.5), many)
+    assert sure.low == pytest.approx(binom.ppf(0.025, 100, 0.5), abs=1)
+    assert sure.high == pytest.approx(binom.ppf(0.975, 100, 0.5), abs=1)
 
 
-def test_the_interval_holds_what_happens_to_other_accounts():
-    held = 0
+@pytest.mark.parametrize("bent", [False, True])
+def test_the_interval_holds_what_happens_to_other_accounts(bent):
+    """Also where no logistic curve fits: those on top are no surer than those below."""
+    inside = 0
     for seed in range(100):
-        calibration = budget.platt(*drawn(1_000, 0.1, seed))
+        held_score, held_y = drawn(1_000, 0.1, seed)
         score, y = drawn(5_000, 0.1, 1_000 + seed)
+        if bent:
+            held_score, score = held_score.clamp(max=0.7), score.clamp(max=0.7)
         head = score.argsort(descending=True, stable=True)[:50]
-        expected = budget.expected_frauds(score[head], calibration)
-        held += expected.low <= int(y[head].sum()) <= expected.high
-    assert 90 <= held <= 100
+        probability = budget.platt(held_score, held_y)(score[head])
+        held_out = torch.stack([held_score, held_y.double()], 1)
+        expected = budget.expected_frauds(score[head], probability, held_out)
+        inside += expected.low <= int(y[head].sum()) <= expected.high
+    assert 90 <= inside <= 100
 
 
 def test_another_share_of_fraud_is_found_and_accounted_for():
@@ -70,5 +75,4 @@ def test_share_by_hand():
 
 def test_a_few_labels_of_classes_that_come_apart_stay_finite():
     calibration = budget.platt(torch.tensor([0.0, 1.0]), torch.tensor([0, 1]))
-    assert calibration.weight.isfinite().all()
-    assert budget.expected_frauds(torch.tensor([1.0, 0.0]), calibration).value < 2
+    assert all(abs(number) < 10 for number in calibration)

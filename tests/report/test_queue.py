@@ -16,7 +16,7 @@ def shop(labels=((0, 1), (1, 0), (10, 0))):
     devices = torch.tensor([0, 0, 1, 1, 1, 1, 1, 1, 2, 3, 3])
     uses = CSR.from_edges(users, devices, num_src=10, num_dst=4)
     sells = CSR.from_edges(torch.tensor([0]), torch.tensor([3]), num_src=2, num_dst=4)
-    edges = {("user", "uses", "device"): uses, ("seller", "uses", "device"): sells}
+    edges = {("user", "uses", "device"): uses, ("seller", "shares", "device"): sells}
     num_nodes = {"user": 10, "seller": 2, "device": 4}
     return HeteroGraph(num_nodes, edges, labels=torch.tensor(labels) if labels else None)
 
@@ -59,11 +59,13 @@ def test_where_everybody_has_a_label_those_not_learned_from_are_listed():
     assert users.size == 0 and users.budget is None and "have a label" in users.summary
 
 
-def test_budget_sums_the_probabilities_of_the_first_of_the_list():
+def test_budget_is_that_of_the_first_of_the_list():
     (users,) = queue.queues(shop(), evidence(SCORES), size=3)
     budget = users.budget
     assert budget.size == 3 and budget.threshold == pytest.approx(0.7)
-    assert budget.frauds.value == pytest.approx(float(users.probability[:3].sum()))
+    # Two labelled accounts, both frauds, score 0.7 or more.
+    mean = float(users.probability[:3].mean())
+    assert budget.frauds.value == pytest.approx(3 * (2 + 2 * mean) / 4)
     assert 0 <= budget.frauds.low <= budget.frauds.value <= budget.frauds.high <= 3
     assert budget.share == pytest.approx(3 / 24)
     assert f"first 3 some {budget.frauds.value:.0f} frauds" in users.summary
@@ -79,20 +81,27 @@ def test_nothing_is_claimed_without_labels_of_both_classes(held_out):
 
 
 def test_groups_share_what_few_others_share():
-    # User 2 meets user 3 at device 0 (tie 1/3), and user 4 at device 3 (1/4); users 4 to 9 meet at
-    # device 1, which has six users (1/7), and nowhere else.
-    order = torch.tensor([2, 9, 4, 5, 6, 7, 8, 3])
-    assert queue.groups(shop(), order).tolist() == [1, 0, 1, 0, 0, 0, 0, 1]
-    assert queue.groups(shop(), order, joined=0.3).tolist() == [1, 0, 0, 0, 0, 0, 0, 1]
-    assert queue.groups(shop(), order, joined=0.1).tolist() == [1] * 8
-    assert queue.groups(shop(), order[:0]).tolist() == []
-    (users,) = queue.queues(shop(), evidence(SCORES))
-    assert users.group.tolist() == [1, 0, 1, 0, 0, 0, 0, 1]
+    # Of 100 users 5 are suspects, 1 in 20: 2 and 3 alone have used device 0 (a share of 1/2 - 1/20);
+    # 4, 5 and 6 device 1 with two others (2/5 - 1/20); 2 and 4 device 2 with eight (1/10 - 1/20).
+    used = {0: [2, 3], 1: [4, 5, 6, 90, 91], 2: [2, 4, *range(50, 58)]}
+    users = torch.tensor([user for each in used.values() for user in each])
+    devices = torch.tensor([device for device, each in used.items() for _ in each])
+    uses = CSR.from_edges(users, devices, num_src=100, num_dst=3)
+    graph = HeteroGraph({"user": 100, "device": 3}, {("user", "uses", "device"): uses})
+    order = torch.tensor([4, 2, 5, 6, 3])
+    assert queue.groups(graph, order).tolist() == [0, 2, 0, 0, 2]
+    assert queue.groups(graph, order, joined=0.35).tolist() == [1, 2, 1, 1, 2]
+    assert queue.groups(graph, order, joined=0.05).tolist() == [1] * 5
+    assert queue.groups(graph, order[:0]).tolist() == []
+    scores = torch.zeros(103).index_put([order], torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5]))
+    (listed,) = queue.queues(graph, evidence(scores.tolist()), size=5)
+    assert listed.nodes[:5].tolist() == order.tolist()
+    assert listed.group[:6].tolist() == [0, 2, 0, 0, 2, 0]
 
 
 def test_accounts_that_pay_each_other_are_joined():
-    pays = CSR.from_edges(torch.tensor([0, 1]), torch.tensor([1, 2]), num_src=4, num_dst=4)
-    graph = HeteroGraph({"account": 4}, {("account", "pays", "account"): pays})
+    pays = CSR.from_edges(torch.tensor([0, 1]), torch.tensor([1, 2]), num_src=40, num_dst=40)
+    graph = HeteroGraph({"account": 40}, {("account", "pays", "account"): pays})
     assert queue.groups(graph, torch.tensor([3, 2, 0, 1])).tolist() == [0, 2, 2, 2]
 
 
