@@ -81,7 +81,7 @@ def test_nothing_is_claimed_without_labels_of_both_classes(held_out):
 
 
 def test_groups_share_what_few_others_share():
-    # Of 100 users 5 are suspects, 1 in 20: 2 and 3 alone have used device 0 (a share of 1/2 - 1/20);
+    # Of 100 users 5 are suspects, 1 in 20: 2 and 3 alone have device 0 (a share of 1/2 - 1/20);
     # 4, 5 and 6 device 1 with two others (2/5 - 1/20); 2 and 4 device 2 with eight (1/10 - 1/20).
     used = {0: [2, 3], 1: [4, 5, 6, 90, 91], 2: [2, 4, *range(50, 58)]}
     users = torch.tensor([user for each in used.values() for user in each])
