@@ -16,6 +16,7 @@ import numpy as np
 
 from gadkit import store
 from gadkit.audit import finding
+from gadkit.datasets import describe
 from gadkit.evaluation import budget
 from gadkit.explain import cases
 from gadkit.report import notebooks, pages, suspects
@@ -189,7 +190,19 @@ def _findings(out: Path, executed: Sequence[Path]) -> dict:
 
 def _facts(about: dict) -> list[dict]:
     """Return what ingest has said of the data: names, texts, and which are warnings."""
-    return []
+    facts = [
+        {"name": name, "text": " ".join(cells), "warning": False}
+        for name, cells in describe.rows_read(about).items()
+    ]
+    if "read" in about:
+        from gadkit.ingest import said
+
+        for line in said.lines(about):
+            name, _, text = line.partition(": ")
+            facts.append({"name": " ".join(name.split()), "text": text, "warning": False})
+        for text in said.warnings(about):
+            facts.append({"name": "Look at this", "text": text, "warning": True})
+    return facts
 
 
 def _shown(queue: Queue, table: dict[str, np.ndarray], made: Sequence[dict]) -> dict:

@@ -341,6 +341,14 @@ def test_index_lists_the_first_suspects_of_each_type(tmp_path):
     assert page.index('id="suspects-shop"') < page.index('id="suspects-user"')
 
 
+def test_index_says_how_the_data_were_read(tmp_path):
+    about = {"rows": {"read": 10, "used": 8, "unused": {"account is missing": 2}}}
+    page = index_of(tmp_path, about=about)
+    assert "<summary>How the data were read</summary>" in page
+    assert "account is missing</strong>: 2 20.00%" in page
+    assert "How the data were read" not in index_of(tmp_path)
+
+
 def test_index_says_what_stands_behind_the_list(tmp_path):
     nothing = torch.empty(0, 2, dtype=torch.float64)
     page = index_of(tmp_path, listing=listing(unlabelled=True, held_out=nothing))
