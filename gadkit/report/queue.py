@@ -31,7 +31,8 @@ class Evidence:
     Attributes:
         scores: (total,) in [0, 1], by global id.
         types: node types that have scores worth a list.
-        learned_from: (n,) int64 global ids of nodes whose labels the detector has seen.
+        learned_from: (n,) int64 global ids of nodes whose labels the detector has seen, here or in
+            the graph it was trained on.
         held_out: (n, 2) float64 rows [score, 1 = fraud] of labelled nodes that it has not learned
             from, of this graph or of the one it was trained on; none are no rows.
         unlabelled: whether the scores were made without any label, and are no probabilities.
@@ -204,9 +205,10 @@ def _parted(
     span = graph.span(node_type)
     nodes = torch.arange(span.start, span.stop)
     nodes = nodes[scores[nodes].argsort(descending=True, stable=True)]
-    is_new, listed = graph.label_of_nodes().cpu()[nodes] < 0, NEW
+    is_learned, listed = torch.isin(nodes, learned_from.cpu()), NEW
+    is_new = (graph.label_of_nodes().cpu()[nodes] < 0) & ~is_learned
     if len(nodes) and not is_new.any():
-        is_new, listed = ~torch.isin(nodes, learned_from.cpu()), JUDGED
+        is_new, listed = ~is_learned, JUDGED
     return listed, nodes[is_new], nodes[~is_new]
 
 

@@ -39,6 +39,8 @@ def test_new_accounts_come_first_and_alone():
     assert users.nodes.tolist() == [2, 9, 0, 1]  # those with a label below, though they score more
     assert users.probability.isnan().tolist() == [False, False, True, True]
     assert users.size == 8
+    (users,) = queue.queues(shop(), evidence(SCORES, learned_from=torch.tensor([0, 2])))
+    assert users.nodes.tolist() == [9, 4, 5, 6, 7, 8, 3]  # 2 had a label where it was learned from
 
 
 def test_a_queue_for_each_type_with_scores():
