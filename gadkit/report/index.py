@@ -30,7 +30,7 @@ SUMMARY_TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
 SUMMARY_TAGS |= {"p", "ul", "ol", "li", "strong", "b", "em", "i", "code", "pre", "br"}
 
 # What a check that did not pass means for whoever reads the cards.
-_COLUMNS = "Do not act on a card for that column: it may tell the verdict, not the deed."
+_COLUMNS = "Do not act on a card for a column that it names: it may tell the verdict, not the deed."
 _NUMBERS = "The cards stay as they are; the numbers of how good the list is may be too good."
 _LABELS = (
     "Scores and cards may repeat verdicts that were given before: look for a reason of your own."

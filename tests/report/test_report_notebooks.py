@@ -332,7 +332,7 @@ def test_index_lists_the_first_suspects_of_each_type(tmp_path):
     assert "2 whose label is known are left out." in page
     frauds = content.queues[0].budget.frauds
     assert f"Among the first 12, expect <strong>{frauds.value:.0f} frauds</strong>" in page
-    assert f"({frauds.low:.0f} to {frauds.high:.0f} in 95% of cases)" in page
+    assert f"({frauds.low:.0f} to {frauds.high:.0f} in 95% of such lists)" in page
     assert "score of 0.7609 is where they end" in page
     assert (tmp_path / "suspects.csv").read_text().count("\n") == 49
     assert content.queues[0].group[:5].tolist() == [1, 1, 1, 1, 0]  # a shop of their own
@@ -413,8 +413,8 @@ def test_index_shows_cards_and_audit_of_this_run_only(workspace, without_kernel,
     assert "raised most by <strong>age</strong>" in page
     header, lists = page.split('<section id="suspects-user">')
     for part in (header, lists.split("</section>")[0]):  # the warning stands where the list does
-        assert 'The <a href="#audit">audit</a> has 1 warning.' in part
-        assert "Do not act on a card for that column" in part
+        assert 'The <a href="#audit">audit</a> has 1 warning</strong>:' in part
+        assert "Do not act on a card for a column that it names" in part
     assert "age alone reaches 0.99." in page.split('<section id="audit">')[1]
     index.write_report(out, executed[:1], dataset="demo", listing=listing())
     assert not (out / "report/cases.html").exists()
