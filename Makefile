@@ -18,7 +18,7 @@ help:  ## show this list
 env:  ## make .venv and install gadkit into it, unless that is done
 	@./setup.sh "$(PYTHON)"
 
-run: env  ## execute the notebooks on DATASET and write build/report/index.html
+run: env  ## execute the notebooks on DATASET and write build/DATASET/report/index.html
 	@$(BIN)/gadkit run "$(DATASET)"
 
 test: env  ## ruff and all tests, in two processes
@@ -38,9 +38,8 @@ gpu:  ## check the kernels on this machine's GPU and measure them, in 8 minutes
 	@python="$(PYTHON)"; if [ -z "$$python" ]; then ./setup.sh && python=$(BIN)/python || exit; fi; \
 	"$$python" benchmarks/gpu.py
 
-lab: env  ## open the notebooks on DATASET in JupyterLab
-	@data="$(DATASET)"; if [ -e "$$data" ]; then case $$data in /*) ;; *) data=$$PWD/$$data;; esac; fi; \
-	GADKIT_DATASET=$$data OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-passive} $(BIN)/jupyter lab notebooks
+lab: env  ## open copies of the notebooks on DATASET in JupyterLab
+	@$(BIN)/gadkit lab "$(DATASET)"
 
 strip: env  ## remove outputs from notebooks/, as they are committed
 	$(BIN)/jupyter nbconvert --to notebook --inplace --log-level=WARN \
@@ -49,9 +48,13 @@ strip: env  ## remove outputs from notebooks/, as they are committed
 	  --ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec notebooks/*.ipynb
 
 # A folder under data/ is generated if it holds planted.npz, which only the generator writes.
-# What was converted from somebody's file, or copied there, stays.
-clean:  ## remove build/, caches and generated data (not .venv, not your data)
-	@for made in build gadkit.egg-info .pytest_cache .ruff_cache data/.[0-9]*.* data/*/.[0-9]*.* data/*/planted.npz; do \
+# What was converted from somebody's file, or copied there, stays, and so do the notebooks that
+# somebody may have changed in build/*/lab/.
+clean:  ## remove build/, caches and generated data (not .venv, your data, your copies of notebooks)
+	@if [ -e build ]; then echo 'removing build (but build/*/lab)'; \
+	  find build -path 'build/*/lab' -prune -o ! -type d -exec rm -f {} + ; \
+	  find build -depth -type d -empty -exec rmdir {} + ; fi
+	@for made in gadkit.egg-info .pytest_cache .ruff_cache data/.[0-9]*.* data/*/.[0-9]*.* data/*/planted.npz; do \
 	  case $$made in */planted.npz) made=$${made%/planted.npz};; esac; \
 	  if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; \
 	done

@@ -11,10 +11,12 @@ from gadkit import __version__
 # Rooms are imported inside the functions that need them: `gadkit --help` loads neither torch nor
 # Numba nor DuckDB.
 
-AUDIT_OUT = "a page, and the same as .json beside it; default: build/audit.html"
+AUDIT_OUT = "a page, and the same as .json beside it; default: build/DATASET/audit.html"
 DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full (default: demo)"
 PROTOCOL_HELP = "how labels are split: demo, full, few, official, temporal, new_TYPE; default: demo"
-LIST_HELP = "CSV, or .parquet, .xlsx; default: suspects.csv"
+LIST_HELP = "CSV, or .parquet, .xlsx; default: build/DATASET/{}"
+BUDGET_HELP = "accounts somebody can look at: how many frauds to expect there (default: 50)"
+KNOWN_HELP = "list accounts with a label too, below the new ones"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, add, about in (
         ("ingest", _add_ingest, "make a dataset folder of a table of events"),
         ("run", _add_run, "execute the notebooks, write report and suspects"),
+        ("lab", _add_lab, "open copies of the notebooks in JupyterLab"),
         ("score", _add_score, "rank the nodes of a dataset by a saved recipe"),
         ("recommend", _add_recommend, "rank by the recipe alone, in one step"),
         ("export", _add_export, "write what the models say of every node"),
@@ -78,16 +81,37 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
-    parser.add_argument("--out", type=Path, default=Path("build"), help="default: build")
+    parser.add_argument("--out", type=Path, help="default: build/DATASET")
     parser.add_argument("--force", action="store_true", help="execute even what is up to date")
+    _add_listing(parser)
     parser.set_defaults(command=_run)
+
+
+def _add_listing(parser: argparse.ArgumentParser) -> None:
+    """Add what every command takes that writes a list of suspects."""
+    parser.add_argument("--budget", type=_count, default=50, metavar="N", help=BUDGET_HELP)
+    parser.add_argument("--with-known", action="store_true", help=KNOWN_HELP)
+
+
+def _count(text: str) -> int:
+    """Read a number of accounts; argparse shows the message."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of accounts; give 1 or more")
+    return int(text)
+
+
+def _add_lab(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
+    parser.add_argument("jupyter", nargs="*", help="after --, options of jupyter lab")
+    parser.set_defaults(command=_lab)
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
     parser.add_argument("--models", help="dataset whose recipe to use (default: the same)")
-    parser.add_argument("--out", type=Path, default=Path("suspects.csv"), help=LIST_HELP)
-    parser.add_argument("--top", type=int, help="list this many only")
+    parser.add_argument("--out", type=Path, help=LIST_HELP.format("scored.csv"))
+    parser.add_argument("--top", type=_count, help="list this many of each type only")
+    _add_listing(parser)
     parser.set_defaults(command=_score)
 
 
@@ -98,8 +122,9 @@ def _add_recommend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", action="store_true", help=slow)
     kept = "leave no recipe and no scores in the dataset folder"
     parser.add_argument("--no-save", dest="save", action="store_false", help=kept)
-    parser.add_argument("--out", type=Path, default=Path("suspects.csv"), help=LIST_HELP)
-    parser.add_argument("--top", type=int, help="list this many only")
+    parser.add_argument("--out", type=Path, help=LIST_HELP.format("recommended.csv"))
+    parser.add_argument("--top", type=_count, help="list this many of each type only")
+    _add_listing(parser)
     parser.set_defaults(command=_recommend)
 
 
@@ -117,7 +142,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
     parser.add_argument("--protocol", default="demo", help=PROTOCOL_HELP)
-    parser.add_argument("--out", type=Path, default=Path("build/audit.html"), help=AUDIT_OUT)
+    parser.add_argument("--out", type=Path, help=AUDIT_OUT)
     parser.set_defaults(command=_audit)
 
 
@@ -302,37 +327,77 @@ def _print_terms(folder: Path) -> None:
 def _run(args: argparse.Namespace) -> int | None:
     from gadkit import datasets, network, recommend, store
     from gadkit.evaluation import splits
-    from gadkit.report import index, notebooks, suspects
+    from gadkit.report import index, notebooks, place, suspects
 
-    folder, path = datasets.prepare(args.dataset), args.out / "suspects.csv"
+    folder = datasets.prepare(args.dataset)
     graph = store.load_graph(folder)
     network.check_trainable(graph)  # now, and not after minutes of training
     too_few = None if graph.labels is None else splits.too_few(graph.labels)
     labelled = graph.labels is not None and not too_few
     told = {"why": too_few} if too_few else {}
+    out = args.out or place.of_dataset(folder)
+    place.check_room(folder, graph, out)
     try:
         executed = notebooks.run_notebooks(
-            folder, out=args.out, force=args.force, labelled=labelled, **told
+            folder, out=out, force=args.force, labelled=labelled, **told
         )
     except notebooks.NotebookError as error:
         return _fail(error)
-    if labelled:
-        scores = store.load_array(folder, store.RECIPE_SCORES, rows=graph.total)
-        suspects.write_labelled(path, folder, graph, scores, models=folder)
-        print(f"suspects  {path}")
-    elif too_few:
+    if too_few:
         fitted = recommend.recommend(folder)
         store.save_array(folder, store.RECIPE_SCORES, fitted.scores.nan_to_num(0.0).float())
-        suspects.write_recommended(path, folder, fitted)
         _print_learned(fitted)
-        told["learned"] = fitted.said()
-        print(f"suspects  {path}")
+        evidence = suspects.evidence_of_recipe(fitted)
     else:
-        suspects.write_unlabelled(path, folder, graph)
-        print(f"suspects  {path} (ranked without labels: what the first stage cannot explain)")
-    skipped = [] if labelled else notebooks.needing_labels()
-    page = index.write_index(args.out, executed, dataset=folder.name, skipped=skipped, **told)
+        evidence = suspects.evidence_of_run(folder, graph)
+    listing = _listing(args, folder, graph, evidence, fitted.said() if too_few else ())
+    page = index.write_report(
+        out, executed, dataset=folder.name, about=store.read_about(folder), listing=listing,
+        skipped=[] if labelled else notebooks.needing_labels(), **told,
+    )  # fmt: skip
+    note = " (ranked without labels: what the first stage cannot explain)"
+    print(f"suspects  {out / index.LIST}{note if graph.labels is None else ''}")
     print(f"report    {page}")
+
+
+def _lab(args: argparse.Namespace) -> int:
+    import os
+    import subprocess
+
+    from gadkit import datasets
+    from gadkit.report import place
+
+    folder = datasets.prepare(args.dataset).resolve()
+    lab = place.lab_notes(folder, place.of_dataset(folder))
+    # Jupyter refuses to work as root, since a server that others reach would let them be root. This
+    # one listens to this machine only, and asks for its token.
+    local = ["--ServerApp.ip=127.0.0.1"] + (["--allow-root"] if os.geteuid() == 0 else [])
+    command = [sys.executable, "-m", "jupyterlab", *local, *args.jupyter, str(lab)]
+    return subprocess.call(command, env={**os.environ, "GADKIT_DATASET": str(folder)})
+
+
+def _listing(args: argparse.Namespace, folder: Path, graph, evidence, learned=()):
+    """Make the queues that the options ask for, and print what to expect of each."""
+    from gadkit.report import index, queue, suspects
+
+    options = {"size": args.budget, "top": getattr(args, "top", None)}
+    queues = queue.queues(graph, evidence, with_known=args.with_known, **options)
+    for each in queues:
+        print(each.summary)
+    table = suspects.table_in(folder, graph, evidence, queues)
+    return index.Listing(queues=queues, table=table, learned=learned)
+
+
+def _out(args: argparse.Namespace, folder: Path, name: str) -> Path:
+    """Return the file that a command is to write, tried before anything is computed."""
+    from gadkit import store
+    from gadkit.report import place
+
+    path = args.out or place.of_dataset(folder) / name
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file in it")
+    store.check_place(path.parent)
+    return path
 
 
 def _recommend(args: argparse.Namespace) -> None:
@@ -340,13 +405,15 @@ def _recommend(args: argparse.Namespace) -> None:
     from gadkit.report import suspects
 
     folder = datasets.prepare(args.dataset)
+    path = _out(args, folder, "recommended.csv")
     options = {"protocol": args.protocol, "network": args.network, "save": args.save}
     fitted = recommend.recommend(folder, **options)
     _print_learned(fitted)
     if args.save and fitted.is_calibrated:
         print(f"recipe    {folder / store.RECIPE}")
-    suspects.write_recommended(args.out, folder, fitted, top=args.top)
-    print(f"suspects  {args.out}")
+    evidence = suspects.evidence_of_recipe(fitted)
+    suspects.write_suspects(path, _listing(args, folder, fitted.views.graph, evidence).table)
+    print(f"suspects  {path}")
 
 
 def _print_learned(fitted) -> None:
@@ -362,17 +429,21 @@ def _print_learned(fitted) -> None:
 
 def _score(args: argparse.Namespace) -> None:
     from gadkit import datasets, store
+    from gadkit.report import suspects
 
     folder = datasets.prepare(args.dataset)
     models = datasets.prepare(args.models) if args.models else folder
+    path = _out(args, folder, "scored.csv")
     if not (models / store.RECIPE).is_file() and (models / store.GAT_CHECKPOINT).is_file():
-        _score_by_network(args, folder, models)
+        graph, evidence = _score_by_network(folder, models)
     else:
-        _score_by_recipe(args, folder, models)
-    print(f"suspects  {args.out}")
+        graph, evidence = _score_by_recipe(folder, models)
+    suspects.write_suspects(path, _listing(args, folder, graph, evidence).table)
+    print(f"suspects  {path}")
 
 
-def _score_by_recipe(args: argparse.Namespace, folder: Path, models: Path) -> None:
+def _score_by_recipe(folder: Path, models: Path) -> tuple:
+    """Return the graph, and what a saved recipe says of it."""
     from gadkit import recommend, store
     from gadkit.report import suspects
 
@@ -380,10 +451,11 @@ def _score_by_recipe(args: argparse.Namespace, folder: Path, models: Path) -> No
     scored = recommend.score(folder, models)
     for subject, note in scored.notes:
         print(f"{subject:9} {note}")
-    suspects.write_scored(args.out, folder, scored, top=args.top)
+    return scored.graph, suspects.evidence_of_scored(folder, scored, models=models)
 
 
-def _score_by_network(args: argparse.Namespace, folder: Path, models: Path) -> None:
+def _score_by_network(folder: Path, models: Path) -> tuple:
+    """Return the graph, and what the graph network says of it."""
     from gadkit import network, store
     from gadkit.report import suspects
 
@@ -392,7 +464,7 @@ def _score_by_network(args: argparse.Namespace, folder: Path, models: Path) -> N
     scores = network.score_graph(graph, models)
     print(f"network   {models / store.GAT_CHECKPOINT} alone: {models} has no recipe")
     print(f"          `gadkit recommend {models}` makes one, which mostly ranks better")
-    suspects.write_labelled(args.out, folder, graph, scores, models=models, top=args.top)
+    return graph, suspects.evidence_of_models(folder, graph, scores, models=models)
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -414,11 +486,12 @@ def _audit(args: argparse.Namespace) -> int:
     from gadkit.report import pages
 
     folder = datasets.prepare(args.dataset)
+    out = _out(args, folder, "audit.html")
     findings = audit.from_folder(folder, protocol=args.protocol, progress=True)
     for finding in findings:
         print(f"{finding.verdict:8}  {finding.check:28} {finding.number}".rstrip())
         if finding.remedy:
             print(f"          {finding.detail} {finding.remedy}")
     subject = f"{folder.name}, protocol {args.protocol}"
-    print(f"audit     {pages.write_audit(findings, args.out, subject=subject)}")
+    print(f"audit     {pages.write_audit(findings, out, subject=subject)}")
     return int(any(finding.verdict == FAILED for finding in findings))

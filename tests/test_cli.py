@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -9,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from gadkit import audit, cli, network, store
+from gadkit import audit, cli, network, recommend, store
 from gadkit.audit.finding import FAILED, Finding
 from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.report import notebooks, suspects
+from gadkit.report import notebooks, place, suspects
 from gadkit.store import node_ids, tables
 
 
@@ -36,7 +37,7 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 
 
 def test_every_command_explains_itself_and_knows_its_choices(capsys):
-    for name in ("ingest", "run", "score", "recommend", "export", "audit", "data"):
+    for name in ("ingest", "run", "lab", "score", "recommend", "export", "audit", "data"):
         with pytest.raises(SystemExit) as end:
             cli.main([name, "--help"])
         assert end.value.code == 0
@@ -90,25 +91,41 @@ def test_score_gives_the_scores_of_training(trained, tmp_path, capsys):
     folder, scores = trained
     assert cli.main(["score", str(folder), "--out", str(tmp_path / "s.csv")]) == 0
     assert str(tmp_path / "s.csv") in capsys.readouterr().out
-    rows = read(tmp_path / "s.csv")
-    assert sum(row["learned_from"] == "1" for row in rows) == 48  # 60 % to train, 20 % to validate
+    assert len(read(tmp_path / "s.csv")) == 12  # all have a label; 80 % teach and choose
+    out = tmp_path / "all.csv"
+    assert cli.main(["score", str(folder), "--out", str(out), "--with-known"]) == 0
+    rows = read(out)
+    assert [row["learned_from"] for row in rows] == ["0"] * 12 + ["1"] * 48
     assert [row["type"] for row in rows] == ["user"] * 60  # products have no labels
     assert [int(row["rank"]) for row in rows] == [*range(1, 61)]
     written = torch.tensor([float(row["score"]) for row in rows])
-    assert torch.equal(written, written.sort(descending=True).values)
+    for part in (written[:12], written[12:]):
+        assert torch.equal(part, part.sort(descending=True).values)
     expected = scores[[int(row["node"]) for row in rows]]
     torch.testing.assert_close(written, expected, rtol=1e-6, atol=1e-7)
 
 
-def test_score_ranks_a_graph_never_seen(trained, tmp_path):
-    store.save_graph(tmp_path / "new", make_graph(45, seed=1))
+def test_score_ranks_a_graph_never_seen(trained, tmp_path, capsys):
+    graph = make_graph(45, seed=1)
+    store.save_graph(tmp_path / "new", without(graph, labels=graph.labels[:30]))
     out = tmp_path / "s.csv"
     arguments = ["score", str(tmp_path / "new"), "--models", str(trained[0]), "--out", str(out)]
-    assert cli.main([*arguments, "--top", "7"]) == 0
+    assert cli.main([*arguments, "--top", "7", "--budget", "3"]) == 0
     rows = read(out)
     assert len(rows) == 7
     assert {row["type"] for row in rows} == {"user"}
-    assert "learned_from" not in rows[0]  # nothing was learned from the nodes of this graph
+    assert all(int(row["node"]) >= 30 for row in rows)  # the others have a label
+    assert "label" not in rows[0]
+    said = capsys.readouterr().out
+    mean, least = np.mean([float(row["probability"]) for row in rows[:3]]), float(rows[2]["score"])
+    assert f"down to a score of {least:.4g}" in said
+    assert cli.main([*arguments, "--top", "7", "--with-known"]) == 0
+    rows = read(out)
+    above = [int(row["label"]) for row in rows[7:] if float(row["score"]) >= least]
+    frauds = 3 * (2 * mean + sum(above)) / (2 + len(above))  # the curve counts for two accounts
+    assert f"15 new accounts; among the first 3 some {frauds:.0f} frauds (" in said
+    assert [row["label"] == "" for row in rows] == [True] * 7 + [False] * 30
+    assert {row["learned_from"] for row in rows} == {"0"}  # nothing was learned from this graph
 
 
 def test_score_needs_no_labels(trained, tmp_path):
@@ -120,7 +137,7 @@ def test_score_needs_no_labels(trained, tmp_path):
     rows = read(out)
     assert len(rows) == 45
     assert {row["type"] for row in rows} == {"user"}  # as the models were taught
-    assert {row["label"] for row in rows} == {""}
+    assert "label" not in rows[0]
 
 
 def without(graph, **changes):
@@ -159,13 +176,12 @@ def test_run_ranks_by_frauds_that_are_too_few_to_judge_by(
     assert cli.main(["run", str(folder), "--out", str(out)]) == 0
     assert "how good the list is cannot be measured" in capsys.readouterr().out
     rows = read(out / "suspects.csv")
-    assert [row["type"] for row in rows] == ["user"] * 45
-    assert sum(row["learned_from"] == "1" for row in rows) == 2
-    assert "score_against_the_rest" in rows[0]
+    assert [row["type"] for row in rows] == ["user"] * 43  # the two with a label are no news
+    assert list(rows[0]) == ["rank", "node", "type", "id", "score_against_the_rest", "group"]
     page = (out / "report" / "index.html").read_text()
     assert page.count(f"Skipped: it needs labels, and {reason}.") == 4
     assert "The score is no probability, only an order." in page
-    assert "No label was used." not in page
+    assert "No label was used." not in page and "How many frauds to expect cannot be" in page
     arguments = ["export", str(folder), "--out", str(tmp_path / "nodes.csv")]
     assert cli.main(arguments) == 0
     assert len(read(tmp_path / "nodes.csv")) == 65
@@ -188,7 +204,7 @@ def test_run_without_labels_ranks_the_first_type_by_stage_1(tmp_path, capsys, mo
     assert cli.main(["run", str(folder), "--out", str(out)]) == 0
     assert "without labels" in capsys.readouterr().out
     rows = read(out / "suspects.csv")
-    assert list(rows[0]) == ["rank", "node", "type", "id", "score_without_labels", "label"]
+    assert list(rows[0]) == ["rank", "node", "type", "id", "score_without_labels", "group"]
     assert [row["type"] for row in rows] == ["user"] * 45
     scores = store.load_array(folder, store.GAE_SCORES, rows=graph.total)
     expected = scores[[int(row["node"]) for row in rows]]
@@ -292,7 +308,8 @@ def test_export_errors(named, tmp_path, capsys):
     assert not (tmp_path / "s.csv").exists()
 
 
-def test_score_refuses_a_graph_of_another_kind(trained, tmp_path, capsys):
+def test_score_refuses_a_graph_of_another_kind(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     graph = make_graph(30, seed=2)
     graph.x["user"] = graph.x["user"][:, :2].contiguous()
     store.save_graph(tmp_path / "other", graph)
@@ -303,7 +320,8 @@ def test_score_refuses_a_graph_of_another_kind(trained, tmp_path, capsys):
     assert "the graph has {'user': 2, 'product': 2}" in message
 
 
-def test_score_without_a_recipe_names_the_command_that_makes_one(tmp_path, capsys):
+def test_score_without_a_recipe_names_the_command_that_makes_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     store.save_graph(tmp_path, make_graph(30, seed=2))
     assert cli.main(["score", str(tmp_path)]) == 1
     assert "recipe.npz is missing, the saved recipe; `gadkit rec" in capsys.readouterr().err
@@ -333,9 +351,11 @@ def test_recommend_ranks_in_one_step(tmp_path, capsys):
     assert "boosted trees on own features" in out and "on the committee" in out
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 400 and {row["type"] for row in rows} == {"user"}
-    unseen = [row for row in rows if row["learned_from"] == "0"]
-    assert len(unseen) == 80 and sum(row["label"] == "1" for row in unseen[:15]) >= 14
+    assert {row["type"] for row in rows} == {"user"} and {row["learned_from"] for row in rows} == {
+        "0"
+    }
+    assert len(rows) == 80 and sum(row["label"] == "1" for row in rows[:15]) >= 14
+    assert "80 accounts; by their labels " in out
 
 
 def test_audit_says_what_it_found(tmp_path, capsys):
@@ -364,7 +384,72 @@ def test_audit_with_a_failed_check_ends_with_status_1(tmp_path, monkeypatch, cap
     assert (tmp_path / "audit.html").is_file()
 
 
-def test_audit_of_a_protocol_that_does_not_fit(tmp_path, capsys):
+def test_audit_of_a_protocol_that_does_not_fit(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     store.save_graph(tmp_path / "new", make_graph(45, seed=1))
     assert cli.main(["audit", str(tmp_path / "new"), "--protocol", "temporal"]) == 1
     assert "no protocol 'temporal' for this graph; there are demo" in capsys.readouterr().err
+
+
+def test_every_dataset_has_its_own_place(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(audit, "from_folder", lambda *_, **__: [])
+    for name in ("one/shop", "two/shop", "one/shop"):
+        store.save_graph(tmp_path / name, make_graph(45, seed=1))
+        assert cli.main(["audit", name]) == 0
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == [
+        "build/shop/audit.html", "build/shop-2/audit.html", "build/shop/audit.html",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_written_is_refused_before_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(recommend, "recommend", lambda *_, **__: pytest.fail("work was begun"))
+    store.save_graph(tmp_path / "new", make_graph(45, seed=1))
+    (tmp_path / "file").write_text("")
+    arguments = ["recommend", str(tmp_path / "new"), "--out"]
+    assert cli.main([*arguments, str(tmp_path / "file" / "list.csv")]) == 1
+    assert f"nothing can be written to {tmp_path / 'file'}" in capsys.readouterr().err
+    assert cli.main([*arguments, str(tmp_path)]) == 1
+    assert "is a folder; name a file in it" in capsys.readouterr().err
+
+
+def test_run_without_room_is_refused_before_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(notebooks, "run_notebooks", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr(place, "PAGES_BYTES", 10**18)
+    store.save_graph(tmp_path / "new", make_graph(45, seed=1))
+    assert cli.main(["run", str(tmp_path / "new"), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert f"the disk of {tmp_path / 'new'} has" in error and "make room" in error
+
+
+@pytest.mark.parametrize("option", ["--budget", "--top"])
+@pytest.mark.parametrize("value", ["0", "-3", "many"])
+def test_a_number_of_accounts_is_at_least_one(capsys, option, value):
+    with pytest.raises(SystemExit):
+        cli.main(["recommend", "demo", f"{option}={value}"])
+    assert f"{value!r} is no number of accounts" in capsys.readouterr().err
+
+
+def test_lab_opens_copies_and_says_what_they_write_over(tmp_path, capsys, monkeypatch):
+    calls = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "call", lambda command, **rest: calls.append((command, rest)))
+    store.save_graph(tmp_path / "shop", make_graph(45, seed=1))
+    for uid in (0, 1000):
+        monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
+        cli.main(["lab", "shop", "--", "--no-browser"])
+    first, second = (command for command, _ in calls)
+    assert "--allow-root" in first and "--allow-root" not in second
+    assert "--ServerApp.ip=127.0.0.1" in second and second[-2:] == [
+        "--no-browser",
+        "build/shop/lab",
+    ]
+    assert calls[0][1]["env"]["GADKIT_DATASET"] == str(tmp_path / "shop")
+    assert "caution" not in capsys.readouterr().out
+    copy = tmp_path / "build/shop/lab/01_explore_data.ipynb"
+    copy.write_text("mine")
+    store.save_array(tmp_path / "shop", store.RECIPE_SCORES, torch.zeros(65))
+    cli.main(["lab", "shop"])
+    said = capsys.readouterr().out
+    assert copy.read_text() == "mine" and "changed   01_explore_data.ipynb" in said
+    assert f"{tmp_path / 'shop'} holds scores" in said

@@ -21,7 +21,7 @@ from traitlets.config import Config
 from gadkit import cli, store
 from gadkit.datasets import marketplace
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.report import notebooks, suspects
+from gadkit.report import notebooks, queue, suspects
 from gadkit.store import node_ids
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
@@ -52,6 +52,7 @@ QUICK = {
     "SUSPECTS": 20,
 }
 SHOP = {"num_users": 600, "num_products": 240, "num_sellers": 60, "base_rate": 0.2}
+SHOP |= {"label_rate": 0.5}
 FORBIDDEN = re.compile(r"^\s*((async def|def|class)\b|[!%])", flags=re.MULTILINE)
 STRIP = "run `make strip`"
 
@@ -279,8 +280,9 @@ def runs(tmp_path_factory, shell):
             if path.stem != TIMES
         }
         graph = store.load_graph(dataset)
-        scores = store.load_array(dataset, store.RECIPE_SCORES)
-        suspects.write_labelled(out / "suspects.csv", dataset, graph, scores, models=dataset)
+        evidence = suspects.evidence_of_run(dataset, graph)
+        table = suspects.table_in(dataset, graph, evidence, queue.queues(graph, evidence))
+        suspects.write_suspects(out / "suspects.csv", table)
     return first, second, said
 
 
@@ -290,10 +292,18 @@ def test_notebooks_run_headless_to_figures_and_numbers(runs):
     page = (build / "report" / "index.html").read_text()
     assert page.count('<div class="figure">') == len(NAMES)
     assert page.count('aria-label="Numbers of') == len(NAMES)
-    assert 'id="suspects"' in page
     header, *rows = (build / "suspects.csv").read_text().splitlines()
-    assert header == "rank,node,type,id,score,label,learned_from,planted"
-    assert len(rows) == SHOP["num_users"] + SHOP["num_sellers"]  # products have no labels
+    assert header == "rank,node,type,id,score,probability,group,planted"
+    assert len(rows) == 330  # half of users and sellers are new; products have no labels
+    types = [row.split(",")[2] for row in rows]
+    assert types == sorted(types, key=["user", "seller"].index)
+    for name in ("user", "seller"):
+        assert f'id="suspects-{name}"' in page
+    links = set(re.findall(r'href="cases.html#(case-\d+)"', page))
+    anchors = set(re.findall(r'id="(case-\d+)"', (build / "report" / "cases.html").read_text()))
+    assert len(links) == 27 and links <= anchors  # twenty users, a quarter of thirty sellers
+    assert 'id="audit"' in page and "How good is it?" in page
+    assert page.index("06_evaluate_auc") < page.index('id="workshop"') < page.index("01_explore")
 
 
 def test_two_runs_give_the_same_bytes(runs):

@@ -234,9 +234,9 @@ def test_the_commands_go_together(folder, tmp_path, capsys):
     """Recommend, and then score and export, without any notebook."""
     shutil.copytree(folder, tmp_path / "market", ignore=shutil.ignore_patterns("*recipe*"))
     market, first, second = (str(tmp_path / name) for name in ("market", "a.csv", "b.csv"))
-    assert cli.main(["recommend", market, "--out", first]) == 0
+    assert cli.main(["recommend", market, "--out", first, "--with-known"]) == 0
     assert "recipe.npz" in capsys.readouterr().out
-    assert cli.main(["score", market, "--out", second]) == 0
+    assert cli.main(["score", market, "--out", second, "--with-known"]) == 0
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     assert cli.main(["export", market, "--out", str(tmp_path / "x.csv"), "--type", "user"]) == 0
     exported = {row["node"]: float(row["score"]) for row in rows_of(tmp_path / "x.csv")}

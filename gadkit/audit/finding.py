@@ -5,7 +5,7 @@ and say so beside the number; *passed*, that this check found nothing, which doe
 there is nothing. The thresholds that several checks share are here as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
@@ -23,6 +23,8 @@ CHANCE = 0.5  # AUROC
 SHUFFLED_MAY_REACH = 0.55  # AUROC after learning from shuffled labels
 ENOUGH = 10  # frauds or nodes to say anything of a column
 SHOWN = 10  # rows of evidence
+
+FILE = "findings.json"
 
 # (graph, split, ids) -> (len(ids), dim) table, and the name of each column. A name may start with
 # the block that the column belongs to, as "hops: mean of price". NaN is a missing value.
@@ -68,3 +70,19 @@ class Finding:
 def skipped(check: str, reason: str) -> Finding:
     """Say why a check was not run."""
     return Finding(check=check, verdict=SKIPPED, detail=f"Not run: {reason}.")
+
+
+def verdicts(findings: Sequence[Finding]) -> dict[str, int]:
+    """Count the findings by verdict, the gravest first."""
+    given = [finding.verdict for finding in findings]
+    return {name: given.count(name) for name in (FAILED, WARNING, PASSED, SKIPPED)}
+
+
+def as_json(findings: Sequence[Finding], *, subject: str = "") -> dict:
+    """Return the findings as what JSON knows; an interval becomes value, low and high."""
+    rows = []
+    for finding in findings:
+        value = finding.value
+        value = value._asdict() if isinstance(value, Interval) else value
+        rows.append(vars(finding) | {"value": value})
+    return {"subject": subject, "level": LEVEL, "verdicts": verdicts(findings), "findings": rows}

@@ -213,15 +213,17 @@ def build(
         names: (total,) what the user calls each node; `node_ids.of_nodes`.
 
     Returns:
-        A card per suspect, of texts, numbers, lists and None.
+        A card per suspect, of texts, numbers, lists and None; its rank is that among the suspects
+        of its type.
     """
     describe = _describer(graph, names, scores, dict(confirmed.labels.tolist()))
     features, near = _features(graph, table, suspects), _nearest(graph, suspects, confirmed)
-    cards = []
+    cards, types = [], graph.node_type_of(suspects)
     for i, node in enumerate(suspects.tolist()):
         low, high = intervals[i].tolist()
         card = _named(graph, node, names) | {
-            "rank": i + 1, "score": float(scores[node]), "low": low, "high": high,
+            "rank": int((types[: i + 1] == types[i]).sum()),
+            "score": float(scores[node]), "low": low, "high": high,
             "features": features[i],
             "neighbors": _neighbors(graph, edges, evidence, i, scores, describe),
             "confirmed": [

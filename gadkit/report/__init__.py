@@ -6,7 +6,7 @@ _HOME = {
     "NotebookError": "notebooks",
     "run_notebooks": "notebooks",
     "needing_labels": "notebooks",
-    "write_index": "index",
+    "write_report": "index",
     "write_suspects": "suspects",
     "write_nodes": "suspects",
     "case_page": "pages",

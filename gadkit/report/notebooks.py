@@ -58,7 +58,7 @@ def run_notebooks(
     Args:
         dataset: the dataset folder.
         notebooks: folder of the notebooks `NN_*.ipynb`; by default the ones of this repository.
-        out: receives notebooks/NN_*.ipynb (executed), report/NN_*.html, and failed/ for the
+        out: receives notebooks/NN_*.ipynb (executed), pages/NN_*.html, and failed/ for the
             notebook that raised.
         force: execute even what is up to date.
         labelled: whether the dataset has labels enough to learn and to judge by; without, the
@@ -86,10 +86,10 @@ def run_notebooks(
         target = out / "notebooks" / source.name
         if not labelled and _needs_labels(source):
             log(f"{label}  skipped: it needs labels, and {why}")
-            for stale in (target, _page_of(target), out / "failed" / source.name):
+            for stale in (target, page_of(target), out / "failed" / source.name):
                 stale.unlink(missing_ok=True)
             continue
-        if not force and _is_up_to_date(target, _page_of(target), stamp):
+        if not force and _is_up_to_date(target, page_of(target), stamp):
             log(f"{label}  unchanged, kept")
         else:
             _run_one(source, target, dataset=dataset, stamp=stamp, label=label)
@@ -139,7 +139,7 @@ def _run_one(source: Path, target: Path, *, dataset: Path, stamp: str, label: st
     digests = {path: _hash_file(Path(path)) for path in wrote}
     notebook.metadata["gadkit"] = {"stamp": stamp, "wrote": digests}
     failed.unlink(missing_ok=True)
-    pages.write(_page_of(target), pages.notebook_page(notebook, name=source.stem))
+    pages.write(page_of(target), pages.notebook_page(notebook, name=source.stem))
     pages.write(target, nbformat.writes(notebook))
 
 
@@ -317,8 +317,9 @@ def _read_stripped(source: Path):
     return notebook
 
 
-def _page_of(target: Path) -> Path:
-    return target.parents[1] / "report" / f"{target.stem}.html"
+def page_of(executed: Path) -> Path:
+    """Return the path of the page of an executed notebook, which the report copies."""
+    return executed.parents[1] / "pages" / f"{executed.stem}.html"
 
 
 def _log(line: str) -> None:

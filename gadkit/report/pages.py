@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gadkit import __version__, store
-from gadkit.audit.finding import FAILED, LEVEL, PASSED, SKIPPED, WARNING, Finding
+from gadkit.audit.finding import LEVEL, Finding, as_json, verdicts
 from gadkit.evaluation.metrics import Interval
 from gadkit.explain import cases
 
@@ -23,7 +23,7 @@ NOTEBOOK = """\
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
 {%- block body_header -%}{{ super() }}
 <p style="margin: 1rem; font: 14px sans-serif">
-<a href="index.html">&larr; All notebooks</a></p>{%- endblock -%}
+<a href="index.html">&larr; Report</a></p>{%- endblock -%}
 """
 _FIGURE = """\
 {%- block data_NAME scoped -%}
@@ -118,7 +118,7 @@ def write_audit(findings: Sequence[Finding], path: Path | str, *, subject: str =
 
     Args:
         findings: of `audit`.
-        path: of the page, such as build/audit.html; the JSON has the suffix .json.
+        path: of the page, such as build/demo/audit.html; the JSON has the suffix .json.
         subject: what was audited, the title of the page.
 
     Returns:
@@ -132,24 +132,8 @@ def write_audit(findings: Sequence[Finding], path: Path | str, *, subject: str =
         places={finding.check: _places(finding) for finding in findings},
         level=f"{LEVEL:.0%}",
     )
-    store.write_json(Path(path).with_suffix(".json"), audit_as_json(findings, subject=subject))
+    store.write_json(Path(path).with_suffix(".json"), as_json(findings, subject=subject))
     return write(Path(path), page)
-
-
-def verdicts(findings: Sequence[Finding]) -> dict[str, int]:
-    """Count the findings by verdict, the gravest first."""
-    given = [finding.verdict for finding in findings]
-    return {name: given.count(name) for name in (FAILED, WARNING, PASSED, SKIPPED)}
-
-
-def audit_as_json(findings: Sequence[Finding], *, subject: str = "") -> dict:
-    """Return the findings as what JSON knows; an interval becomes value, low and high."""
-    rows = []
-    for finding in findings:
-        value = finding.value
-        value = value._asdict() if isinstance(value, Interval) else value
-        rows.append(vars(finding) | {"value": value})
-    return {"subject": subject, "level": LEVEL, "verdicts": verdicts(findings), "findings": rows}
 
 
 def _places(finding: Finding) -> dict[str, float] | None:

@@ -14,152 +14,164 @@ from torch import Tensor
 from gadkit import store
 from gadkit.graph import HeteroGraph
 from gadkit.recommend import Scored
+from gadkit.report.queue import Evidence, Queue, held_out
 from gadkit.store import atomic_path, node_ids, tables
+from gadkit.trees import saved
 from gadkit.trees.recipe import Committee
 
 LEARNED = "learned_from"  # columns of the list of suspects
 SCORE, UNLABELLED_SCORE = "score", "score_without_labels"
 AGAINST_REST = "score_against_the_rest"  # by frauds and others nobody has looked at: no probability
-SCORE_NAMES = (SCORE, UNLABELLED_SCORE, AGAINST_REST)
 SCORES = {"scores": store.RECIPE_SCORES, "network": store.GAT_SCORES}
 EMBEDDINGS = {"embeddings": store.GAT_EMBEDDINGS, "stage1": store.GAE_EMBEDDINGS}
 EXPORTS = [*SCORES, *EMBEDDINGS]  # what of a dataset folder can be had by node
 
 
-def write_suspects(
-    path: Path | str,
-    graph: HeteroGraph,
-    scores: Tensor,
-    *,
-    node_types: list[str] | None = None,
-    top: int | None = None,
-    names: np.ndarray | None = None,
-    learned_from: Tensor | None = None,
-    planted: Sequence[str] | None = None,
-    score: str = SCORE,
-) -> None:
-    """Write the ranked list of suspects, as Parquet or Excel where `path` ends so and else as CSV.
-
-    The columns are rank, node (global id), type, id within the type, score and label, which is
-    empty where unknown. The highest score comes first, equal scores in the order of node ids.
-    Three more columns are written where known: name, what the user calls the node; learned_from, 1
-    for the nodes whose labels trained the model or chose its epoch (their rank says nothing about
-    the model); and planted, what a node of a generated marketplace really is.
+def write_suspects(path: Path | str, table: dict[str, np.ndarray]) -> None:
+    """Write the list of suspects, as Parquet or Excel where `path` ends so and else as CSV.
 
     Args:
         path: file to write.
-        graph: where node types and labels come from.
-        scores: (total,) float; anomaly score of every node, by global id.
-        node_types: list these types only; all by default.
-        top: list this many only; all by default.
-        names: what the user calls each node, by global id; see `node_ids.of_nodes`.
-        learned_from: (n,) int64 global ids of the nodes whose labels the model has seen.
-        planted: name of what each node really is, by global id.
-        score: name of the score's column; `UNLABELLED_SCORE` says that no label was used,
-            `AGAINST_REST` that the score only gives an order.
-
-    Raises:
-        ValueError: there is not one score per node, a score is NaN, or a type is not in the graph.
+        table: of `table_of`.
     """
-    scores = scores.detach().cpu()
-    if scores.shape != (graph.total,) or scores.isnan().any():
-        raise ValueError(
-            f"scores must be ({graph.total},) without NaN, got {tuple(scores.shape)} "
-            f"with {int(scores.isnan().sum())} NaN"
-        )
-    order = torch.argsort(scores, descending=True, stable=True)
-    order = order[_are_of_types(graph, order, node_types)]
-    if top is not None and top < 1:
-        raise ValueError(f"top must be at least 1, got {top}")
-    order = order[:top]
-    columns = {"rank": np.arange(1, len(order) + 1), **_node_columns(graph, order, names)}
-    columns |= {score: scores[order].numpy(), "label": _label_of(graph, order)}
-    if learned_from is not None:
-        columns[LEARNED] = torch.isin(order, learned_from.cpu()).byte().numpy()
-    if planted is not None:
-        columns["planted"] = np.array([planted[node] for node in order.tolist()], dtype=object)
     if Path(path).suffix in (".parquet", ".xlsx"):
-        tables.write(path, columns)
+        tables.write(path, table)
     else:
-        _write_csv(path, columns)
+        _write_csv(path, table)
 
 
-def write_labelled(
-    path: Path | str,
-    folder: Path,
+def table_of(
     graph: HeteroGraph,
-    scores: Tensor,
+    evidence: Evidence,
+    listed: Sequence[Queue],
     *,
-    models: Path,
-    top: int | None = None,
-) -> None:
-    """Write the list of the node types that trained models were taught about.
+    names: np.ndarray | None = None,
+    planted: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the columns of the list of suspects, one queue below the other.
+
+    They are rank (from 1 in each queue), node (global id), type, id within the type, name (what the
+    user calls the node), score, probability (of fraud) and group (the rank of the first member of a
+    node's group). Each is left out where nothing is known of it. Where nodes with a label are
+    listed, it follows in label, and learned_from is 1 for those whose label trained the model or
+    chose what is used of it: their rank says nothing about the model. planted is what a node of a
+    generated marketplace really is.
 
     Args:
-        path: file to write, as `write_suspects`.
-        folder: the dataset folder, for names and the answer key of a generated one.
+        graph: where types and labels come from.
+        evidence: scores of all nodes.
+        listed: queues of `queue.queues`.
+        names: what the user calls each node, by global id; see `node_ids.of_nodes`.
+        planted: name of what each node really is, by global id.
+    """
+    nodes = torch.cat([queue.nodes for queue in listed])
+    ranks = [np.arange(1, len(queue.nodes) + 1) for queue in listed]
+    columns = {"rank": np.concatenate(ranks), **_node_columns(graph, nodes, names)}
+    columns[_score_name(evidence)] = evidence.scores.detach().cpu()[nodes].numpy()
+    probability = torch.cat([queue.probability for queue in listed]).numpy()
+    if not np.isnan(probability).all():
+        columns["probability"] = np.ma.masked_invalid(probability)
+    columns["group"] = np.ma.masked_equal(torch.cat([queue.group for queue in listed]).numpy(), 0)
+    label = _label_of(graph, nodes)
+    if label.count():
+        learned = torch.isin(nodes, evidence.learned_from.cpu())
+        columns |= {"label": label, LEARNED: learned.byte().numpy()}
+    if planted is not None:
+        columns["planted"] = np.array([planted[node] for node in nodes.tolist()], dtype=object)
+    return columns
+
+
+def _score_name(evidence: Evidence) -> str:
+    if evidence.unlabelled:
+        return UNLABELLED_SCORE
+    return AGAINST_REST if evidence.is_order else SCORE
+
+
+def table_in(
+    folder: Path, graph: HeteroGraph, evidence: Evidence, listed: Sequence[Queue]
+) -> dict[str, np.ndarray]:
+    """Return `table_of`, with the names and the answer key that a dataset folder keeps."""
+    names, planted = node_ids.of_nodes(folder, graph), store.planted_names(folder)
+    return table_of(graph, evidence, listed, names=names, planted=planted)
+
+
+def evidence_of_run(folder: Path, graph: HeteroGraph) -> Evidence:
+    """Read what a run has left in a dataset folder: scores of the recipe, or of the first stage.
+
+    Without labels these are the autoencoder's, for the first node type, as other types have other
+    levels of that score.
+    """
+    if graph.labels is None:
+        nobody = torch.empty(0, dtype=torch.int64)
+        return Evidence(
+            scores=store.load_array(folder, store.GAE_SCORES, rows=graph.total),
+            types=graph.node_types[:1],
+            learned_from=nobody,
+            held_out=held_out(nobody, None, nobody),
+            unlabelled=True,
+        )
+    scores = store.load_array(folder, store.RECIPE_SCORES, rows=graph.total)
+    return evidence_of_models(folder, graph, scores, models=folder)
+
+
+def evidence_of_models(
+    folder: Path, graph: HeteroGraph, scores: Tensor, *, models: Path
+) -> Evidence:
+    """Say what scores by trained models are worth.
+
+    Args:
+        folder: the dataset folder.
         graph: of the folder.
         scores: (total,) float by global id.
-        models: the dataset folder with the checkpoint of the models; if it is `folder`, the list
-            says which nodes were learned from.
-        top: list this many only; all by default.
+        models: the dataset folder with the checkpoint of the models. If it is `folder`, the labels
+            that they have not learned from say what a score is worth; else all labels of `folder`.
     """
     best = store.load_checkpoint(models / store.GAT_CHECKPOINT)
-    write_suspects(
-        path,
-        graph,
-        scores,
-        node_types=best["labelled_types"],
-        top=top,
-        names=node_ids.of_nodes(folder, graph),
-        learned_from=best["learned_from"] if models == folder else None,
-        planted=store.planted_names(folder),
+    same = models.resolve() == folder.resolve()
+    learned_from = best["learned_from"] if same else torch.empty(0, dtype=torch.int64)
+    return Evidence(
+        scores=scores,
+        types=best["labelled_types"],
+        learned_from=learned_from,
+        held_out=held_out(scores, graph.labels, learned_from),
     )
 
 
-def write_unlabelled(path: Path | str, folder: Path, graph: HeteroGraph) -> None:
-    """Write the list of the first node type by the autoencoder alone, which needs no labels."""
-    write_suspects(
-        path,
-        graph,
-        store.load_array(folder, store.GAE_SCORES, rows=graph.total),
-        node_types=graph.node_types[:1],
-        names=node_ids.of_nodes(folder, graph),
-        planted=store.planted_names(folder),
-        score=UNLABELLED_SCORE,
+def evidence_of_recipe(fitted: Committee) -> Evidence:
+    """Say what the scores of a fitted recipe are worth, by the test part of its split.
+
+    Those of a bag, which has learned from all labels, are an order alone.
+    """
+    scores = fitted.scores.nan_to_num(0.0)
+    learned_from = torch.cat([part[:, 0] for part in fitted.split[:2]])
+    return Evidence(
+        scores=scores,
+        types=fitted.views.types,
+        learned_from=learned_from,
+        held_out=held_out(scores, fitted.split.test, learned_from),
+        is_order=not fitted.is_calibrated,
     )
 
 
-def write_recommended(
-    path: Path | str, folder: Path, fitted: Committee, *, top: int | None = None
-) -> None:
-    """Write the list of what `gadkit.recommend` has made of a folder."""
-    graph = fitted.views.graph
-    write_suspects(
-        path,
-        graph,
-        fitted.scores.nan_to_num(0.0),
-        node_types=fitted.views.types,
-        top=top,
-        names=node_ids.of_nodes(folder, graph),
-        learned_from=torch.cat([part[:, 0] for part in fitted.split[:2]]),
-        planted=store.planted_names(folder),
-        score=SCORE if fitted.is_calibrated else AGAINST_REST,
-    )
+def evidence_of_scored(folder: Path, scored: Scored, *, models: Path) -> Evidence:
+    """Say what the scores by a saved recipe are worth.
 
+    Labels that it has not learned from say so: those of the folder, and where it learned from
+    another one, those of that folder, with the scores that they had there.
 
-def write_scored(path: Path | str, folder: Path, scored: Scored, *, top: int | None = None) -> None:
-    """Write the list of what a saved recipe says of a folder, see `gadkit.recommend.score`."""
-    write_suspects(
-        path,
-        scored.graph,
-        scored.scores.nan_to_num(0.0),
-        node_types=scored.types,
-        top=top,
-        names=node_ids.of_nodes(folder, scored.graph),
-        learned_from=scored.known if len(scored.known) else None,
-        planted=store.planted_names(folder),
-    )
+    Args:
+        folder: the dataset folder.
+        scored: what the recipe says of it.
+        models: the dataset folder in which the recipe was saved.
+    """
+    scores = scored.scores.nan_to_num(0.0)
+    rows = held_out(scores, scored.graph.labels, scored.known)
+    if models.resolve() != folder.resolve():
+        there = store.load_array(models, store.RECIPE_SCORES)
+        learned_from = saved.load(models).learned_from
+        labels = store.load_graph(models).labels
+        rows = torch.cat([held_out(there, labels, learned_from), rows])
+    return Evidence(scores=scores, types=scored.types, learned_from=scored.known, held_out=rows)
 
 
 def check_same_features(folder: Path, models: Path) -> None:
@@ -229,15 +241,18 @@ def _label_of(graph: HeteroGraph, nodes: Tensor) -> np.ndarray:
 
 def _write_csv(path: Path | str, columns: dict[str, np.ndarray]) -> None:
     values = [
-        map("{:.9g}".format, column.tolist())  # nine digits tell any two float32 apart
-        if column.dtype.kind == "f"
-        else column.tolist()
+        map(_digits, column.tolist()) if column.dtype.kind == "f" else column.tolist()
         for column in columns.values()
     ]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*values, strict=True))
+
+
+def _digits(value: float | None) -> str:
+    """Write a number with nine digits, which tell any two float32 apart; nothing for None."""
+    return "" if value is None else f"{value:.9g}"
 
 
 def write_nodes(

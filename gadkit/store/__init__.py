@@ -17,10 +17,12 @@ from gadkit.graph import CSR, HeteroGraph
 from gadkit.store.files import (
     appearing,
     atomic_path,
+    check_place,
     errors_about,
     is_free,
     load_npy,
     read_npz,
+    replacing,
     save_array,
     write_json,
     write_npz,

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -84,10 +85,71 @@ def appearing(folder: Path | str, *, aside: bool = False) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def replacing(folder: Path | str) -> Iterator[Path]:
+    """Yield a temporary sibling, which takes the place of `folder` if the block ends well.
+
+    What was there is removed, but only then: after an error, or a kill in the block, it is whole.
+    """
+    target = Path(folder).resolve()
+    partial, former = (
+        target.with_name(f".{os.getpid()}{mark}.{target.name}") for mark in ("", "-")
+    )
+    _put_back(target)
+    _clear_abandoned(target)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        _sync(partial)
+        if target.exists():
+            target.rename(former)
+        partial.rename(target)
+        _sync(target.parent)
+    finally:
+        _put_back(target)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def _put_back(target: Path) -> None:
+    """Give a folder its name back that lost it to one which then did not take its place."""
+    for former in sorted(target.parent.glob(f".*-.{glob.escape(target.name)}")):
+        if not target.exists():
+            former.rename(target)
+
+
+def check_place(folder: Path | str, room: int = 0) -> None:
+    """Try that files can be written to a folder, and that there is room: before minutes of work.
+
+    Args:
+        folder: it is made if it is not there.
+        room: bytes that will be needed.
+
+    Raises:
+        OSError: one of the two fails; the message names the folder, and how much room is missing.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"gadkit")
+    except OSError as error:
+        raise OSError(
+            f"nothing can be written to {folder} ({error.strerror}); make it writable, or choose "
+            "another folder"
+        ) from error
+    free = shutil.disk_usage(folder).free
+    if free < room:
+        raise OSError(
+            f"the disk of {folder} has {free / 1e6:,.0f} MB free, but some {room / 1e6:,.0f} MB "
+            "will be written; make room, or choose a folder on another disk"
+        )
+
+
 def _clear_abandoned(target: Path) -> None:
     """Remove the temporary siblings of processes that were killed, and so could not."""
     for sibling in target.parent.glob(f".*.{glob.escape(target.name)}"):
-        pid = sibling.name[1 : -len(target.name) - 1]
+        pid = sibling.name[1 : -len(target.name) - 1].removesuffix("-")
         if pid.isdigit() and (int(pid) == os.getpid() or not _is_running(int(pid))):
             shutil.rmtree(sibling, ignore_errors=True)
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from scipy.special import expit
 from torch import Tensor
-from torch.nn.functional import softplus
 
+from gadkit.evaluation.budget import logit, platt, sigmoid
 from gadkit.evaluation.metrics import auprc_error, average_precision
 from gadkit.evaluation.splits import Detector, Split
 from gadkit.graph import HeteroGraph
@@ -25,7 +24,6 @@ from gadkit.trees.views import Views
 SECOND_LOOK = 2  # views that more learners than boosted trees are tried on
 GIVEN = "(given)"  # in place of a view
 BLOCK = 1 << 16  # rows of a table made at a time
-_EDGE = 1e-4  # probabilities are kept this far from 0 and 1
 
 
 @dataclass
@@ -98,8 +96,8 @@ class Committee:
             table = ids if view == GIVEN else self._table(view, ids)
             for member in self.members:
                 if member.view == view:
-                    total += member.slope * _logit(member.predict(table)) + member.bias
-        return _sigmoid(total / len(self.members))
+                    total += member.slope * logit(member.predict(table)) + member.bias
+        return sigmoid(total / len(self.members))
 
     def on(self, graph: HeteroGraph) -> "Committee":
         """Return the same learners looking at another graph, without the other detectors.
@@ -329,42 +327,7 @@ def _member(view: str, name: str, learner: Learner, train: Rows, val: Rows, seed
 
 def _judged(view: str, name: str, predict: Predict, on_val: Tensor, y_true: Tensor) -> Member:
     value = average_precision(y_true, on_val)
-    return Member(view, name, predict, value, *_calibrated(on_val, y_true))
-
-
-def _sigmoid(logit: Tensor) -> Tensor:
-    """Take the sigmoid of each logit by itself.
-
-    torch.sigmoid rounds the last elements of a tensor, which do not fill a vector, otherwise than
-    the others: a node's score would depend on which nodes it is asked for with.
-    """
-    return torch.from_numpy(expit(logit.numpy()))
-
-
-def _logit(probability: Tensor) -> Tensor:
-    return probability.double().clamp(_EDGE, 1 - _EDGE).logit()
-
-
-def _calibrated(probability: Tensor, y_true: Tensor) -> tuple[float, float]:
-    """Fit slope (at least 0) and bias of the logits by Newton's method with halved steps."""
-    logit, y = _logit(probability), y_true.double()
-    x = torch.stack([logit, torch.ones_like(logit)], 1)
-    start = torch.tensor([1.0, 0.0], dtype=torch.float64)
-
-    def loss(weight: Tensor) -> Tensor:  # with a weak pull to the logits as they are
-        z = x @ weight
-        return (softplus(z) - y * z).sum() + (weight - start).square().sum() / 2
-
-    weight = start
-    for _ in range(50):
-        p = (x @ weight).sigmoid()
-        gradient = x.T @ (p - y) + weight - start
-        curve = x.T @ (x * (p * (1 - p))[:, None]) + torch.eye(2, dtype=torch.float64)
-        step = torch.linalg.solve(curve, gradient)
-        while loss(weight - step) > loss(weight):
-            step = step / 2
-        weight = weight - step
-    return max(float(weight[0]), 1e-3), float(weight[1])  # one that says nothing still ranks
+    return Member(view, name, predict, value, *platt(on_val, y_true))
 
 
 def recipe_detector(views: Views, *, past_only: bool = False, seed: int = 0) -> Detector:

@@ -7,12 +7,17 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from gadkit import store
+from gadkit.audit import checks, finding
+from gadkit.audit.finding import PASSED, WARNING, Finding
 from gadkit.explain import cases
-from gadkit.report import index, notebooks, pages
+from gadkit.graph import CSR, HeteroGraph
+from gadkit.report import index, notebooks, pages, queue, suspects
 
 PNG = base64.b64encode(b"\x89PNG first").decode()
 KEY_PNG = base64.b64encode(b"\x89PNG key").decode()
@@ -74,7 +79,7 @@ def test_notebooks_run_in_order_and_find_their_folders(workspace):
     notebook = nbformat.read(workspace / "build/notebooks/02_read.ipynb", as_version=4)
     assert notebook.cells[2].outputs[0].text == "0.5 notebooks\n"
     assert (workspace / "build/suspects.csv").is_file()
-    assert "0.5 notebooks" in (workspace / "build/report/02_read.html").read_text()
+    assert "0.5 notebooks" in (workspace / "build/pages/02_read.html").read_text()
     executed = (workspace / "build/notebooks/02_read.ipynb").read_bytes()
     assert run(workspace) == ["01_write", "02_read"]
     assert run(workspace, force=True) == []
@@ -122,11 +127,11 @@ def test_notebook_that_needs_labels_is_skipped_without(workspace, without_kernel
         "[2/2] 02_read  skipped: it needs labels, and the dataset has none",
     ]
     assert [path.name for path in executed] == ["01_write.ipynb"]
-    left = sorted(path.name for path in (workspace / "build" / "report").iterdir())
+    left = sorted(path.name for path in (workspace / "build" / "pages").iterdir())
     assert left == ["01_write.html"]  # the page of an earlier run, with labels, is gone
-    page = index.write_index(workspace / "build", executed, dataset="demo", skipped=[second])
+    page = index.write_report(workspace / "build", executed, dataset="demo", skipped=[second])
     page = page.read_text()
-    assert "1 notebook," in page and page.count("Skipped: it needs labels") == 1
+    assert page.count("Skipped: it needs labels") == 1
     assert 'href="01_write.html"' in page and 'href="02_read.html"' not in page
 
 
@@ -142,7 +147,7 @@ def test_failing_cell_is_reported_and_earlier_results_stay(workspace):
     assert "\x1b" not in message
     partial = nbformat.read(workspace / "build/failed/02_read.ipynb", as_version=4)
     assert [len(cell.outputs) for cell in partial.cells[1:]] == [1, 1, 0]
-    assert (workspace / "build/report/01_write.html").is_file()
+    assert (workspace / "build/pages/01_write.html").is_file()
     assert not (workspace / "build/notebooks/02_read.ipynb").exists()
     write_notebook(failing, "1 + 1")
     assert run(workspace) == ["01_write"]
@@ -180,7 +185,7 @@ def delete_first_result(workspace):
 
 
 def delete_second_page(workspace):
-    (workspace / "build/report/02_read.html").unlink()
+    (workspace / "build/pages/02_read.html").unlink()
 
 
 def save_again_with_outputs(workspace):
@@ -255,9 +260,9 @@ def executed_notebook(path, summary):
     return path
 
 
-def index_of(tmp_path, *summary):
+def index_of(tmp_path, *summary, **options):
     notebook = executed_notebook(tmp_path / "notebooks/03_train_gae.ipynb", list(summary))
-    return index.write_index(tmp_path, [notebook], dataset="a & b").read_text()
+    return index.write_report(tmp_path, [notebook], dataset="a & b", **options).read_text()
 
 
 def test_index_shows_title_question_figure_and_numbers(tmp_path):
@@ -268,9 +273,9 @@ def test_index_shows_title_question_figure_and_numbers(tmp_path):
     assert "What does structure say?" in page and "More." not in page
     assert KEY_PNG in page and PNG not in page
     assert '<td class="numeric">0.97</td>' in page and "plain" not in page
-    assert 'href="03_train_gae.html"' in page
+    assert 'href="03_train_gae.html"' in page and (tmp_path / "report/03_train_gae.html").is_file()
     assert "a &amp; b" in page
-    assert 'id="suspects"' not in page
+    assert 'id="suspects' not in page
     assert page == index_of(tmp_path, new_output("display_data", data))
 
 
@@ -286,58 +291,167 @@ def test_index_lets_no_script_through(tmp_path):
     html = "<table onclick='x()'><tr><td><script>alert(1)</script><img src=x></td></tr></table>"
     page = index_of(tmp_path, new_output("display_data", {"text/html": html}))
     assert not re.search(r"<script|onclick|<img src=x", page)
-    (tmp_path / "suspects.csv").write_text("rank,why\n1,<script>alert(2)</script>\n")
-    page = index_of(tmp_path)
+    names = ["<script>alert(2)</script>"] * 60
+    page = index_of(tmp_path, listing=listing(names=names))
     assert "&lt;script&gt;alert(2)" in page and "<script" not in page
 
 
 def test_index_makes_do_with_a_bare_notebook(tmp_path):
-    path = tmp_path / "01_bare.ipynb"
+    path = tmp_path / "notebooks" / "01_bare.ipynb"
+    path.parent.mkdir()
     nbformat.write(new_notebook(cells=[new_code_cell("1")]), path)
-    page = index.write_index(tmp_path, [path], dataset="demo").read_text()
+    page = index.write_report(tmp_path, [path], dataset="demo").read_text()
     assert "01_bare</h2>" in page and "<img" not in page
 
 
-def test_index_lists_the_first_suspects(tmp_path):
-    rows = "".join(f"{i},u{i},12.3400000099,0.9123456789,\n" for i in range(1, 31))
-    (tmp_path / "suspects.csv").write_text(f"rank,node_id,name,score,label\n{rows}")
-    page = index_of(tmp_path)
-    assert 'The first 20 of\n      <a href="../suspects.csv">suspects.csv</a>' in page
-    assert "<td>u20</td>" in page and "<td>u21</td>" not in page
-    assert '<td class="numeric">0.912346</td>' in page
-    assert ">12.3400000099</td>" in page  # a name is shown as it is
-    assert '<th scope="col">node id</th>' in page
+def listing(*, names=None, labels=((30, 1), (31, 0)), learned=(), **changes):
+    """Queues and their table of fifty users, the first of them most suspicious, and ten shops."""
+    visits = CSR.from_edges(torch.arange(4), torch.zeros(4).long(), num_src=50, num_dst=10)
+    graph = HeteroGraph(
+        {"user": 50, "shop": 10}, {("user", "visits", "shop"): visits}, labels=torch.tensor(labels)
+    )
+    known = {
+        "scores": torch.linspace(0.9123456789, 0.1, 60),
+        "types": ["user"],
+        "learned_from": torch.tensor([30]),
+        "held_out": torch.tensor([[0.8, 1], [0.2, 0], [0.1, 0]], dtype=torch.float64),
+    }
+    evidence = queue.Evidence(**known | changes)
+    queues = queue.queues(graph, evidence, size=12)
+    names = [f"u{node}" for node in range(60)] if names is None else names
+    table = suspects.table_of(graph, evidence, queues, names=np.array(names, dtype=object))
+    return index.Listing(queues=queues, table=table, learned=learned)
 
 
-def test_index_says_that_no_label_was_used(tmp_path):
-    rows = "rank,type,score_without_labels,label\n1,user,0.5,\n"
-    (tmp_path / "suspects.csv").write_text(rows)
-    page = index_of(tmp_path)
+def test_index_lists_the_first_suspects_of_each_type(tmp_path):
+    content = listing()
+    page = index_of(tmp_path, listing=content)
+    assert 'The first 20 of 48 new user accounts in\n      <a href="../suspects.csv">' in page
+    assert '<td class="name">u19</td>' in page and "u20<" not in page
+    assert '<td class="numeric">0.9123</td>' in page
+    assert "2 whose label is known are left out." in page
+    frauds = content.queues[0].budget.frauds
+    assert f"Among the first 12, expect <strong>{frauds.value:.0f} frauds</strong>" in page
+    assert f"({frauds.low:.0f} to {frauds.high:.0f} in 95% of such lists)" in page
+    assert "score of 0.7609 is where they end" in page
+    assert (tmp_path / "suspects.csv").read_text().count("\n") == 49
+    assert content.queues[0].group[:5].tolist() == [1, 1, 1, 1, 0]  # a shop of their own
+    both = listing(types=["shop", "user"])
+    page = index_of(tmp_path, listing=both)
+    assert page.index('id="suspects-shop"') < page.index('id="suspects-user"')
+
+
+def test_index_says_how_the_data_were_read(tmp_path):
+    about = {"rows": {"read": 10, "used": 8, "unused": {"account is missing": 2}}}
+    page = index_of(tmp_path, about=about)
+    assert "<summary>How the data were read</summary>" in page
+    assert "account is missing</strong>: 2 20.00%" in page
+    assert "How the data were read" not in index_of(tmp_path)
+    labels = {"meaning": "confirmed", "values": [], "frauds": 3, "normal": 7, "kind": "both"}
+    about |= {"read": {}, "no_links": {"card": "nobody shares it"}, "labels": labels}
+    page = index_of(tmp_path, about=about)
+    assert "<strong>link</strong>: card is no link: nobody shares it" in page
+    assert "<strong>labels</strong>: 3 labelled fraud, 7 normal" in page
+
+
+def test_index_says_what_stands_behind_the_list(tmp_path):
+    nothing = torch.empty(0, 2, dtype=torch.float64)
+    page = index_of(tmp_path, listing=listing(unlabelled=True, held_out=nothing))
     assert "<strong>No label was used.</strong>" in page
     assert '<th scope="col" class="numeric">score without labels</th>' in page
-    assert '<th scope="col">label</th>' not in page  # an empty column
-    (tmp_path / "suspects.csv").write_text("rank,score,label\n1,0.5,\n")
-    assert "No label was used" not in index_of(tmp_path)
+    page = index_of(tmp_path, listing=listing(held_out=nothing))
+    assert "No label was used" not in page and "cannot be said" in page
+    assert "only an order" not in page
+    page = index_of(tmp_path, listing=listing(is_order=True, learned=["1 confirmed fraud"]))
+    assert "no probability, only an order.</strong> 1 confirmed fraud.</p>" in page
+    assert "cannot be said" in page and "frauds</strong>" not in page
+    everybody = [(node, node % 2) for node in range(50)]
+    page = index_of(tmp_path, listing=listing(labels=everybody))
+    assert "Nobody is new." in page and '<th scope="col" class="numeric">label</th>' in page
 
 
-def test_index_shows_case_cards_of_this_run_only(workspace, without_kernel, monkeypatch):
+def test_report_is_whole_until_the_next_is(tmp_path, monkeypatch):
+    first = index_of(tmp_path, listing=listing())
+    old = (tmp_path / "suspects.csv").read_text()
+    changed = listing(names=["changed"] * 60)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(
+            pages, "notebook_page", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        index_of(tmp_path, listing=changed)
+    assert (tmp_path / "report/index.html").read_text() == first
+    assert (tmp_path / "suspects.csv").read_text() == old
+    (tmp_path / "report/08_gone.html").write_text("of a notebook that is no more")
+    assert "changed" in index_of(tmp_path, listing=changed)
+    assert "changed" in (tmp_path / "suspects.csv").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "notebooks",
+        "report",
+        "suspects.csv",
+    ]
+    names = sorted(path.name for path in (tmp_path / "report").iterdir())
+    assert names == ["03_train_gae.html", "index.html"]
+
+
+CARD = {"node": 1, "rank": 2, "type": "user", "name": "u1", "score": 0.9, "low": 0.8, "high": 0.95}
+CARD |= {"features": [{"name": "age", "value": 3.0, "percentile": 0.9, "contribution": 1.0}]}
+CARD |= {"neighbors": [], "confirmed": []}
+
+
+def test_index_shows_cards_and_audit_of_this_run_only(workspace, without_kernel, monkeypatch):
+    concern = Finding(check="single column", verdict=WARNING, detail="age alone reaches 0.99.")
+
     def execute(notebook, folder, *, dataset, out, label):
         if label.endswith("02_read"):
-            cases.save(out / cases.FILE, [])
+            cases.save(out / cases.FILE, [CARD])
+            store.write_json(out / finding.FILE, finding.as_json([concern]))
 
     out = workspace / "build"
     run(workspace)
     executed = sorted((out / "notebooks").iterdir())
-    cases.save(out / cases.FILE, [])  # of somebody else, or of an earlier run
-    index.write_index(out, executed, dataset="demo")
+    cases.save(out / cases.FILE, [CARD])  # of somebody else, or of an earlier run
+    index.write_report(out, executed, dataset="demo", listing=listing())
     assert not (out / "report/cases.html").exists()
     monkeypatch.setattr(notebooks, "_execute", execute)
     run(workspace, force=True)
-    assert notebooks.written_by(executed[1]) == [out / cases.FILE]
-    index.write_index(out, executed, dataset="demo")
-    assert "the first 0 cases" in (out / "report/cases.html").read_text()
-    index.write_index(out, executed[:1], dataset="demo")
+    wrote = notebooks.written_by(executed[1])
+    assert wrote == [out / cases.FILE, out / finding.FILE]
+    page = index.write_report(out, executed, dataset="demo", listing=listing()).read_text()
+    assert 'id="case-1"' in (out / "report/cases.html").read_text()
+    assert '<td class="numeric"><a href="cases.html#case-1">2</a></td>' in page  # rank 2 is user 1
+    assert "raised most by <strong>age</strong>" in page
+    header, lists = page.split('<section id="suspects-user">')
+    for part in (header, lists.split("</section>")[0]):  # the warning stands where the list does
+        assert 'The <a href="#audit">audit</a> has 1 warning</strong>:' in part
+        assert "Do not act on a card for a column that it names" in part
+    assert "age alone reaches 0.99." in page.split('<section id="audit">')[1]
+    index.write_report(out, executed[:1], dataset="demo", listing=listing())
     assert not (out / "report/cases.html").exists()
+
+
+def test_report_has_the_order_of_an_analyst(workspace, without_kernel, monkeypatch):
+    def execute(notebook, folder, *, dataset, out, label):
+        if label.endswith("02_read"):
+            notebook.cells[1].metadata["tags"] = [index.EVALUATION]
+            cases.save(out / cases.FILE, [CARD])
+            store.write_json(out / finding.FILE, finding.as_json([]))
+            passed = Finding(check="overlap", verdict=PASSED)
+            store.write_json(out / finding.FILE, finding.as_json([passed]))
+
+    monkeypatch.setattr(notebooks, "_execute", execute)
+    run(workspace)
+    executed = sorted((workspace / "build/notebooks").iterdir())
+    page = index.write_report(
+        workspace / "build", executed, dataset="demo", listing=listing()
+    ).read_text()
+    order = re.findall(r'<(?:header|section id="[^"]*"|h2 class="workshop")', page)
+    assert [re.sub('.*(id|class)=|"', "", part) for part in order] == [
+        "<header", "suspects-user", "cards", "02_read", "audit", "workshop", "01_write",
+    ]  # fmt: skip
+
+
+def test_every_check_of_the_audit_means_something_for_the_cards():
+    assert set(index.MEANING) == {check.name for check in checks.CHECKS}
 
 
 def test_pages_fetch_nothing_and_figures_have_alt_texts(tmp_path):

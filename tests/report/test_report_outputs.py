@@ -163,7 +163,7 @@ def runs(tmp_path_factory):
                 patch.setenv(name, value)
             options = {"notebooks": folder / "notebooks", "out": folder / "build", "force": True}
             (path,) = notebooks.run_notebooks(folder / "data", **options)
-        page = (folder / "build" / "report" / "01_case.html").read_bytes()
+        page = (folder / "build" / "pages" / "01_case.html").read_bytes()
         results.append((path.read_bytes(), page, nbformat.read(path, as_version=4)))
     return results
 

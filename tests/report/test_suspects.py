@@ -1,6 +1,7 @@
 """Suspects, scores and embeddings as CSV and Parquet."""
 
 import csv
+import zipfile
 
 import duckdb
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.report import suspects
+from gadkit.report import queue, suspects
 from gadkit.store import tables
 
 
@@ -20,20 +21,29 @@ def small_graph() -> HeteroGraph:
     return HeteroGraph(num_nodes, {("account", "pays", "payment"): pays}, labels=labels)
 
 
+NOBODY = torch.empty(0, dtype=torch.int64)
+HELD_OUT = torch.tensor([[0.9, 1.0], [0.1, 0.0]], dtype=torch.float64)
 SUSPECTS = """\
-rank,node,type,id,score,label
-1,2,payment,0,0.899999976,1
-2,0,account,0,0.5,
-3,3,payment,1,0.5,
-4,4,payment,2,0.25,0
-5,1,account,1,0,
+rank,node,type,id,score,group
+1,0,account,0,0.5,
+2,1,account,1,0,
+1,3,payment,1,0.5,
 """
 
 
+def listed(graph, scores, *, types=("account", "payment"), with_known=False, top=None, **changes):
+    options = {"learned_from": NOBODY, "held_out": HELD_OUT[:0]} | changes
+    evidence = queue.Evidence(scores=torch.tensor(scores), types=types, **options)
+    queues = queue.queues(graph, evidence, with_known=with_known, top=top)
+    return lambda **rest: suspects.table_of(graph, evidence, queues, **rest)
+
+
+SCORES = [0.5, 0.0, 0.9, 0.5, 0.25]
+
+
 def test_suspects_by_hand(tmp_path):
-    scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 0.25])
     for name in ("a.csv", "b.csv"):
-        suspects.write_suspects(tmp_path / name, small_graph(), scores)
+        suspects.write_suspects(tmp_path / name, listed(small_graph(), SCORES)())
         assert (tmp_path / name).read_text() == SUSPECTS
 
 
@@ -41,64 +51,66 @@ NAMES = np.array(["A-1", "A,2", "", 'p"1', "007"], dtype=object)
 
 
 def test_suspects_have_the_names_of_the_user(tmp_path):
-    scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 0.25])
-    suspects.write_suspects(
-        tmp_path / "s.csv", small_graph(), scores, names=NAMES, learned_from=torch.tensor([2])
-    )
+    table = listed(
+        small_graph(), SCORES, types=["payment"], with_known=True, held_out=HELD_OUT,
+        learned_from=torch.tensor([2]),
+    )  # fmt: skip
+    suspects.write_suspects(tmp_path / "s.csv", table(names=NAMES))
     with open(tmp_path / "s.csv", newline="", encoding="utf-8") as file:
         rows = [*csv.DictReader(file)]
-    assert ",".join(rows[0]) == "rank,node,type,id,name,score,label,learned_from"
-    assert [row["name"] for row in rows] == ["", "A-1", 'p"1', "007", "A,2"]
-    assert [row["learned_from"] for row in rows] == ["1", "0", "0", "0", "0"]
+    columns = "rank,node,type,id,name,score,probability,group,label,learned_from"
+    assert ",".join(rows[0]) == columns
+    assert [row["name"] for row in rows] == ['p"1', "", "007"]  # a new one, then those with a label
+    assert [row["label"] for row in rows] == ["", "1", "0"]
+    assert [row["learned_from"] for row in rows] == ["0", "1", "0"]
+    assert float(rows[0]["probability"]) > 0
+    assert [row["probability"] for row in rows[1:]] == ["", ""]
 
 
 def test_suspects_as_parquet(tmp_path):
-    scores = torch.tensor([0.5, 0.0, 0.9, 0.5, 1 / 3])
-    options = {"names": NAMES, "planted": list("vwxyz"), "learned_from": torch.tensor([2])}
+    table = listed(
+        small_graph(), SCORES, with_known=True, held_out=HELD_OUT, learned_from=torch.tensor([2])
+    )
     for name in ("a.parquet", "b.parquet"):
-        suspects.write_suspects(tmp_path / name, small_graph(), scores, **options)
+        content = table(names=NAMES, planted=list("vwxyz"))
+        suspects.write_suspects(tmp_path / name, content)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     columns = duckdb.read_parquet(str(tmp_path / "a.parquet")).fetchnumpy()
-    assert ",".join(columns) == "rank,node,type,id,name,score,label,learned_from,planted"
-    assert columns["node"].tolist() == [2, 0, 3, 4, 1]
-    assert columns["name"].tolist() == ["", "A-1", 'p"1', "007", "A,2"]
-    assert columns["label"].tolist() == [1, None, None, 0, None]
+    assert [*columns][5:] == ["score", "probability", "group", "label", "learned_from", "planted"]
+    assert columns["node"].tolist() == [0, 1, 3, 2, 4]
+    assert columns["name"].tolist() == ["A-1", "A,2", 'p"1', "", "007"]
+    assert columns["label"].tolist() == [None, None, None, 1, 0]
     assert columns["score"].dtype == np.float32
-    assert torch.equal(torch.from_numpy(columns["score"]), scores[[2, 0, 3, 4, 1]])
+    assert columns["score"].tolist() == torch.tensor(SCORES)[[0, 1, 3, 2, 4]].tolist()
+    assert columns["probability"].mask.tolist() == [False, False, False, True, True]
+
+
+def test_suspects_as_a_workbook(tmp_path):
+    suspects.write_suspects(tmp_path / "s.xlsx", listed(small_graph(), SCORES)(names=NAMES))
+    with zipfile.ZipFile(tmp_path / "s.xlsx") as archive:
+        texts = archive.read("xl/sharedStrings.xml").decode()
+    assert "<t>A,2</t>" in texts and "<t>group</t>" in texts
 
 
 def test_suspects_of_one_type_without_labels(tmp_path):
     graph = small_graph()
     graph = HeteroGraph(graph.num_nodes, graph.edges)
-    suspects.write_suspects(
-        tmp_path / "s.csv", graph, torch.arange(5) / 4, node_types=["payment"], top=2
-    )
+    table = listed(graph, [i / 4 for i in range(5)], types=["payment"], top=2)
+    suspects.write_suspects(tmp_path / "s.csv", table())
     assert (tmp_path / "s.csv").read_text().splitlines()[1:] == [
         "1,4,payment,2,1,",
         "2,3,payment,1,0.75,",
     ]
 
 
-def test_suspects_say_that_no_label_was_used(tmp_path):
-    suspects.write_suspects(
-        tmp_path / "s.csv", small_graph(), torch.zeros(5), score=suspects.UNLABELLED_SCORE
-    )
-    header = (tmp_path / "s.csv").read_text().splitlines()[0]
-    assert header == "rank,node,type,id,score_without_labels,label"
+def test_suspects_say_that_no_label_was_used():
+    table = listed(small_graph(), [0.0] * 5, unlabelled=True, held_out=HELD_OUT)()
+    assert [*table] == ["rank", "node", "type", "id", "score_without_labels", "group"]
 
 
-def test_suspects_errors(tmp_path):
-    with pytest.raises(ValueError, match=r"scores must be \(5,\) without NaN, got \(3,\)"):
-        suspects.write_suspects(tmp_path / "s.csv", small_graph(), torch.zeros(3))
-    with pytest.raises(ValueError, match="with 1 NaN"):
-        suspects.write_suspects(
-            tmp_path / "s.csv", small_graph(), torch.tensor([0, float("nan"), 0, 0, 0])
-        )
-    with pytest.raises(ValueError, match=r"node types \['shop'\] are not in"):
-        suspects.write_suspects(
-            tmp_path / "s.csv", small_graph(), torch.zeros(5), node_types=["shop"]
-        )
-    assert not any(tmp_path.iterdir())
+def test_an_order_has_no_probability_whatever_labels_say():
+    table = listed(small_graph(), SCORES, is_order=True, held_out=HELD_OUT)()
+    assert [*table] == ["rank", "node", "type", "id", "score_against_the_rest", "group"]
 
 
 def numbers_of_all_sizes(num_nodes: int, dim: int) -> torch.Tensor:

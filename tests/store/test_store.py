@@ -1,5 +1,7 @@
 import json
 import pickle
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -475,6 +477,57 @@ def test_what_is_there_is_set_aside(tmp_path):
     with pytest.raises(KeyError), store.appearing(tmp_path / "a", aside=True):
         raise KeyError
     assert (tmp_path / "a" / "number").read_text() == "2"
+
+
+def write_number(folder, number):
+    (folder / "number").write_text(str(number))
+    (folder / f"only of {number}").write_text("")
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    target = tmp_path / "a"
+    for number in range(2):
+        with store.replacing(target) as partial:
+            write_number(partial, number)
+            assert target.exists() == (number > 0)
+    assert sorted(path.name for path in target.iterdir()) == ["number", "only of 1"]
+    with pytest.raises(KeyboardInterrupt), store.replacing(target) as partial:
+        write_number(partial, 2)
+        raise KeyboardInterrupt
+    rename = Path.rename
+
+    def fail_to_appear(path, new):
+        if new == target and (path / "only of 3").exists():
+            raise OSError("no more names")
+        return rename(path, new)
+
+    monkeypatch.setattr(Path, "rename", fail_to_appear)
+    with pytest.raises(OSError, match="no more names"), store.replacing(target) as partial:
+        write_number(partial, 3)
+    assert (target / "number").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path):
+    with store.replacing(tmp_path / "a") as partial:
+        write_number(partial, 0)
+    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
+    (tmp_path / "a").rename(tmp_path / f".{dead}-.a")
+    (tmp_path / f".{dead}.a").mkdir()
+    with pytest.raises(KeyError), store.replacing(tmp_path / "a"):
+        raise KeyError
+    assert (tmp_path / "a" / "number").read_text() == "0"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_place_is_tried(tmp_path):
+    store.check_place(tmp_path / "new" / "place", room=1_000)
+    assert [*(tmp_path / "new" / "place").iterdir()] == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"nothing can be written to .*file.* make it writable"):
+        store.check_place(tmp_path / "file" / "place")
+    with pytest.raises(OSError, match=r"MB free, but some 1,000,000,000,000 MB will be written"):
+        store.check_place(tmp_path, room=10**18)
 
 
 def state() -> dict:

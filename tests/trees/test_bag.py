@@ -205,10 +205,9 @@ def test_a_folder_with_frauds_alone_is_ranked(folder, tmp_path, capsys):
     assert "learned   3 confirmed frauds and 0 cleared accounts against 397 that nobody" in out
     assert "AUPRC" not in out
     header, *rows = (tmp_path / "s.csv").read_text().splitlines()
-    assert header == "rank,node,type,id,score_against_the_rest,label,learned_from"
-    rows = [row.split(",") for row in rows]
-    assert len(rows) == USERS and sum(int(row[-1]) for row in rows) == 3
-    new = [int(row[1]) for row in rows if row[-1] == "0"][:13]
+    assert header == "rank,node,type,id,score_against_the_rest,group"  # and no probability
+    assert len(rows) == USERS - 3
+    new = [int(row.split(",")[1]) for row in rows][:13]
     assert len({*new} & {*range(RING)}) >= 10
 
 

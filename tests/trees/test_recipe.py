@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gadkit.audit import controls
-from gadkit.evaluation import splits
+from gadkit.evaluation import budget, splits
 from gadkit.evaluation.metrics import average_precision, roc_auc
 from gadkit.evaluation.splits import Split
 from gadkit.graph import CSR, HeteroGraph
@@ -212,17 +212,17 @@ def test_calibration_is_the_least_regularized_loss(sureness, num):
         return fit + ((weight[0] - 1) ** 2 + weight[1] ** 2) / 2
 
     expected = minimize(loss, [1.0, 0.0], method="BFGS").x
-    slope, bias = recipe._calibrated(probability, y)
+    slope, bias = budget.platt(probability, y)
     assert (slope, bias) == pytest.approx(tuple(expected), abs=1e-3)
 
 
 def test_logits_that_are_sure_and_wrong_are_calibrated():
     y = torch.tensor([0, 1] * 50)
     probability = torch.where(torch.arange(100) < 30, 1 - y, y).double()
-    slope, bias = recipe._calibrated(probability, y)
+    slope, bias = budget.platt(probability, y)
     assert torch.tensor(slope * 9.2).sigmoid() == pytest.approx(0.7, abs=0.02)
     assert bias == pytest.approx(0, abs=1e-6)
-    slope, _ = recipe._calibrated(1 - y.double(), y)  # wrong in every case
+    slope, _ = budget.platt(1 - y.double(), y)  # wrong in every case
     assert slope > 0
 
 

@@ -1,0 +1,127 @@
+"""How many frauds to expect among the first accounts of a list, and how sure that is.
+
+Scores become probabilities on labelled nodes that no detector has learned from, by a logistic curve
+of their logits (Platt, Probabilistic Outputs for Support Vector Machines, 1999). A curve with two
+numbers may be off at the very top, where a list is read: so the frauds to expect are also judged by
+those of the labelled nodes that would stand among the first (`expected_frauds`).
+"""
+
+from typing import NamedTuple
+
+import torch
+from scipy.special import expit
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from gadkit.evaluation.metrics import Interval
+
+EDGE = 1e-4  # probabilities are kept this far from 0 and 1, where logits have no end
+LEAST_SLOPE = 1e-3  # a score that says nothing still ranks
+LEVEL = 0.95
+PRIOR = 2.0  # labelled accounts that the curve counts for beside those at the top
+
+
+class Calibration(NamedTuple):
+    """A logistic curve from the logit of a score to the probability of fraud."""
+
+    slope: float
+    bias: float
+
+    def __call__(self, score: Tensor) -> Tensor:
+        """Return the probabilities of scores in [0, 1], both (n,) float64."""
+        return sigmoid(self.slope * logit(score) + self.bias)
+
+
+def sigmoid(logits: Tensor) -> Tensor:
+    """Take the sigmoid of each logit by itself.
+
+    torch.sigmoid rounds the last elements of a tensor, which do not fill a vector, otherwise than
+    the others: a node's score would depend on which nodes it is asked for with.
+    """
+    return torch.from_numpy(expit(logits.numpy()))
+
+
+def logit(probability: Tensor) -> Tensor:
+    """Return the logits of probabilities, float64, those within `EDGE` of 0 and 1 moved there."""
+    return probability.double().clamp(EDGE, 1 - EDGE).logit()
+
+
+def platt(score: Tensor, y_true: Tensor) -> Calibration:
+    """Fit slope and bias of the logits by Newton's method with halved steps.
+
+    A weak pull to slope 1 and bias 0 keeps both finite where the classes come apart, and near the
+    score as it is where labels are few.
+
+    Args:
+        score: (n,) in [0, 1].
+        y_true: (n,) in {0, 1}, 1 = fraud.
+    """
+    x = torch.stack([logit(score), torch.ones(len(score), dtype=torch.float64)], 1)
+    y, start = y_true.double(), torch.tensor([1.0, 0.0], dtype=torch.float64)
+
+    def loss(weight: Tensor) -> Tensor:
+        z = x @ weight
+        return (softplus(z) - y * z).sum() + (weight - start).square().sum() / 2
+
+    weight = start
+    for _ in range(50):
+        p = (x @ weight).sigmoid()
+        gradient = x.T @ (p - y) + weight - start
+        curve = x.T @ (x * (p * (1 - p))[:, None]) + torch.eye(2, dtype=torch.float64)
+        step = torch.linalg.solve(curve, gradient)
+        while loss(weight - step) > loss(weight):
+            step = step / 2
+        weight = weight - step
+    return Calibration(max(float(weight[0]), LEAST_SLOPE), float(weight[1]))
+
+
+def expected_frauds(
+    score: Tensor, probability: Tensor, held_out: Tensor, *, level: float = LEVEL
+) -> Interval:
+    """Say how many frauds to expect among accounts at the head of a list.
+
+    The labelled accounts whose score is at least that of the last of them say how many are frauds
+    there; the mean probability counts as `PRIOR` more such accounts. What is left open is a beta
+    distribution, and the number of frauds beta-binomial (Gelman et al., Bayesian Data Analysis, 3rd
+    ed. 2013, chapters 2 and 5).
+
+    Args:
+        score: (n,) of the accounts.
+        probability: (n,) theirs, by `platt`.
+        held_out: (m, 2) rows [score, 1 = fraud] of labelled accounts that nothing was learned from.
+        level: share of the outcomes within the interval.
+    """
+    from scipy.stats import betabinom
+
+    above = held_out[held_out[:, 0] >= score.min().double(), 1]
+    mean, frauds = float(probability.mean()), float(above.sum())
+    number = betabinom(len(score), PRIOR * mean + frauds, PRIOR * (1 - mean) + len(above) - frauds)
+    low, high = number.ppf([(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(number.mean()), float(low), float(high))
+
+
+def share_elsewhere(probability: Tensor, share: float, *, steps: int = 1_000) -> float:
+    """Estimate how frequent fraud is among other accounts than those that were labelled.
+
+    By expectation and maximization (Saerens, Latinne and Decaestecker, Adjusting the Outputs of a
+    Classifier to New a Priori Probabilities, Neural Computation 2002). It holds if frauds look
+    alike in both, and so do the others: where labels were given by what accounts turned out to be,
+    and not by what they looked like. Then the probabilities as they are hold for the labelled only.
+
+    Args:
+        probability: (n,) calibrated on labelled accounts, of the others.
+        share: of frauds among the labelled accounts.
+        steps: of the iteration, at most.
+    """
+    estimate = share
+    for _ in range(steps):
+        previous, estimate = estimate, float(with_share(probability, share, estimate).mean())
+        if abs(estimate - previous) < 1e-9:
+            break
+    return estimate
+
+
+def with_share(probability: Tensor, share: float, other: float) -> Tensor:
+    """Return what probabilities are where fraud has another share, all else equal (Bayes)."""
+    fraud, rest = probability * other / share, (1 - probability) * (1 - other) / (1 - share)
+    return fraud / (fraud + rest)
