@@ -20,9 +20,10 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
+from gadkit.evaluation.budget import logit, sigmoid
 from gadkit.evaluation.splits import ENOUGH, Split
 from gadkit.trees.learners import Learner, Rows, logistic, random_forest
-from gadkit.trees.recipe import BLOCK, Committee, Member, _bar, _logit, _sigmoid, views_to_try
+from gadkit.trees.recipe import BLOCK, Committee, Member, _bar, views_to_try
 from gadkit.trees.views import Views
 
 DRAWS = 10  # of the rest
@@ -80,12 +81,12 @@ class Bag(Committee):
         total = torch.zeros(2, len(ids), dtype=torch.float64)
         count = torch.zeros(len(ids), dtype=torch.float64)
         for member, number in zip(self.members, self.draw_of_member, strict=True):
-            logit = member.slope * _logit(member.predict(table)) + member.bias
+            voice = member.slope * logit(member.predict(table)) + member.bias
             is_strange = ~self._is_taught(number, ids)
-            total += torch.stack([logit * is_strange, logit])
+            total += torch.stack([voice * is_strange, voice])
             count += is_strange
         strangers, everybody = total[0] / count.clamp(min=1), total[1] / len(self.members)
-        return _sigmoid(torch.where(count > 0, strangers, everybody))
+        return sigmoid(torch.where(count > 0, strangers, everybody))
 
     def _is_taught(self, number: int, ids: Tensor) -> Tensor:
         fold = self.fold[ids]
@@ -203,9 +204,8 @@ def fit_bag(views: Views, labels: Tensor, *, seed: int = 0, progress: bool = Fal
     split = Split(labels, labels[:0], labels[:0])
     near = _nearness(views, deal.frauds)
     return Bag(
-        views, {view: blocks}, split, members, members,
-        draw_of_member=draw_of_member, draw=deal.draw, fold=deal.fold, num_folds=deal.num_folds,
-        is_rest=deal.is_rest, near=near,
+        views, {view: blocks}, split, members, members, draw_of_member=draw_of_member,
+        draw=deal.draw, fold=deal.fold, num_folds=deal.num_folds, is_rest=deal.is_rest, near=near,
     )  # fmt: skip
 
 
@@ -265,7 +265,7 @@ def _member(
     So the members have one voice each, however sure of themselves they are.
     """
     predict = learner(rows, rows, seed)
-    deviation, average = torch.std_mean(_logit(predict(strangers)), correction=0)
+    deviation, average = torch.std_mean(logit(predict(strangers)), correction=0)
     slope = 1 / max(float(deviation), _LEAST)
     return Member(view, name, predict, torch.nan, slope, -float(average) * slope)
 
