@@ -207,9 +207,7 @@ class Shell(InteractiveShell):
 @pytest.fixture(scope="module")
 def shell():
     """IPython in this process, which imports everything once; kernels begin anew each time."""
-    # What pandas takes for a terminal gets as many columns as fit, a notebook 20.
-    options = "display.max_colwidth", 50, "display.max_columns", 20
-    with matplotlib.rc_context(), pd.option_context(*options):
+    with matplotlib.rc_context():
         shell = Shell.instance(config=Config({"HistoryManager": {"enabled": False}}))
         shell.enable_matplotlib("inline")
         yield shell
@@ -220,17 +218,23 @@ def shell():
 def execute_here(shell, notebook):
     """Execute a notebook's code cells; return for each what it printed and what it showed."""
     shell.reset()
-    said = []
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            with capture_output() as captured:
-                capturing = sys.displayhook
-                is_quiet = cell.source.rstrip().endswith(";")
-                shell.display_trap.hook = (lambda shown: None) if is_quiet else capturing
-                result = shell.run_cell(cell.source)
-            result.raise_error()
-            said.append((captured.stdout, [shown_as(output.data) for output in captured.outputs]))
-    return said
+    # As in a kernel that has just begun; a terminal, for which pandas would take this, has another
+    # number of columns.
+    options = "display.max_colwidth", 50, "display.max_columns", 20
+    with pd.option_context(*options):
+        return [
+            execute_cell(shell, cell.source) for cell in notebook.cells if cell.cell_type == "code"
+        ]
+
+
+def execute_cell(shell, source):
+    with capture_output() as captured:
+        capturing = sys.displayhook
+        is_quiet = source.rstrip().endswith(";")
+        shell.display_trap.hook = (lambda shown: None) if is_quiet else capturing
+        result = shell.run_cell(source)
+    result.raise_error()
+    return captured.stdout, [shown_as(output.data) for output in captured.outputs]
 
 
 def shown_as(data):
