@@ -174,6 +174,8 @@ SLOW = {  # rooms and files that train, compile, start processes, or take many t
     "test_report_notebooks", "test_ingest_fuzz",
     "test_ingest", "test_features", "test_fetch", "test_tables", "test_marketplace", "test_interop",
     "test_conversion", "test_lines", "test_plot", "test_suspects", "test_report_pages", "published",
+    "test_links", "test_files", "test_ids", "test_times", "test_said", "test_labels", "test_bag",
+    "test_transfer", "test_budget", "test_report_outputs", "test_report_sheets", "test_queue",
 }  # fmt: skip
 
 
