@@ -117,7 +117,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
 
 def _add_ingest(parser: argparse.ArgumentParser) -> None:
     from gadkit import ingest
-    from gadkit.ingest import columns, ids
+    from gadkit.ingest import columns, ids, links
     from gadkit.store import tables
 
     parser.add_argument("events", type=Path, help="CSV, JSON lines (both also .gz) or Parquet")
@@ -129,6 +129,10 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
         if role in columns.JOINED:
             help += "; repeat to join several"
         parser.add_argument(f"--{role}", action="append", metavar="COL", help=help)
+    help = "column that users share, as a device or a card; may be repeated, '' for none; else guessed"
+    parser.add_argument("--link", action="append", metavar="COL", help=help)
+    help = f"most users that a shared value may have (default: {links.CAP})"
+    parser.add_argument("--link-cap", type=int, default=links.CAP, metavar="N", help=help)
     parser.add_argument("--no-guess", action="store_true", help="use the columns named here only")
     help = "as strptime has it: %%d.%%m.%%Y; or what a number counts: seconds, hours, days, excel"
     parser.add_argument("--time-format", metavar="FORMAT", help=help)
@@ -145,6 +149,7 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
 def _ingest(args: argparse.Namespace) -> None:
     from gadkit import ingest, store
     from gadkit.ingest import columns, said
+    from gadkit.ingest import links as links_of
     from gadkit.store import tables
 
     given = {role: getattr(args, role) for role in columns.ROLES if getattr(args, role)}
@@ -156,16 +161,19 @@ def _ingest(args: argparse.Namespace) -> None:
         roles = columns.guess_roles(present, given)
     for role, names in roles.items():
         print(f"{role:9} {', '.join(names)}{'' if given.get(role) else '  (guessed)'}")
-    ignored = [name for name in present if not any(name in names for names in roles.values())]
-    print(f"not used  {', '.join(ignored) or 'no column'}")
     folder = ingest.ingest(
         args.events, args.out, roles=roles | dict.fromkeys(set(columns.ROLES) - set(roles), ()),
         products=args.products, labels=args.labels, co_purchase_cap=args.co_purchase_cap,
         time_format=args.time_format, same_id=args.same_id, encoding=args.encoding,
+        links=None if args.link is None else [name for name in args.link if name],
+        link_cap=args.link_cap,
     )  # fmt: skip
     about = store.read_about(folder)
+    taken = {name for names in [*roles.values(), about.get("links", ())] for name in names}
+    ignored = [name for name in present if name not in taken]
+    print(f"not used  {', '.join(ignored) or 'no column'}")
     print("how it was read:")
-    for line in said.lines(about):
+    for line in [*said.lines(about), *links_of.lines(about)]:
         print(line)
     for name, rows in {args.events.name: about["rows"], **about.get("tables", {})}.items():
         print(f"{name}: {rows['read']:,} rows read, {rows['used']:,} used")

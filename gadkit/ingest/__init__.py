@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from gadkit import store
-from gadkit.graph import build
+from gadkit.graph import CSR, HeteroGraph, build
 from gadkit.ingest import columns, features, said
+from gadkit.ingest import links as links_of
 from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES
 from gadkit.ingest.features import Events
@@ -37,6 +38,8 @@ def ingest(
     roles: dict[str, Sequence[str]] | None = None,
     products: Path | str | None = None,
     labels: Path | str | None = None,
+    links: Sequence[str] | None = None,
+    link_cap: int = links_of.CAP,
     co_purchase_cap: int = CO_PURCHASE_CAP,
     time_format: str | None = None,
     same_id: str = "guess",
@@ -57,7 +60,11 @@ def ingest(
         products: a table with the seller of each product; its columns are found by name.
         labels: a table of ids and verdicts, on users, products or sellers; the name of its id
             column says which. Labels in `events` itself are then not used.
-        co_purchase_cap: see above; 0 makes no links.
+        links: columns, such as a device or a card, whose values several users share: each becomes
+            a node type, and a relation of users to it. By default those whose names and values say
+            so; an empty list takes none.
+        link_cap: the most users that a value of a link may have; others are left out.
+        co_purchase_cap: see above; 0 links nobody by purchases.
         time_format: how times are written, in the terms of strptime, or what a number counts (one
             of `times.UNITS`, or excel), where the guess is wrong.
         same_id: whether ids that differ only in case are one: "casefold" or "exact"; "guess" joins
@@ -78,6 +85,8 @@ def ingest(
 
     if co_purchase_cap < 0:
         raise ValueError(f"co_purchase_cap must be 0 or more, got {co_purchase_cap}")
+    if link_cap < 2:
+        raise ValueError(f"link_cap must be 2 or more, for a link has two ends, got {link_cap}")
     if same_id not in SAME_ID:
         raise ValueError(f"same_id must be one of {', '.join(SAME_ID)}, got {same_id!r}")
     if encoding not in tables.ENCODINGS:
@@ -85,8 +94,10 @@ def ingest(
     present = tables.columns_of(events, encoding=encoding)
     with store.errors_about(events):
         roles = columns.guess_roles(present, roles)
+        links_of.check(links or (), present, roles)
     if labels is not None:
         roles.pop("label", None)
+    named = links if links is not None else links_of.candidates(present, roles)
     with (
         store.appearing(out) as partial,
         tables.database(partial / ".work") as con,
@@ -99,13 +110,16 @@ def ingest(
 
         account = Account(con, partial / ".work", encoding)
         options = {"products": products, "labels": labels, "time_format": time_format}
-        options["same_id"] = same_id
+        options |= {"same_id": same_id, "links": named}
         source = Source(account, Path(events), roles, done, **options)
         about = _about(source, Path(events), co_purchase_cap)
+        with store.errors_about(events):
+            linked = links_of.read(source, named, link_cap, guessed=links is None)
+        about |= {"links": {link.column: link.about for link in linked}} if linked else {}
         if "label" in roles:
-            _write_event_graph(partial, source, Path(events), about)
+            _write_event_graph(partial, source, linked, Path(events), about)
         else:
-            _write_marketplace(partial, source, co_purchase_cap, about)
+            _write_marketplace(partial, source, linked, co_purchase_cap, about)
         done("graph")
         _write_names(partial, source, account, about)
         done("files")
@@ -151,8 +165,13 @@ def _about(source: Source, path: Path, cap: int) -> dict:
     return about
 
 
-def _write_marketplace(folder: Path, source: Source, cap: int, about: dict) -> None:
-    """Write users, products and sellers; say in `about` what the features are."""
+def _write_marketplace(
+    folder: Path, source: Source, linked: list[links_of.Linked], cap: int, about: dict
+) -> None:
+    """Write users, products and sellers, and what links users; say in `about` what features are.
+
+    Without links it is the marketplace layout, with them a graph of any schema.
+    """
     num_nodes = {role: len(source.ids[role]) for role in NODE_TYPES}
     first = np.cumsum([0, *num_nodes.values()])[:-1]
     offset = dict(zip(NODE_TYPES, first.tolist(), strict=True))
@@ -167,16 +186,61 @@ def _write_marketplace(folder: Path, source: Source, cap: int, about: dict) -> N
         "eps": _distinct(nodes["product"], nodes.get("seller")),
         "euu": (np.concatenate([low, high]), np.concatenate([high, low])),
     }
-    links = {"user": pairs["euu"][0], "product": pairs["eps"][0], "seller": pairs["eps"][1]}
-    links = {role: np.bincount(link, minlength=num_nodes[role]) for role, link in links.items()}
-    x = _features(source, links, about)
+    partners = {"user": pairs["euu"][0], "product": pairs["eps"][0], "seller": pairs["eps"][1]}
+    partners = {role: np.bincount(who, minlength=num_nodes[role]) for role, who in partners.items()}
+    x = torch.from_numpy(_features(source, partners, about))
+    if linked:
+        _write_linked(folder, source, linked, pairs, x, labels, about)
+        return
     relations = {}
-    for name, (rows, partners) in pairs.items():
+    for name, (rows, columns_of_rows) in pairs.items():
         _, row_type, column_type = store.RELATIONS[name]
         relations[name] = store.raw_csr(
-            rows, partners + offset[column_type], num_nodes[row_type], offset[row_type]
+            rows, columns_of_rows + offset[column_type], num_nodes[row_type], offset[row_type]
         )
-    store.write_raw(folder, num_nodes, relations, torch.from_numpy(x), labels)
+    store.write_raw(folder, num_nodes, relations, x, labels)
+
+
+def _write_linked(
+    folder: Path,
+    source: Source,
+    linked: list[links_of.Linked],
+    pairs: dict[str, tuple[np.ndarray, np.ndarray]],
+    x: torch.Tensor,
+    labels: torch.Tensor | None,
+    about: dict,
+) -> None:
+    """Write the marketplace as a graph with a node type more for each link.
+
+    Args:
+        folder, source, about: as for `_write_marketplace`.
+        linked: the links; empty are none of them.
+        pairs: by name of a raw relation, row and column nodes within their types.
+        x: (num_users + num_products + num_sellers, 128) float32.
+        labels: (n, 2) rows [global id, 0 or 1]; links come after all labelled types.
+    """
+    num_nodes = {role: len(source.ids[role]) for role in NODE_TYPES if len(source.ids[role])}
+    x_by_type = dict(zip(num_nodes, x.split(list(num_nodes.values())), strict=True))
+    edges = {}
+    for name, (rows, partners) in pairs.items():
+        edge_type, row_type, _ = store.RELATIONS[name]
+        src, dst = (rows, partners) if edge_type[0] == row_type else (partners, rows)
+        if len(src):
+            edges[edge_type] = _relation(src, dst, num_nodes[edge_type[0]], num_nodes[edge_type[2]])
+    for link in linked:
+        values, names = links_of.features(link)
+        num_nodes[link.column] = len(link.ids)
+        x_by_type[link.column] = torch.from_numpy(values)
+        about["features"][link.column] = names
+        source.ids[link.column] = link.ids
+        edge_type = ("user", links_of.relation(link.column), link.column)
+        edges[edge_type] = _relation(link.user, link.value, num_nodes["user"], len(link.ids))
+    store.save_graph(folder, HeteroGraph(num_nodes, edges, x_by_type, labels))
+
+
+def _relation(src: np.ndarray, dst: np.ndarray, num_src: int, num_dst: int) -> CSR:
+    src, dst = (torch.from_numpy(ids) for ids in (src, dst))
+    return CSR.from_edges(src, dst, num_src=num_src, num_dst=num_dst)
 
 
 def _features(source: Source, links: dict[str, np.ndarray], about: dict) -> np.ndarray:
@@ -197,8 +261,10 @@ def _features(source: Source, links: dict[str, np.ndarray], about: dict) -> np.n
     return x
 
 
-def _write_event_graph(folder: Path, source: Source, path: Path, about: dict) -> None:
-    """Make events nodes; a value or time that is missing is the mean of those there are."""
+def _write_event_graph(
+    folder: Path, source: Source, linked: list[links_of.Linked], path: Path, about: dict
+) -> None:
+    """Make events nodes, and what links users one more end of them; a value or time that is missing is the mean of those there are."""
     events, y = source.events, source.labels_of_events()
     frauds, normal = int((y == 1).sum()), int((y == 0).sum())
     if not frauds or not normal:
@@ -209,13 +275,15 @@ def _write_event_graph(folder: Path, source: Source, path: Path, about: dict) ->
     about["missing"]["label"] = len(y) - frauds - normal
     time = None if events.time is None else _filled(events.time)
     values = {name: _filled(value) for name, value in events.values.items()}
-    graph = build.event_graph(events.nodes, values, time=time, y=y, event=EVENT)
-    own_names = build.event_features(events.nodes, values, timed=time is not None, event=EVENT)
+    nodes = events.nodes | {link.column: links_of.of_events(source, link) for link in linked}
+    graph = build.event_graph(nodes, values, time=time, y=y, event=EVENT)
+    own_names = build.event_features(nodes, values, timed=time is not None, event=EVENT)
     about["features"] = build.name_columns(graph, own_names)
     missing = {f"log_{name}": about["missing"][name] for name in values}
     about["missing_x"] = {EVENT: {name: count for name, count in missing.items() if count}}
     lines = np.char.add("line ", source.lines_of_events().astype(str))
     source.ids = {EVENT: lines.astype(object)} | source.ids
+    source.ids |= {link.column: link.ids for link in linked}
     store.save_graph(folder, graph)
     if events.time is not None:
         store.save_time(folder, graph, {EVENT: events.time})

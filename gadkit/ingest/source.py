@@ -34,6 +34,7 @@ class Source:
         labels: a table of ids and verdicts, or None.
         time_format: as strptime has it, or None to find out.
         same_id: which spellings are one id; one of `ids.SAME_ID`.
+        links: more columns of the events to stage, for `links.read`.
 
     Attributes:
         written: how columns are written, by role.
@@ -55,7 +56,9 @@ class Source:
         labels: Path | None = None,
         time_format: str | None = None,
         same_id: str = "guess",
+        links: Sequence[str] = (),
     ):
+        self.links = list(links)
         self.account, self.con, self.roles = account, account.con, roles
         self.same_id, self.spellings = same_id, {}
         self.readings: dict[str, columns.Reading] = {}
@@ -133,7 +136,8 @@ class Source:
                 )
 
     def _used_columns(self) -> list[str]:
-        return list(dict.fromkeys(name for names in self.roles.values() for name in names))
+        names = [name for names in self.roles.values() for name in names]
+        return list(dict.fromkeys(names + self.links))
 
     def _keep_events(self, path: Path) -> np.ndarray:
         """Leave out rows that name no user or no product, or repeat a whole earlier row.
