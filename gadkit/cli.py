@@ -129,7 +129,9 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
         if role in columns.JOINED:
             help += "; repeat to join several"
         parser.add_argument(f"--{role}", action="append", metavar="COL", help=help)
-    help = "column that users share, as a device or a card; may be repeated, '' for none; else guessed"
+    help = (
+        "column that users share, as a device or a card; may be repeated, '' for none; else guessed"
+    )
     parser.add_argument("--link", action="append", metavar="COL", help=help)
     help = f"most users that a shared value may have (default: {links.CAP})"
     parser.add_argument("--link-cap", type=int, default=links.CAP, metavar="N", help=help)

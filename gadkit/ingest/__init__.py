@@ -114,8 +114,9 @@ def ingest(
         source = Source(account, Path(events), roles, done, **options)
         about = _about(source, Path(events), co_purchase_cap)
         with store.errors_about(events):
-            linked = links_of.read(source, named, link_cap, guessed=links is None)
+            linked, refused = links_of.read(source, named, link_cap, guessed=links is None)
         about |= {"links": {link.column: link.about for link in linked}} if linked else {}
+        about |= {"no_links": refused} if refused else {}
         if "label" in roles:
             _write_event_graph(partial, source, linked, Path(events), about)
         else:
@@ -264,7 +265,10 @@ def _features(source: Source, links: dict[str, np.ndarray], about: dict) -> np.n
 def _write_event_graph(
     folder: Path, source: Source, linked: list[links_of.Linked], path: Path, about: dict
 ) -> None:
-    """Make events nodes, and what links users one more end of them; a value or time that is missing is the mean of those there are."""
+    """Make events nodes, and what links users one more end of them.
+
+    A value or time that is missing is the mean of those there are.
+    """
     events, y = source.events, source.labels_of_events()
     frauds, normal = int((y == 1).sum()), int((y == 0).sum())
     if not frauds or not normal:

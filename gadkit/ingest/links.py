@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from gadkit.ingest.source import Source
 
 CAP = 100  # users of a value; more are strangers
-MOST_CUT = 0.5  # of the rows with a value; a column is not taken by a guess if more are over the cap
+_SHOWN = 60  # characters of a value
+MOST_CUT = (
+    0.5  # of the rows with a value; a column is not taken by a guess if more are over the cap
+)
 
 # Words in the names of columns that people share; a name is split at whatever is no letter, and
 # where a capital follows a small letter.
@@ -82,9 +85,7 @@ def check(links: Sequence[str], present: Sequence[str], roles: columns.Roles) ->
     taken = {name: role for role, names in roles.items() for name in names}
     for name in links:
         if name not in present:
-            raise ValueError(
-                f"there is no column {name!r} for --link; found {', '.join(present)}"
-            )
+            raise ValueError(f"there is no column {name!r} for --link; found {', '.join(present)}")
         if name in taken:
             raise ValueError(f"{name!r} is the {taken[name]} already, and cannot be a link as well")
         if name in columns.NODE_TYPES or "__" in name or "/" in name:
@@ -119,7 +120,9 @@ def normalised(name: str) -> tuple[str, str]:
     )
 
 
-def read(source: "Source", names: Sequence[str], cap: int, *, guessed: bool) -> list[Linked]:
+def read(
+    source: "Source", names: Sequence[str], cap: int, *, guessed: bool
+) -> tuple[list[Linked], dict[str, str]]:
     """Find who shares which values of some columns.
 
     Args:
@@ -129,31 +132,45 @@ def read(source: "Source", names: Sequence[str], cap: int, *, guessed: bool) -> 
         guessed: whether to leave out a column that shares nothing, or mostly values over the cap;
             otherwise that is an error.
 
+    Returns:
+        What is linked; and why columns of a guess are not taken, by name.
+
     Raises:
         ValueError: a column that the user named links nobody.
     """
-    linked = []
+    linked, refused = [], {}
     for number, name in enumerate(names):
-        one_link = _read(source, name, f"link_{number}", cap)
-        about = one_link.about
-        if guessed and about["cut"]["rows"] > MOST_CUT * max(1, about["given"]):
-            continue
-        if len(one_link.ids):
-            linked.append(one_link)
-        elif not guessed:
-            raise ValueError(
-                f"no value of {name!r} is shared by 2 to {cap} users: {_why(about)}; leave "
-                "--link out for it, or raise --link-cap"
-            )
-    return linked
+        link = _read(source, name, f"link_{number}", cap)
+        if not len(link.ids):
+            refused[name] = _why(link.about)
+        elif guessed and link.about["cut"]["rows"] > MOST_CUT * link.about["given"]:
+            refused[name] = f"most rows have {_common(link.about['cut'])}"
+        else:
+            linked.append(link)
+    if refused and not guessed:
+        name, why = next(iter(refused.items()))
+        raise ValueError(
+            f"no value of {name!r} is shared by 2 to {cap} users: {why}; leave --link out for it, "
+            "or raise --link-cap"
+        )
+    return linked, refused
 
 
 def _why(about: dict) -> str:
+    if not about["given"]:
+        return "it is empty"
     if about["cut"]["values"]:
-        return f"{about['cut']['values']:,} are shared by more, the most common by " + (
-            f"{about['cut']['most']:,}"
-        )
-    return f"all of its {about['given']:,} values belong to one user each"
+        return f"what is shared is {_common(about['cut'])}"
+    return "nobody shares a value"
+
+
+def _common(cut: dict) -> str:
+    """Describe the values that are over the cap."""
+    values = "one value" if cut["values"] == 1 else f"{cut['values']:,} values"
+    return (
+        f"{values} of more than {cut['cap']} users, the most common {cut['example'][:_SHOWN]!r} of "
+        f"{cut['most']:,}"
+    )
 
 
 def _read(source: "Source", name: str, table: str, cap: int) -> Linked:
@@ -162,7 +179,7 @@ def _read(source: "Source", name: str, table: str, cap: int) -> Linked:
     con.execute(
         f"CREATE TABLE {table} AS SELECT {sql} AS value, ids.node AS person, {PLACE} AS place "
         f"FROM {columns.cleaned('events', [name])} JOIN events_fate USING ({PLACE}) "
-        f"JOIN typed USING ({PLACE}) JOIN ids_user AS ids ON typed.\"user\" = ids.id "
+        f'JOIN typed USING ({PLACE}) JOIN ids_user AS ids ON typed."user" = ids.id '
         f"WHERE fate IS NULL AND {sql} IS NOT NULL; "
         f"CREATE TABLE {table}_values AS SELECT value, count(DISTINCT person) AS users, "
         f"count(*) AS num_events, min(place) AS place FROM {table} GROUP BY value "
@@ -189,7 +206,9 @@ def _read(source: "Source", name: str, table: str, cap: int) -> Linked:
         "cut": dict(zip(("values", "rows", "most", "example"), cut, strict=True)) | {"cap": cap},
     }
     values = np.asarray(np.ma.getdata(ids["value"]), object)
-    return Linked(name, values, user, value, ids["num_events"].astype(np.int64), f"{table}_ids", about)
+    return Linked(
+        name, values, user, value, ids["num_events"].astype(np.int64), f"{table}_ids", about
+    )
 
 
 def of_events(source: "Source", link: Linked) -> np.ndarray:
@@ -205,20 +224,17 @@ def of_events(source: "Source", link: Linked) -> np.ndarray:
 
 
 def lines(about: dict) -> list[str]:
-    """Say of each link what it joins and what was cut, a line each."""
+    """Say of each link what it joins and what was cut, and of others why they are none."""
     said = []
     for name, link in about.get("links", {}).items():
         line = (
             f"{name} is shared by {link['users']:,} users in {link['values']:,} values: taken as a "
             f"link ({link['written']})"
         )
-        cut = link["cut"]
-        if cut["values"]:
-            line += (
-                f"; {cut['values']:,} values of more than {cut['cap']} users are left out, the "
-                f"largest, {cut['example'][:60]!r}, of {cut['most']:,}"
-            )
-        said.append(line)
+        left_out = f"; left out: {_common(link['cut'])}" if link["cut"]["values"] else ""
+        said.append(line + left_out)
+    for name, why in about.get("no_links", {}).items():
+        said.append(f"{name} is no link: {why}")
     return said
 
 
