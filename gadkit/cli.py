@@ -150,7 +150,7 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
 
 def _ingest(args: argparse.Namespace) -> None:
     from gadkit import ingest, store
-    from gadkit.ingest import columns, said
+    from gadkit.ingest import columns, said, transfers
     from gadkit.ingest import links as links_of
     from gadkit.store import tables
 
@@ -164,18 +164,18 @@ def _ingest(args: argparse.Namespace) -> None:
     for role, names in roles.items():
         print(f"{role:9} {', '.join(names)}{'' if given.get(role) else '  (guessed)'}")
     folder = ingest.ingest(
-        args.events, args.out, roles=roles | dict.fromkeys(set(columns.ROLES) - set(roles), ()),
+        args.events, args.out, roles=given,
         products=args.products, labels=args.labels, co_purchase_cap=args.co_purchase_cap,
         time_format=args.time_format, same_id=args.same_id, encoding=args.encoding,
         links=None if args.link is None else [name for name in args.link if name],
         link_cap=args.link_cap,
     )  # fmt: skip
     about = store.read_about(folder)
-    taken = {name for names in [*roles.values(), about.get("links", ())] for name in names}
+    taken = {name for names in [*about["roles"].values(), about.get("links", ())] for name in names}
     ignored = [name for name in present if name not in taken]
     print(f"not used  {', '.join(ignored) or 'no column'}")
     print("how it was read:")
-    for line in [*said.lines(about), *links_of.lines(about)]:
+    for line in [*said.lines(about), *transfers.lines(about), *links_of.lines(about)]:
         print(line)
     for name, rows in {args.events.name: about["rows"], **about.get("tables", {})}.items():
         print(f"{name}: {rows['read']:,} rows read, {rows['used']:,} used")

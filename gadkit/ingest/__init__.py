@@ -2,8 +2,8 @@
 
 An event is a purchase, a review, a payment: who, what, perhaps from whom, when, and what was said.
 Where events have no labels of their own, they become edges of a marketplace (users, products,
-sellers, and co-purchases of users). Where they have, each event becomes a node that is to be found
-out (`graph.build.event_graph`).
+sellers, and co-purchases of users), or of accounts that pay one another (`transfers`). Where they
+have, each event becomes a node that is to be found out (`graph.build.event_graph`).
 
 A row is used, or it is listed in `unused_rows.csv` with its line and the reason.
 """
@@ -16,7 +16,7 @@ import torch
 
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph, build
-from gadkit.ingest import columns, features, said
+from gadkit.ingest import features, said, transfers
 from gadkit.ingest import links as links_of
 from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES
@@ -29,6 +29,7 @@ EVENT = "event"
 CO_PURCHASE_CAP = 2
 
 _STEPS = 6
+_DESCRIBED = {False: "Users, what they bought, and of whom.", True: "Accounts, and who pays whom."}
 
 
 def ingest(
@@ -58,8 +59,8 @@ def ingest(
         roles: columns by role (`columns.ROLES`), several where an id or a time is spread over
             them; the rest is guessed by name (`columns.guess_roles`), an empty list leaves out.
         products: a table with the seller of each product; its columns are found by name.
-        labels: a table of ids and verdicts, on users, products or sellers; the name of its id
-            column says which. Labels in `events` itself are then not used.
+        labels: a table of ids and verdicts, on users, products, sellers or accounts; the name of
+            its id column says which. Labels in `events` itself are then not used.
         links: columns, such as a device or a card, whose values several users share: each becomes
             a node type, and a relation of users to it. By default those whose names and values say
             so; an empty list takes none.
@@ -93,11 +94,17 @@ def ingest(
         raise ValueError(f"encoding must be one of {', '.join(tables.ENCODINGS)}, got {encoding!r}")
     present = tables.columns_of(events, encoding=encoding)
     with store.errors_about(events):
-        roles = columns.guess_roles(present, roles)
-        links_of.check(links or (), present, roles)
+        roles, instead = transfers.choose(present, roles)
+        taken = (instead or {}) | roles
+        links_of.check(links or (), present, taken)
+        if products is not None and "source" in roles and instead is None:
+            raise ValueError("transfers have no products; leave --products out, or --source")
     if labels is not None:
         roles.pop("label", None)
-    named = links if links is not None else links_of.candidates(present, roles)
+        (instead or {}).pop("label", None)
+    named = links if links is not None else links_of.candidates(present, taken)
+    if links is None and "source" in roles:
+        named = transfers.link_candidates(named)
     with (
         store.appearing(out) as partial,
         tables.database(partial / ".work") as con,
@@ -110,15 +117,17 @@ def ingest(
 
         account = Account(con, partial / ".work", encoding)
         options = {"products": products, "labels": labels, "time_format": time_format}
-        options |= {"same_id": same_id, "links": named}
+        options |= {"same_id": same_id, "links": named, "instead": instead}
         source = Source(account, Path(events), roles, done, **options)
         about = _about(source, Path(events), co_purchase_cap)
         with store.errors_about(events):
             linked, refused = links_of.read(source, named, link_cap, guessed=links is None)
         about |= {"links": {link.column: link.about for link in linked}} if linked else {}
         about |= {"no_links": refused} if refused else {}
-        if "label" in roles:
+        if "label" in source.roles:
             _write_event_graph(partial, source, linked, Path(events), about)
+        elif source.is_transfers:
+            transfers.write_accounts(partial, source, linked, about)
         else:
             _write_marketplace(partial, source, linked, co_purchase_cap, about)
         done("graph")
@@ -144,17 +153,20 @@ def _about(source: Source, path: Path, cap: int) -> dict:
     is_node = "label" in roles
     about = {
         "title": f"Events of {path.name}",
-        "description": (
-            "Each event is a node." if is_node else "Users, what they bought, and of whom."
-        ),
+        "description": "Each event is a node." if is_node else _DESCRIBED[source.is_transfers],
         "source": path.name,
         "roles": roles,
         "written": source.written,
         "read": source.read,
         "missing": {name: int(np.isnan(value).sum()) for name, value in events.values.items()},
     }
-    if not is_node:
-        about["co_purchase_cap"] = cap
+    if source.is_transfers:
+        about["transfers"] = transfers.facts(source)
+    else:
+        about["transfers"] = {"settled": source.settled} if source.settled else {}
+        about["transfers"] |= {"warnings": transfers.split_accounts(source)}
+        if not is_node:
+            about["co_purchase_cap"] = cap
     if events.time is not None:
         about["missing"]["time"] = int(np.isnan(events.time).sum())
         low, high = source.read["time"]["low"], source.read["time"]["high"]
@@ -280,8 +292,11 @@ def _write_event_graph(
     time = None if events.time is None else _filled(events.time)
     values = {name: _filled(value) for name, value in events.values.items()}
     nodes = events.nodes | {link.column: links_of.of_events(source, link) for link in linked}
-    graph = build.event_graph(nodes, values, time=time, y=y, event=EVENT)
-    own_names = build.event_features(nodes, values, timed=time is not None, event=EVENT)
+    types = transfers.TYPES if source.is_transfers else {}
+    graph = build.event_graph(nodes, values, time=time, y=y, event=EVENT, types=types)
+    own_names = build.event_features(
+        nodes, values, timed=time is not None, event=EVENT, types=types
+    )
     about["features"] = build.name_columns(graph, own_names)
     missing = {f"log_{name}": about["missing"][name] for name in values}
     about["missing_x"] = {EVENT: {name: count for name, count in missing.items() if count}}

@@ -176,10 +176,11 @@ def _common(cut: dict) -> str:
 def _read(source: "Source", name: str, table: str, cap: int) -> Linked:
     con = source.con
     sql, written = normalised(name)
+    role, node_type = source.who
     con.execute(
         f"CREATE TABLE {table} AS SELECT {sql} AS value, ids.node AS person, {PLACE} AS place "
         f"FROM {columns.cleaned('events', [name])} JOIN events_fate USING ({PLACE}) "
-        f'JOIN typed USING ({PLACE}) JOIN ids_user AS ids ON typed."user" = ids.id '
+        f'JOIN typed USING ({PLACE}) JOIN ids_{node_type} AS ids ON typed."{role}" = ids.id '
         f"WHERE fate IS NULL AND {sql} IS NOT NULL; "
         f"CREATE TABLE {table}_values AS SELECT value, count(DISTINCT person) AS users, "
         f"count(*) AS num_events, min(place) AS place FROM {table} GROUP BY value "
