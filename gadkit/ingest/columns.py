@@ -180,7 +180,7 @@ def _all_names(layout: Roles) -> set[str]:
 
 def _named_like(role: str, columns: Sequence[str], taken: set[str]) -> list[str]:
     plain = {ends.plain(name): name for name in reversed(columns) if name not in taken}
-    return next(([plain[name]] for name in _NAMES[role] if name in plain), [])
+    return next(([plain[name]] for name in _NAMES.get(role, ()) if name in plain), [])
 
 
 def _with_partner(role: str, chosen: Sequence[str], columns: Sequence[str]) -> list[str]:
