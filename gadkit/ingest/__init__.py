@@ -16,7 +16,7 @@ import torch
 
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph, build
-from gadkit.ingest import features, said, transfers
+from gadkit.ingest import columns, features, said, transfers
 from gadkit.ingest import links as links_of
 from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES
@@ -97,13 +97,17 @@ def ingest(
         roles, instead = transfers.choose(present, roles)
         taken = (instead or {}) | roles
         links_of.check(links or (), present, taken)
-        if products is not None and "source" in roles and instead is None:
-            raise ValueError("transfers have no products; leave --products out, or --source")
+        if products is not None and "source" in roles:
+            if instead is None:
+                raise ValueError("transfers have no products; leave --products out, or --source")
+            roles, instead = instead, None
     if labels is not None:
         roles.pop("label", None)
         (instead or {}).pop("label", None)
     named = links if links is not None else links_of.candidates(present, taken)
-    if links is None and "source" in roles:
+    if links is None and columns.layout_of(present):
+        named = []  # what each column holds is known, and none of them is shared by few
+    elif links is None and "source" in roles:
         named = transfers.link_candidates(named)
     with (
         store.appearing(out) as partial,

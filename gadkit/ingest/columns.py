@@ -118,7 +118,7 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
             if name not in columns:
                 raise ValueError(f"there is no column {name!r} for {role}; found {_list(columns)}")
     taken = {name for names in given.values() for name in names}
-    layout = next((pattern for pattern in _LAYOUTS if _all_names(pattern) <= set(columns)), {})
+    layout = layout_of(columns)
     given |= {} if layout and not _ends_given(given) else _ends(columns, given)
     taken |= {name for names in given.values() for name in names}
     roles = {}
@@ -172,6 +172,11 @@ def _ends(columns: Sequence[str], given: Roles) -> Roles:
 def unsure(columns: Sequence[str], given: dict[str, Sequence[str]] | None, roles: Roles) -> bool:
     """Say whether only the values can tell if a guessed source and target are accounts."""
     return "source" in roles and not _ends_given(given or {}) and not ends.guess(columns)[1]
+
+
+def layout_of(columns: Sequence[str]) -> Roles:
+    """Return the columns by role of a published table, or {} where it is none that is known."""
+    return next((layout for layout in _LAYOUTS if _all_names(layout) <= set(columns)), {})
 
 
 def _all_names(layout: Roles) -> set[str]:

@@ -4,9 +4,7 @@ An account that is paid and pays on is one node, so chains and cycles are in the
 kept; payments from one account to another are one edge, however many they are, and their number is
 among the features. Payments of an account to itself are edges too.
 
-Features of accounts look at the whole table, past and future, as those of `features` do. How fast
-and how much of what comes in goes out again follows what is known of money mules, as in Weber et
-al., "Scalable Graph Learning for Anti-Money Laundering", 2018.
+Features of accounts look at the whole table, past and future, as those of `features` do.
 """
 
 from collections.abc import Iterator, Sequence
@@ -297,14 +295,16 @@ def _of_side(events: Events, role: str, groups: Groups) -> Iterator[tuple[str, n
 def _busiest_partners(time: np.ndarray, partner: np.ndarray, groups: Groups) -> np.ndarray:
     """Return with how many different partners each account deals on its busiest day."""
     day = np.floor(time[groups.order] / DAY)
-    is_known = np.isfinite(day)
-    parts = (groups.key[is_known], day[is_known], partner[groups.order][is_known])
-    account, day, partner = np.unique(np.stack([part.astype(np.int64) for part in parts]), axis=1)
-    _, first, count = np.unique(
-        np.stack([account, day]), axis=1, return_index=True, return_counts=True
-    )
+    is_dated = np.isfinite(day)
     most = np.zeros(len(groups.starts))
-    np.maximum.at(most, account[first], count)
+    if is_dated.any():
+        account, partner = groups.key[is_dated], partner[groups.order][is_dated]
+        order = np.lexsort((partner, day[is_dated], account))
+        account, day, partner = account[order], day[is_dated][order], partner[order]
+        begins_day = np.concatenate([[True], (np.diff(account) != 0) | (np.diff(day) != 0)])
+        is_new = begins_day | np.concatenate([[True], np.diff(partner) != 0])
+        first = np.flatnonzero(begins_day)
+        np.maximum.at(most, account[first], np.add.reduceat(is_new, first, dtype=np.int64))
     return np.where(most > 0, most, np.nan)
 
 
