@@ -204,7 +204,7 @@ def test_source_and_target_with_none_in_common_are_users_and_products(tmp_path):
     assert about["roles"]["user"] == ["source"]
     assert "--source 'source' --target 'target' takes accounts" in transfers.lines(about)[0]
     _, graph, _ = take(tmp_path, text, "f.csv", roles={"source": ["source"], "target": ["target"]})
-    assert graph.num_nodes == {"account": 5}
+    assert graph.num_nodes == {"account": 4}
 
 
 def test_a_table_of_products_says_that_events_are_purchases(tmp_path):
