@@ -309,8 +309,9 @@ class Source:
         role, names = next(((role, names) for role, names in named if names), (types[0], []))
         label = columns.find_label(present, names)
         if not names or not label:
+            whom = " or ".join(", ".join(types).rsplit(", ", 1))
             raise ValueError(
-                f"{path}: expected a column called like a {' or '.join(types)} (or as in the "
+                f"{path}: expected a column called like a {whom} (or as in the "
                 f"events), and one called label; found {', '.join(present)}"
             )
         self.account.stage(path, "labels", names + label)
