@@ -88,7 +88,7 @@ def check(links: Sequence[str], present: Sequence[str], roles: columns.Roles) ->
             raise ValueError(f"there is no column {name!r} for --link; found {', '.join(present)}")
         if name in taken:
             raise ValueError(f"{name!r} is the {taken[name]} already, and cannot be a link as well")
-        if name in columns.NODE_TYPES or "__" in name or "/" in name:
+        if name in columns.types_of(roles) or "__" in name or "/" in name:
             raise ValueError(
                 f"a link cannot be called {name!r}, as a node type is named after it; rename it"
             )

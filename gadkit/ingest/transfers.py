@@ -121,7 +121,9 @@ def split_accounts(source: "Source") -> list[str]:
 def link_candidates(names: Sequence[str]) -> list[str]:
     """Leave out columns that are about the account that is paid, or about a bank."""
     return [
-        name for name in names if not ends.is_of_target(name) and "bank" not in ends.plain(name)
+        name
+        for name in names
+        if not ends.is_of_target(name) and "bank" not in ends.plain(name) and name != ACCOUNT
     ]
 
 

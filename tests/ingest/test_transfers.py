@@ -296,6 +296,13 @@ def test_accounts_are_linked_by_what_the_payer_has(tmp_path):
     assert graph.num_nodes == {"event": 3, "account": 3, "device_id": 1}
 
 
+def test_a_link_called_account_is_refused(tmp_path):
+    text = "sender,receiver,account\na,b,x\nb,c,x\n"
+    with pytest.raises(ValueError, match="a link cannot be called 'account'"):
+        take(tmp_path, text, links=["account"])
+    assert take(tmp_path, text)[1].num_nodes == {"account": 3}
+
+
 def test_ids_in_two_cases_are_one_account_on_both_sides(tmp_path):
     text = "sender,receiver\nA1,b1\nB1,c1\nC1,a1\n"
     folder, graph, about = take(tmp_path, text)
