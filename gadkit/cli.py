@@ -223,7 +223,7 @@ def _add_label_options(parser: argparse.ArgumentParser) -> None:
 
 def _ingest(args: argparse.Namespace) -> None:
     from gadkit import ingest, store
-    from gadkit.ingest import columns, guesses, labels, said
+    from gadkit.ingest import columns, guesses, labels, said, transfers
     from gadkit.ingest import links as links_of
 
     given = {role: getattr(args, role) for role in columns.ROLES if getattr(args, role)}
@@ -248,11 +248,11 @@ def _ingest(args: argparse.Namespace) -> None:
         ),
     )  # fmt: skip
     about = store.read_about(folder)
-    taken = {name for names in [*roles.values(), about.get("links", ())] for name in names}
+    taken = {name for names in [*about["roles"].values(), about.get("links", ())] for name in names}
     ignored = [name for name in guess.columns if name not in taken]
     print(f"not used  {', '.join(ignored) or 'no column'}")
     print("how it was read:")
-    for line in [*said.lines(about), *links_of.lines(about)]:
+    for line in [*said.lines(about), *transfers.lines(about), *links_of.lines(about)]:
         print(line)
     for line in labels.said(about["labels"]) if "labels" in about else []:
         print(f"labels    {line}")

@@ -2,8 +2,8 @@
 
 An event is a purchase, a review, a payment: who, what, perhaps from whom, when, and what was said.
 Where events have no labels of their own, they become edges of a marketplace (users, products,
-sellers, and co-purchases of users). Where they have, each event becomes a node that is to be found
-out (`graph.build.event_graph`).
+sellers, and co-purchases of users), or of accounts that pay one another (`transfers`). Where they
+have, each event becomes a node that is to be found out (`graph.build.event_graph`).
 
 A row is used, or it is listed in `unused_rows.csv` with its line and the reason.
 """
@@ -16,10 +16,10 @@ import torch
 
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph, build
-from gadkit.ingest import features, guesses, said
+from gadkit.ingest import columns, features, guesses, said, transfers
 from gadkit.ingest import links as links_of
 from gadkit.ingest.account import UNUSED, Account
-from gadkit.ingest.columns import NODE_TYPES
+from gadkit.ingest.columns import NODE_TYPES, Roles
 from gadkit.ingest.features import Events
 from gadkit.ingest.ids import SAME_ID
 from gadkit.ingest.labels import NOTHING_SAID, LabelOptions, check_options
@@ -32,6 +32,7 @@ EVENT = "event"
 CO_PURCHASE_CAP = 2
 
 _STEPS = 6
+_DESCRIBED = {False: "Users, what they bought, and of whom.", True: "Accounts, and who pays whom."}
 
 
 def ingest(
@@ -62,9 +63,9 @@ def ingest(
         roles: columns by role (`columns.ROLES`), several where an id or a time is spread over
             them; the rest is guessed by name (`columns.guess_roles`), an empty list leaves out.
         products: a table with the seller of each product; its columns are found by name.
-        labels: a table of ids and verdicts, on users, products or sellers; the name of its id
-            column says which. Labels in `events` itself are then not used. Frauds alone are
-            enough: whoever is not labelled is then not looked at yet.
+        labels: a table of ids and verdicts, on users, products, sellers or accounts; the name of
+            its id column says which. Labels in `events` itself are then not used. Frauds alone
+            are enough: whoever is not labelled is then not looked at yet.
         label_options: which columns of it are meant, and which values say what.
         links: columns, such as a device or a card, whose values several users share: each becomes
             a node type, and a relation of users to it. By default those whose names and values say
@@ -95,12 +96,18 @@ def ingest(
         raise ValueError(f"same_id must be one of {', '.join(SAME_ID)}, got {same_id!r}")
     layout.check()
     guess = guesses.guess(events, roles, layout)
-    roles = guess.roles
+    roles, instead = guess.roles, guess.instead
     with store.errors_about(events):
-        links_of.check(links, guess.columns, roles)
+        taken = (instead or {}) | roles
+        links_of.check(links, guess.columns, taken)
+        if products is not None and "source" in roles:
+            if instead is None:
+                raise ValueError("transfers have no products; leave --products out, or --source")
+            roles, instead = instead, None
     if labels is not None:
         roles.pop("label", None)
-    named = links_of.candidates(guess.columns, roles) if links.columns is None else links.columns
+        (instead or {}).pop("label", None)
+    named = _links_of_roles(guess.columns, taken, roles) if links.columns is None else links.columns
     has = {"has_table": labels is not None, "has_column": "label" in roles}
     check_options(label_options, **has)
     with (
@@ -116,6 +123,7 @@ def ingest(
         account = Account(con, partial / ".work", guess.layout)
         options = {"products": products, "labels": labels, "time_format": time_format}
         options |= {"same_id": same_id, "links": named, "label_options": label_options}
+        options["instead"] = instead
         source = Source(account, Path(events), roles, done, **options)
         for note in guess.notes:
             account.note("events", note)
@@ -124,14 +132,24 @@ def ingest(
             linked, refused = links_of.read(source, links)
         about |= {"links": {link.column: link.about for link in linked}} if linked else {}
         about |= {"no_links": refused} if refused else {}
-        if "label" in roles:
+        if "label" in source.roles:
             _write_event_graph(partial, source, linked, Path(events), about)
+        elif source.is_transfers:
+            transfers.write_accounts(partial, source, linked, about)
         else:
             _write_marketplace(partial, source, linked, co_purchase_cap, about)
         done("graph")
         _write_names(partial, source, account, about)
         done("files")
     return Path(out)
+
+
+def _links_of_roles(present: list[str], taken: Roles, roles: Roles) -> list[str]:
+    """List the columns that may be links, for all that the names say."""
+    if columns.layout_of(present):
+        return []  # what each column holds is known, and none of them is shared by few
+    names = links_of.candidates(present, taken)
+    return transfers.link_candidates(names) if "source" in roles else names
 
 
 def _write_names(folder: Path, source: Source, account: Account, about: dict) -> None:
@@ -154,17 +172,20 @@ def _about(source: Source, path: Path, cap: int) -> dict:
     is_node = "label" in roles
     about = {
         "title": f"Events of {path.name}",
-        "description": (
-            "Each event is a node." if is_node else "Users, what they bought, and of whom."
-        ),
+        "description": "Each event is a node." if is_node else _DESCRIBED[source.is_transfers],
         "source": path.name,
         "roles": roles,
         "written": source.written,
         "read": source.read,
         "missing": {name: int(np.isnan(value).sum()) for name, value in events.values.items()},
     }
-    if not is_node:
-        about["co_purchase_cap"] = cap
+    if source.is_transfers:
+        about["transfers"] = transfers.facts(source)
+    else:
+        about["transfers"] = {"settled": source.settled} if source.settled else {}
+        about["transfers"] |= {"warnings": transfers.split_accounts(source)}
+        if not is_node:
+            about["co_purchase_cap"] = cap
     if events.time is not None:
         about["missing"]["time"] = int(np.isnan(events.time).sum())
         low, high = source.read["time"]["low"], source.read["time"]["high"]
@@ -286,8 +307,11 @@ def _write_event_graph(
     time = None if events.time is None else _filled(events.time)
     values = {name: _filled(value) for name, value in events.values.items()}
     nodes = events.nodes | {link.column: links_of.of_events(source, link) for link in linked}
-    graph = build.event_graph(nodes, values, time=time, y=y, event=EVENT)
-    own_names = build.event_features(nodes, values, timed=time is not None, event=EVENT)
+    types = transfers.TYPES if source.is_transfers else {}
+    graph = build.event_graph(nodes, values, time=time, y=y, event=EVENT, types=types)
+    own_names = build.event_features(
+        nodes, values, timed=time is not None, event=EVENT, types=types
+    )
     about["features"] = build.name_columns(graph, own_names)
     missing = {f"log_{name}": about["missing"][name] for name in values}
     about["missing_x"] = {EVENT: {name: count for name, count in missing.items() if count}}

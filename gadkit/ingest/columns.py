@@ -6,7 +6,8 @@ Ids are read in `ids`, numbers in `numbers`, times in `times`; `readings` holds 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gadkit.ingest import readings
+from gadkit.ingest import ends, readings
+from gadkit.ingest.ends import ENDS
 from gadkit.ingest.headers import meanings
 from gadkit.ingest.ids import id_of as id_of
 from gadkit.ingest.numbers import number_of as number_of
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 Roles = dict[str, list[str]]
 
 ROLES = (
-    "user", "product", "seller", "time", "rating", "verified", "votes", "amount", "text", "label",
+    "user", "product", "seller", *ENDS, "time", "rating", "verified", "votes", "amount", "text",
+    "label",
 )  # fmt: skip
 NODE_TYPES = ROLES[:3]
-JOINED = (*NODE_TYPES, "time", "amount")  # roles that several columns may play together
+ACCOUNT = "account"  # the node type of both ends of a transfer
+ID_ROLES = (*NODE_TYPES, *ENDS)
+JOINED = (*ID_ROLES, "time", "amount")  # roles that several columns may play together
 
 # Names that columns have in the wild, less case and punctuation; the first one that is there wins.
 _NAMES = {
@@ -50,14 +54,17 @@ _NAMES = {
         "transactiontime", "transactiondate", "transdate", "trandate", "txntime", "txndate",
         "createdate", "datecreated", "createtime", "purchasedate", "purchasetime", "paymentdate",
         "invoicedate", "eventdate", "transdatetranstime",
-        "ts", "when", "transactiondt", "timestep", "step",
+        "trantimestamp", "txtimestamp", "ts", "when", "transactiondt", "timestep", "step",
     ),
     "rating": ("rating", "overall", "stars", "starrating"),
     "verified": ("verified", "verifiedpurchase", "isverified"),
     "votes": ("vote", "votes", "helpfulvote", "helpfulvotes"),
-    "amount": ("amount", "price", "total", "paid"),
+    "amount": (
+        "amount", "amountpaid", "paidamount", "transactionamount", "transactionamt", "tranamount",
+        "txamount", "amt", "baseamt", "transferamount", "price", "total", "paid", "amountreceived",
+    ),
     "text": ("text", "reviewtext", "reviewbody", "comment"),
-    "label": ("label", "labels", "isfraud", "fraud", "islaundering", "isspam"),
+    "label": ("label", "labels", "isfraud", "fraud", "islaundering", "issar", "isspam"),
 }  # fmt: skip
 _DEBIT_AND_CREDIT = (
     ("debit", "credit"), ("debitamount", "creditamount"), ("withdrawal", "deposit"),
@@ -69,6 +76,10 @@ _LAYOUTS = (
     {  # TabFormer, card transactions
         "user": ["User", "Card"], "product": ["Merchant Name"], "seller": ["MCC"],
         "time": ["Year", "Month", "Day", "Time"], "amount": ["Amount"], "label": ["Is Fraud?"],
+    },
+    {  # IEEE-CIS, card transactions: card1 is never missing, and card2 to card6 rarely say more
+        "user": ["card1"], "product": ["ProductCD"], "time": ["TransactionDT"],
+        "amount": ["TransactionAmt"],
     },
 )  # fmt: skip
 
@@ -92,10 +103,11 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
 
     Returns:
         Columns by role, in the order of `ROLES`; roles for which there is nothing are left out.
+        Either a user and a product, or a source and a target that are accounts.
 
     Raises:
-        ValueError: a given column is not there, a role is unknown or takes no more than one, or no
-            column looks like a user or a product.
+        ValueError: a given column is not there, a role is unknown or takes no more than one, roles
+            do not go together, or no column looks like a user or a product, or like a target.
     """
     given = {role: list(names) for role, names in (given or {}).items()}
     for role, names in given.items():
@@ -107,7 +119,9 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
             if name not in columns:
                 raise ValueError(f"there is no column {name!r} for {role}; found {_list(columns)}")
     taken = {name for names in given.values() for name in names}
-    layout = next((pattern for pattern in _LAYOUTS if _all_names(pattern) <= set(columns)), {})
+    layout = layout_of(columns)
+    given |= {} if layout and not _ends_given(given) else _ends(columns, given)
+    taken |= {name for names in given.values() for name in names}
     roles = {}
     for role in ROLES:
         chosen = given.get(role, layout.get(role) or named_like(role, columns, taken))
@@ -116,13 +130,54 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
         if chosen:
             roles[role] = list(chosen)
             taken |= set(chosen)
-    for role in ("user", "product"):
+    for role in ENDS if _ends_given(given) else NODE_TYPES[:2]:
         if role not in roles:
             raise ValueError(
                 f"no column is called like a {role}; found {_list(columns)}; "
                 f"say which one it is with --{role} COLUMN"
             )
     return roles
+
+
+def _ends_given(given: Roles) -> bool:
+    return any(given.get(role) for role in ENDS)
+
+
+def _ends(columns: Sequence[str], given: Roles) -> Roles:
+    """Say whether events are transfers, by roles that are given or else by names.
+
+    Returns:
+        Columns of source and target, and no others for users, products and sellers; or {}.
+    """
+    others = {role: given[role] for role in NODE_TYPES if given.get(role)}
+    if not _ends_given(given):
+        if others or any(role in given for role in ENDS):
+            return {}
+        guessed, _ = ends.guess(columns)
+        taken = {name for names in guessed.values() for name in names}
+        if all(named_like(role, columns, taken) for role in NODE_TYPES[:2]):
+            return {}  # what a user and a product have is a purchase, whoever sends the parcel
+        return guessed and guessed | dict.fromkeys(NODE_TYPES, [])
+    if others:
+        raise ValueError(
+            "events are transfers (--source, --target) or purchases (--user, --product, "
+            f"--seller), not both; leave --{next(iter(others))} out"
+        )
+    chosen = {role: given.get(role, []) for role in ENDS}
+    for role, other in (ENDS, ENDS[::-1]):
+        if role not in given:
+            chosen[role] = ends.partner(columns, other, chosen[other][0])
+    return chosen | dict.fromkeys(NODE_TYPES, [])
+
+
+def unsure(columns: Sequence[str], given: dict[str, Sequence[str]] | None, roles: Roles) -> bool:
+    """Say whether only the values can tell if a guessed source and target are accounts."""
+    return "source" in roles and not _ends_given(given or {}) and not ends.guess(columns)[1]
+
+
+def layout_of(columns: Sequence[str]) -> Roles:
+    """Return the columns by role of a published table, or {} where it is none that is known."""
+    return next((layout for layout in _LAYOUTS if _all_names(layout) <= set(columns)), {})
 
 
 def _all_names(layout: Roles) -> set[str]:
@@ -133,7 +188,7 @@ def named_like(role: str, columns: Sequence[str], taken: set[str]) -> list[str]:
     """Return the columns that are called like a role, best first name only; none if none is."""
     meaning = meanings(columns, usual_names())
     plain = {meaning[name]: name for name in reversed(columns) if name not in taken}
-    return next(([plain[name]] for name in _NAMES[role] if name in plain), [])
+    return next(([plain[name]] for name in _NAMES.get(role, ()) if name in plain), [])
 
 
 def with_partner(role: str, chosen: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -170,7 +225,14 @@ def find_id(columns: Sequence[str], node_type: str, roles: Roles) -> list[str]:
     names = roles.get(node_type, [])
     if names and set(names) <= set(columns):
         return names
+    if node_type == ACCOUNT:
+        return ends.find_account(columns, roles)
     return named_like(node_type, columns, set())
+
+
+def types_of(roles: Roles) -> tuple[str, ...]:
+    """Return the node types of which a table of labels may be."""
+    return (ACCOUNT,) if "source" in roles else NODE_TYPES
 
 
 def flag_of(con: "DuckDBPyConnection", table: str, name: str) -> Reading:

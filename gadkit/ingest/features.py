@@ -21,7 +21,7 @@ DAY = 86_400.0  # seconds
 SHORT_TEXT = 20  # characters
 
 _COUNTS = ("log_events", "log_links", "log_partners", "repeat_share", "partner_log_events")
-_TIMED = (
+TIMED = (
     "gap_log_mean", "gap_log_sd", "burstiness", "same_day_share", "busiest_day_share",
     "log_active_days", "first_day", "last_day", "weekend_share", "night_share",
 )  # fmt: skip
@@ -41,8 +41,9 @@ class Events(NamedTuple):
     """Events in memory, one entry of each array an event.
 
     Attributes:
-        nodes: (num_events,) int64 by node type ("user", "product", perhaps "seller"); numbered
-            from 0 without gaps, -1 = none (of a seller).
+        nodes: (num_events,) int64 by role: "user", "product" and perhaps "seller", each numbered
+            from 0 without gaps, -1 = none (of a seller); or "source" and "target", both of which
+            number accounts.
         time: (num_events,) float64 seconds since 1970, NaN = unknown; None without a time.
         values: (num_events,) float32 by name, of `rating`, `verified`, `votes`, `amount`,
             `text_length`; NaN = unknown.
@@ -55,7 +56,7 @@ class Events(NamedTuple):
 
 def names(events: Events, *, text: bool) -> list[str]:
     """Name the 128 columns; those for which there is nothing are called `empty_<i>`."""
-    named = list(_COUNTS) + (list(_TIMED) if events.time is not None else [])
+    named = list(_COUNTS) + (list(TIMED) if events.time is not None else [])
     named += [name for value in events.values for name in _OF_VALUE[value]]
     rest = "topic" if text else "empty"
     return named + [f"{rest}_{i}" for i in range(FEATURE_DIM - len(named))]
@@ -76,7 +77,7 @@ def describe(events: Events, node_type: str, links: np.ndarray, out: np.ndarray)
     Returns:
         For every column that had to be filled, for how many nodes.
     """
-    groups = _Groups(events, node_type, len(out))
+    groups = Groups(events, node_type, len(out))
     filled = {}
     columns = _columns(events, groups, node_type, links)
     for column, name in enumerate(names(events, text=False)):
@@ -91,7 +92,7 @@ def describe(events: Events, node_type: str, links: np.ndarray, out: np.ndarray)
     return filled
 
 
-class _Groups:
+class Groups:
     """The events of each node, side by side and in the order of time."""
 
     def __init__(self, events: Events, node_type: str, num_nodes: int):
@@ -132,12 +133,12 @@ class _Groups:
 
 
 def _columns(
-    events: Events, groups: _Groups, node_type: str, links: np.ndarray
+    events: Events, groups: Groups, node_type: str, links: np.ndarray
 ) -> Iterator[np.ndarray]:
     """Yield the columns in the order of `names`, NaN where nothing is known."""
     yield from _counts(events, groups, node_type, links)
     if events.time is not None:
-        yield from _timed(groups, events.time)
+        yield from timed(groups, events.time)
     for name, value in events.values.items():
         yield from _OF[name](groups, value, events.nodes["product"])
 
@@ -155,7 +156,13 @@ def _counts(events, groups, node_type, links) -> Iterator[np.ndarray]:
     yield groups.mean(popularity[groups.order])
 
 
-def _timed(groups: _Groups, time: np.ndarray) -> Iterator[np.ndarray]:
+def timed(groups: Groups, time: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the columns `TIMED` of groups, NaN where nothing is known.
+
+    Args:
+        groups: of events.
+        time: (num_events,) float64 seconds since 1970, NaN = unknown.
+    """
     is_known = np.isfinite(time)
     begin, end = (time[is_known].min(), time[is_known].max()) if is_known.any() else (0.0, 0.0)
     time = time[groups.order]  # unknown ones last within a group
@@ -178,7 +185,7 @@ def _timed(groups: _Groups, time: np.ndarray) -> Iterator[np.ndarray]:
     yield groups.mean(np.where(is_known, time % DAY < DAY / 4, np.nan))
 
 
-def _busiest(groups: _Groups, day: np.ndarray) -> np.ndarray:
+def _busiest(groups: Groups, day: np.ndarray) -> np.ndarray:
     """Return the largest share of a node's events that fall on one day."""
     # `run` counts the events of a day: days 3 3 3 4 | 4 (of the next node) give 1 2 3 1 | 1. The
     # place of an event less the place of the last event that begins a day or a node, and one.
@@ -189,7 +196,7 @@ def _busiest(groups: _Groups, day: np.ndarray) -> np.ndarray:
     return groups.top(np.where(np.isfinite(day), run, np.nan)) / groups.count
 
 
-def _rating(groups: _Groups, value: np.ndarray, product: np.ndarray) -> Iterator[np.ndarray]:
+def _rating(groups: Groups, value: np.ndarray, product: np.ndarray) -> Iterator[np.ndarray]:
     grouped, is_known = value[groups.order], np.isfinite(value[groups.order])
     yield from groups.moments(grouped)
     for end in (np.nanmin(value), np.nanmax(value)) if is_known.any() else (0, 0):
@@ -197,28 +204,28 @@ def _rating(groups: _Groups, value: np.ndarray, product: np.ndarray) -> Iterator
     yield groups.mean((value - _mean_by(product, value))[groups.order])
 
 
-def _amount(groups: _Groups, value: np.ndarray, product: np.ndarray) -> Iterator[np.ndarray]:
-    value = _log(value)
+def _amount(groups: Groups, value: np.ndarray, product: np.ndarray) -> Iterator[np.ndarray]:
+    value = signed_log(value)
     grouped = value[groups.order]
     yield from groups.moments(grouped)
     yield groups.top(grouped)
     yield groups.mean((value - _mean_by(product, value))[groups.order])
 
 
-def _votes(groups: _Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
+def _votes(groups: Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
     grouped = value[groups.order]
-    yield groups.mean(_log(grouped))
-    yield groups.top(_log(grouped))
+    yield groups.mean(signed_log(grouped))
+    yield groups.top(signed_log(grouped))
     yield groups.mean(np.where(np.isfinite(grouped), grouped == 0, np.nan))
 
 
-def _text(groups: _Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
+def _text(groups: Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
     grouped = value[groups.order]
-    yield from groups.moments(_log(grouped))
+    yield from groups.moments(signed_log(grouped))
     yield groups.mean(np.where(np.isfinite(grouped), grouped < SHORT_TEXT, np.nan))
 
 
-def _verified(groups: _Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
+def _verified(groups: Groups, value: np.ndarray, _: np.ndarray) -> Iterator[np.ndarray]:
     yield groups.mean(value[groups.order])
 
 
@@ -231,7 +238,8 @@ _OF = {
 }
 
 
-def _log(value: np.ndarray) -> np.ndarray:
+def signed_log(value: np.ndarray) -> np.ndarray:
+    """Compress numbers of any sign: log1p of the size, with the sign."""
     return np.sign(value) * np.log1p(np.abs(value))
 
 

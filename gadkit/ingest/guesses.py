@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gadkit import store
-from gadkit.ingest import columns
+from gadkit.ingest import columns, transfers
 from gadkit.ingest.columns import NODE_TYPES, Roles
 from gadkit.store import tables
 from gadkit.store.layouts import UNSAID, Layout
@@ -27,12 +27,15 @@ class Guess(NamedTuple):
     Attributes:
         columns: all there are.
         roles: those that play a role.
+        instead: the roles if a guessed source and target share no id; None where there is no
+            doubt. See `transfers.settle`.
         layout: how the table is to be read.
         notes: what is unusual about the file or the guess, in words.
     """
 
     columns: list[str]
     roles: Roles
+    instead: Roles | None
     layout: Layout
     notes: list[str]
 
@@ -42,7 +45,7 @@ def guess(
 ) -> Guess:
     """Say which columns of a file play which role.
 
-    A column is chosen by its name (`columns.guess_roles`). Where its first values make no sense as
+    A column is chosen by its name (`transfers.choose`). Where its first values make no sense as
     what it is called, another one whose name fits too is taken, and for the time the only column
     of dates; where there is none, it stays, and reading it says what is wrong.
 
@@ -61,15 +64,18 @@ def guess(
     looks = tables.look(path, layout=layout)
     with store.errors_about(path):
         try:
-            roles = columns.guess_roles(looks.columns, given)
+            roles, instead = transfers.choose(looks.columns, given)
         except ValueError as error:
             raise ValueError(f"{error}{_hint(looks)}") from error
     if set(given) >= set(columns.ROLES):
-        return Guess(looks.columns, roles, layout, looks.notes)
+        return Guess(looks.columns, roles, instead, layout, looks.notes)
     with tables.sample(path, layout) as (con, name_of):
         judge = _Judge(con, name_of, set(given))
         roles, notes = judge.revised(looks.columns, roles)
-    return Guess(looks.columns, roles, layout, looks.notes + notes)
+        if instead is not None:
+            instead, more = judge.revised(looks.columns, instead)
+            notes += [note for note in more if note not in notes]
+    return Guess(looks.columns, roles, instead, layout, looks.notes + notes)
 
 
 def _hint(looks: tables.Looks) -> str:

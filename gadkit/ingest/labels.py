@@ -15,7 +15,7 @@ import numpy as np
 from gadkit import store
 from gadkit.ingest import columns
 from gadkit.ingest.account import Account
-from gadkit.ingest.columns import NODE_TYPES, PLACE, Roles
+from gadkit.ingest.columns import PLACE, Roles
 from gadkit.ingest.readings import is_word as _is_one
 from gadkit.store import tables
 from gadkit.store.tables import sql_name
@@ -443,16 +443,17 @@ def find_ids(
     Raises:
         ValueError: there is none, or the one that the user names is not there.
     """
+    all_types = columns.types_of(roles)
     if options.id:
         names = list(options.id)
         _check_present(present, names, "--label-id")
-        types = (role for role in NODE_TYPES if columns.find_id(names, role, roles) == names)
+        types = (role for role in all_types if columns.find_id(names, role, roles) == names)
         return next(types, None), names
     as_in_events = {name for names in roles.values() for name in names}
     may_name = [
         name for name in present if name in as_in_events or plain_name(name) not in _VALUE_NAMES
     ]
-    for role in NODE_TYPES:
+    for role in all_types:
         names = columns.find_id(may_name, role, roles)
         if names:
             return role, names
@@ -460,8 +461,9 @@ def find_ids(
     if not others and len(present) == 2 and len(may_name) == 1:
         others = may_name
     if not others:
+        whom = " or ".join(", ".join(all_types).rsplit(", ", 1))
         raise ValueError(
-            "expected a column called like a user, product or seller (or as in the events); found "
+            f"expected a column called like a {whom} (or as in the events); found "
             f"{_columns(present)}; say which one names whom a label is about with "
             "--label-id COLUMN"
         )

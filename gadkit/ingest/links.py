@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gadkit.ingest import columns
-from gadkit.ingest.columns import PLACE
+from gadkit.ingest.columns import NODE_TYPES, PLACE
 from gadkit.store.tables import sql_name, sql_text
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def check(options: LinkOptions, present: Sequence[str], roles: columns.Roles) ->
             raise ValueError(f"there is no column {name!r} for --link; found {', '.join(present)}")
         if name in taken:
             raise ValueError(f"{name!r} is the {taken[name]} already, and cannot be a link as well")
-        if name in columns.NODE_TYPES or "__" in name or "/" in name:
+        is_type = name in columns.types_of(roles) or ("user" in roles and name in NODE_TYPES)
+        if is_type or "__" in name or "/" in name:
             raise ValueError(
                 f"a link cannot be called {name!r}, as a node type is named after it; rename it"
             )
@@ -143,7 +144,8 @@ def read(source: "Source", options: LinkOptions) -> tuple[list[Linked], dict[str
     """Find who shares which values of some columns.
 
     Args:
-        source: its `links` are the columns, which its table `events` has; `ids_user` the users.
+        source: its `links` are the columns, which its table `events` has; `ids_user` (or
+            `ids_account`) those whom they link.
         options: what the user says. A column that he names must link somebody; of a guess, those
             that link nobody, or that are over the cap in most rows, are left out.
 
@@ -192,10 +194,11 @@ def _common(cut: dict) -> str:
 def _read(source: "Source", name: str, table: str, cap: int) -> Linked:
     con = source.con
     sql, written = normalised(name)
+    role, node_type = source.who
     con.execute(
         f"CREATE TABLE {table} AS SELECT {sql} AS value, ids.node AS person, {PLACE} AS place "
         f"FROM {columns.cleaned('events', [name])} JOIN events_fate USING ({PLACE}) "
-        f'JOIN typed USING ({PLACE}) JOIN ids_user AS ids ON typed."user" = ids.id '
+        f'JOIN typed USING ({PLACE}) JOIN ids_{node_type} AS ids ON typed."{role}" = ids.id '
         f"WHERE fate IS NULL AND {sql} IS NOT NULL; "
         f"CREATE TABLE {table}_values AS SELECT value, count(DISTINCT person) AS users, "
         f"count(*) AS num_events, min(place) AS place FROM {table} GROUP BY value "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gadkit.ingest.columns import NODE_TYPES, PLACE
+from gadkit.ingest.columns import ACCOUNT, ENDS, ID_ROLES, PLACE
 from gadkit.store.tables import sql_name
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def facts(source: "Source") -> dict[str, dict]:
 def _questions(role: str, readings: dict) -> dict[str, str]:
     """Say in SQL what is asked of a role."""
     value = sql_name(role)
-    if role in NODE_TYPES:
+    if role in ID_ROLES:
         is_inexact = sql_name(inexact(role))
         return {
             "missing": f"count(*) FILTER ({value} IS NULL)",
@@ -96,12 +96,13 @@ def _complete(read: dict, role: str, source: "Source") -> None:
         ).fetchone()[0]
         line = int(source.account.line_of("events", np.array([place]))[0])
         read["example"] = {"value": value[:_SHOWN], "line": line}
-    if role in NODE_TYPES:
-        read["different"] = len(source.ids[role])
+    if role in ID_ROLES:
+        read["different"] = source.num_different(role)
         used = int(source.keep.sum())
         read["once"] = role == "user" and read["different"] == used > 1
-        if role in source.spellings:
-            read["case"] = source.spellings[role]
+        node_type = ACCOUNT if role in ENDS else role
+        if node_type in source.spellings and role != ENDS[1]:  # said once of both ends
+            read["case"] = source.spellings[node_type]
         if not read["inexact"]:
             del read["inexact"]
     reading = source.readings.get(role)
@@ -142,7 +143,7 @@ def parts(role: str, read: dict) -> list[str]:
 
 def extent(role: str, read: dict) -> str:
     """Say what there is: how many ids, from when to when, from which number to which."""
-    if role in NODE_TYPES:
+    if role in ID_ROLES:
         return f"{read['different']:,} different"
     if role == "label":
         return f"{read['yes']:,} yes, {read['no']:,} no"
@@ -186,7 +187,7 @@ def warnings(about: dict, today: datetime.date | None = None) -> list[str]:
         said += [f"{name}: {text}" for text in _doubts(role, read)]
         if role == "time" and today and read["high"] and not read["counter"]:
             said += [f"{name}: {text}" for text in _to_come(read, today)]
-    return said
+    return said + about.get("transfers", {}).get("warnings", [])
 
 
 def _doubts(role: str, read: dict) -> list[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from gadkit import store
-from gadkit.ingest import columns, copies, said, spelling
+from gadkit.ingest import columns, copies, said, spelling, transfers
 from gadkit.ingest.account import Account
-from gadkit.ingest.columns import NODE_TYPES, PLACE, Roles
+from gadkit.ingest.columns import ACCOUNT, ENDS, NODE_TYPES, PLACE, Roles
 from gadkit.ingest.features import Events
 from gadkit.ingest.ids import is_inexact
 from gadkit.ingest.labels import (
@@ -23,7 +23,7 @@ from gadkit.store import tables
 from gadkit.store.tables import sql_name
 
 Ids = dict[str, np.ndarray]  # (num_nodes,) str objects by node type
-Nodes = dict[str, np.ndarray]  # (num_rows,) int64 by node type, -1 = none
+Nodes = dict[str, np.ndarray]  # (num_rows,) int64 by role, -1 = none
 
 _VALUES = ("rating", "verified", "votes", "amount", "text_length")
 _SHOWN = 100  # characters of a value
@@ -44,10 +44,12 @@ class Source:
         time_format: as strptime has it, or None to find out.
         same_id: which spellings are one id; one of `ids.SAME_ID`.
         links: more columns of the events to stage, for `links.read`.
+        instead: roles to take where source and target share no id; see `transfers.settle`.
 
     Attributes:
         written: how columns are written, by role.
         read: what was understood of each role; see `said.facts`.
+        settled: what the values of source and target have decided, in words; None if nothing.
         keep: (num_rows,) bool; the rows that are used.
         ids: what the user calls the nodes, by node type, in the order in which they first occur.
         verdicts: the node type that has labels, and (n, 2) int64 rows [node, 1 = anomaly]; or None.
@@ -68,24 +70,31 @@ class Source:
         time_format: str | None = None,
         same_id: str = "guess",
         links: Sequence[str] = (),
+        instead: Roles | None = None,
     ):
         self.links = list(links)
         self.account, self.con, self.roles = account, account.con, roles
+        self.instead, self.settled = instead, None
         self.same_id, self.spellings = same_id, {}
         self.readings: dict[str, columns.Reading] = {}
         self.written: dict[str, str] = {}
         self.about_labels, self.label_options, self.file = None, label_options, path.name
         account.expect(path)
-        # Before the events, which may take minutes: an error in the labels is then said at once.
-        table = None if labels is None else LabelTable(account, Path(labels), roles, label_options)
+        table = None
+        if labels is not None and instead is None:
+            # Before the events, which may take minutes: an error in them is then said at once.
+            table = LabelTable(account, Path(labels), roles, label_options)
         self._read_events(path, time_format)
+        if labels is not None and table is None:  # the values have said whose labels they may be
+            table = LabelTable(account, Path(labels), self.roles, label_options)
         done("rows")
         self.keep = self._keep_events(path)
         done("account")
-        self.ids, nodes = self._number(("user", "product"))
+        self.ids, nodes = self._number_accounts() if self.is_transfers else self._number_users()
         if products is not None:
             self._read_offers(Path(products))
-        self._number_sellers(self.ids, nodes, with_offers=products is not None)
+        if not self.is_transfers:
+            self._number_sellers(self.ids, nodes, with_offers=products is not None)
         self.verdicts = None
         if table is not None:
             node_type, rows, self.about_labels = table.match(
@@ -97,13 +106,37 @@ class Source:
         self.read = said.facts(self)
         done("values")
 
+    @property
+    def is_transfers(self) -> bool:
+        """Whether the events are transfers between accounts."""
+        return "source" in self.roles
+
+    @property
+    def id_roles(self) -> tuple[str, ...]:
+        """The roles that are ids; the first two have to be there in every event."""
+        return ENDS if self.is_transfers else NODE_TYPES
+
+    @property
+    def who(self) -> tuple[str, str]:
+        """Whose an event is, by role, and the node type of that."""
+        return ("source", ACCOUNT) if self.is_transfers else ("user", "user")
+
+    def num_different(self, role: str) -> int:
+        """Count the ids of a role in events that are used."""
+        if role not in ENDS:
+            return len(self.ids[role])
+        return len(np.unique(self.events.nodes[role]))
+
     def _read_events(self, path: Path, time_format: str | None) -> None:
         """Stage the events, and read what is written in them: the table `typed`, row for row."""
-        roles = self.roles
         self.account.stage(path, "events", self._used_columns())
+        if self.instead is not None:
+            self.roles, self.settled = transfers.settle(self.con, self.roles, self.instead)
+            self.instead = None
+        roles = self.roles
         read = {
             role: columns.id_of(roles[role]) if role in roles else "NULL::VARCHAR"
-            for role in NODE_TYPES
+            for role in self.id_roles
         }
         with store.errors_about(path):
             self.readings = self._choose_readings(time_format)
@@ -113,7 +146,7 @@ class Source:
             some = " OR " if role == "amount" else " AND "  # of debit and credit, one is enough
             given = some.join(f"{sql_name(name)} IS NOT NULL" for name in roles[role])
             read[said.given(role)] = given
-        for role in NODE_TYPES:
+        for role in self.id_roles:
             if role in roles:
                 read[said.inexact(role)] = is_inexact(roles[role])
         if "text" in roles:
@@ -150,7 +183,7 @@ class Source:
 
     def _check_ids(self, path: Path) -> None:
         """Refuse JSON objects and lists as ids: in one of them a price would make a new node."""
-        for role in NODE_TYPES:
+        for role in self.id_roles:
             name = sql_name(role)
             example = self.con.execute(
                 f"SELECT {name} FROM typed WHERE {name}[1] IN ('{{', '[') AND json_valid({name}) "
@@ -164,31 +197,33 @@ class Source:
                 )
 
     def _used_columns(self) -> list[str]:
-        names = [name for names in self.roles.values() for name in names]
+        all_roles = [*self.roles.values(), *(self.instead or {}).values()]
+        names = [name for names in all_roles for name in names]
         return list(dict.fromkeys(names + self.links))
 
     def _keep_events(self, path: Path) -> np.ndarray:
-        """Leave out rows that name no user or no product, or repeat a whole earlier row."""
+        """Leave out rows that do not name both ends, or repeat a whole earlier row."""
         dropped, why = copies.are_dropped(self.con, self.roles, self.account.layout.copies)
         timed = dropped and "time" in self.roles
         num_twins = copies.number_twins(self.con, self._used_columns(), timed=timed)
         if num_twins:
             self.account.note("events", copies.note(num_twins, dropped, why))
         self._check_ids(path)
+        first, last = self.id_roles[:2]
         keep = self.account.judge(
             "events", self._used_columns(),
-            f"SELECT {PLACE}, CASE WHEN \"user\" IS NULL THEN 'user id is missing' "
-            "WHEN product IS NULL THEN 'product id is missing' "
+            f"SELECT {PLACE}, CASE WHEN {sql_name(first)} IS NULL THEN '{first} id is missing' "
+            f"WHEN {sql_name(last)} IS NULL THEN '{last} id is missing' "
             f"{copies.fate(dropped)}END AS fate FROM typed",
         )  # fmt: skip
         if not keep.any():
-            raise ValueError(f"{path}: no row names both a user and a product")
+            raise ValueError(f"{path}: no row names both a {first} and a {last}")
         return keep
 
-    def _number(self, node_types: Sequence[str]) -> tuple[Ids, Nodes]:
-        """Number the ids of used events, in the order in which they first occur."""
+    def _number_users(self) -> tuple[Ids, Nodes]:
+        """Number users and products of used events, in the order in which they first occur."""
         ids, nodes = {}, {}
-        for role in node_types:
+        for role in NODE_TYPES[:2]:
             ids[role] = self._create_ids(
                 role, f"SELECT {sql_name(role)} AS id, {PLACE} AS place FROM typed "
                 f"JOIN events_fate USING ({PLACE}) WHERE fate IS NULL"
@@ -196,13 +231,23 @@ class Source:
             nodes[role] = self._look_up(role)
         return ids, nodes
 
-    def _create_ids(self, role: str, places: str) -> np.ndarray:
+    def _number_accounts(self) -> tuple[Ids, Nodes]:
+        """Number the accounts of used events, in the order of rows, in a row the source first."""
+        places = " UNION ALL ".join(
+            f"SELECT {role} AS id, 2 * {PLACE} + {later} AS place FROM typed "
+            f"JOIN events_fate USING ({PLACE}) WHERE fate IS NULL"
+            for later, role in enumerate(ENDS)
+        )
+        ids = {ACCOUNT: self._create_ids(ACCOUNT, places, ENDS)}
+        return ids, {role: self._look_up(role, ACCOUNT) for role in ENDS}
+
+    def _create_ids(self, role: str, places: str, roles: Sequence[str] = ()) -> np.ndarray:
         self.con.execute(
             f"CREATE TABLE ids_{role} AS SELECT id, row_number() OVER (ORDER BY min(place)) - 1 "
             f"AS node FROM ({places}) WHERE id IS NOT NULL "
             "GROUP BY id"
         )
-        spellings = spelling.join(self.con, role, self.same_id)
+        spellings = spelling.join(self.con, role, self.same_id, roles or (role,))
         if spellings:
             self.spellings[role] = spellings
         name = "name" if spellings and spellings["joined"] else "id"
@@ -214,11 +259,11 @@ class Source:
         is_joined = self.spellings.get(role, {}).get("joined", False)
         return columns.id_of(names, fold=is_joined)
 
-    def _look_up(self, role: str) -> np.ndarray:
+    def _look_up(self, role: str, node_type: str | None = None) -> np.ndarray:
         """Return the node of every row of `typed`, -1 = none."""
         matched = self.con.execute(
             f"SELECT {PLACE} AS row, node FROM typed "
-            f"JOIN ids_{role} AS ids ON typed.{sql_name(role)} = ids.id"
+            f"JOIN ids_{node_type or role} AS ids ON typed.{sql_name(role)} = ids.id"
         ).fetchnumpy()
         nodes = np.full(len(self.keep), -1)
         nodes[matched["row"]] = matched["node"]
@@ -296,7 +341,7 @@ class Source:
             np.nan_to_num(content["votes"], copy=False)
             self.written["votes"] += ", 0 where there is none"
         kept = {role: node[self.keep] for role, node in nodes.items()}
-        if (kept["seller"] < 0).all():
+        if "seller" in kept and (kept["seller"] < 0).all():
             del kept["seller"]
         return Events(kept, content.pop("time", None), content)
 

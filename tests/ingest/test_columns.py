@@ -76,8 +76,8 @@ def times(con, *values, time_format=None):
             "label": ["Is Fraud?"],
         }),
         (("Source", "TARGET", "Date"), {
-            "user": ["Source"], "product": ["TARGET"], "time": ["Date"],
-        }),
+            "source": ["Source"], "target": ["TARGET"], "time": ["Date"],
+        }),  # unless their values say otherwise
     ],
 )  # fmt: skip
 def test_roles_are_guessed_by_name(found, roles):
