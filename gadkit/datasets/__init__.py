@@ -8,6 +8,8 @@ from pathlib import Path
 
 from gadkit import store
 
+SHOP = "shop"
+
 
 def open_dataset() -> Path:
     """Prepare what the environment variable GADKIT_DATASET names, "demo" by default."""
@@ -18,8 +20,9 @@ def prepare(source: str | Path, *, root: Path | str | None = None, progress: boo
     """Make a dataset ready for `store.load_graph`; what is there already is not made again.
 
     Args:
-        source: "small", "demo" or "full" (a generated marketplace), a dataset folder or its name
-            under `root`, or a file to convert (.mat, .csv or .npz, see `library.convert`).
+        source: "small", "demo" or "full" (a generated marketplace), "shop" (one whose users share
+            devices, cards and addresses), a dataset folder or its name under `root`, or a file to
+            convert (.mat, .csv or .npz, see `library.convert`).
         root: where new folders go; by default data/ of this repository.
         progress: show a progress bar while generating.
 
@@ -39,10 +42,16 @@ def prepare(source: str | Path, *, root: Path | str | None = None, progress: boo
         if not store.is_dataset(root / name):
             marketplace.generate(root / name, size=name, progress=progress)
         return root / name
+    if name == SHOP:
+        if not store.is_dataset(root / name):
+            from gadkit.datasets import shop
+
+            shop.generate(root / name, progress=progress)
+        return root / name
     for folder in (path, root / path):
         if store.is_dataset(folder):
             return folder
-    return _convert(path, root, taken=tuple(marketplace.SIZES))
+    return _convert(path, root, taken=(*marketplace.SIZES, SHOP))
 
 
 def _convert(path: Path, root: Path, taken: tuple[str, ...]) -> Path:

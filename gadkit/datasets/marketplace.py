@@ -603,7 +603,6 @@ def _stages(folder, counts, base_rate, camouflage, noise, label_rate, streams) -
     }
     labels = torch.from_numpy(_label(cast, counts, label_rate, noise, next(rngs)))
     num_nodes = dict(zip(store.NODE_TYPES.values(), counts, strict=True))
-    with store.atomic_path(folder / store.PLANTED) as path:
-        np.savez(path, **_explain(world, cast, reviews, low, high)._asdict())
+    store.save_planted(folder, _explain(world, cast, reviews, low, high))
     store.write_raw(folder, num_nodes, relations, torch.from_numpy(x), labels)
     yield "files"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gadkit.explain.edges import Edges, parallel
 from gadkit.graph import CSR, EdgeType, HeteroGraph, indptr_of
-from gadkit.store import RELATIONS, Planted
+from gadkit.store import Planted
 from gadkit.trees.recipe import Committee
 
 
@@ -31,12 +31,11 @@ def planted_edges(graph: HeteroGraph, edges: Edges, planted: Planted) -> Tensor:
     # membership is one `isin`. Of node 7 with neighbor 2 over relation 1 in a graph of 10 nodes it
     # is 172; the key holds 172 if fraud 7 owns that edge and is one of its ends, whichever way the
     # generator wrote it down.
-    names = [edge_type[1] for edge_type, *_ in RELATIONS.values()]
     first = planted.edge_ptr[:-1]
     owner = np.repeat(planted.node, np.diff(np.append(first, planted.edge_ptr[-1])))
     other_end = np.where(planted.edge_src == owner, planted.edge_dst, planted.edge_src)
     touches = (planted.edge_src == owner) | (planted.edge_dst == owner)
-    number = {name: i for i, name in enumerate(names)}
+    number = {name: i for i, name in enumerate(planted.relation_names)}
     relation = [number[stream.relation] for stream in graph.streams]
     key = (planted.edge_relation.astype(np.int64) * graph.total + owner) * graph.total + other_end
     asked = torch.tensor(relation)[edges.stream] * graph.total + edges.nodes[edges.owner]

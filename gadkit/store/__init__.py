@@ -61,7 +61,7 @@ _OUTPUTS = [
     "load_checkpoint",
     "save_checkpoint",
 ]
-_PLANTED = ["PLANTED", "Planted", "load_planted", "planted_names"]
+_PLANTED = ["PLANTED", "Planted", "load_planted", "planted_names", "save_planted"]
 _HOME = dict.fromkeys(_OUTPUTS, "outputs") | dict.fromkeys(_PLANTED, "planted")
 __getattr__, __dir__, _ = lazy(__name__, _HOME, globals())
 

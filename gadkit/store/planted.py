@@ -1,6 +1,6 @@
-"""The answer key of a generated marketplace: planted.npz, which says what was planted where.
+"""The answer key of a generated data set: planted.npz, which says what was planted where.
 
-For evaluation only. `gadkit.datasets.marketplace` writes it.
+For evaluation only. `gadkit.datasets` writes it.
 """
 
 from pathlib import Path
@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gadkit.store.files import read_npz
+from gadkit.store.files import atomic_path, read_npz
+from gadkit.store.raw import RELATIONS
 
 PLANTED = "planted.npz"
 
@@ -23,7 +24,8 @@ class Planted(NamedTuple):
         edge_ptr: (num_fraud + 1,) int64; node[i] owns the edges edge_ptr[i]:edge_ptr[i + 1].
         edge_src: (num_planted,) int64; row of the stored entry, a global id.
         edge_dst: (num_planted,) int64; column of the stored entry, a global id.
-        edge_relation: (num_planted,) int8; 0 epu, 1 eps, 2 euu.
+        edge_relation: (num_planted,) int8; index into relation_names.
+        relation_names: names of the relations; those of the marketplace layout unless said.
     """
 
     kind: np.ndarray
@@ -33,6 +35,19 @@ class Planted(NamedTuple):
     edge_src: np.ndarray
     edge_dst: np.ndarray
     edge_relation: np.ndarray
+    relation_names: tuple[str, ...] = tuple(name for (_, name, _), *_ in RELATIONS.values())
+
+
+def save_planted(folder: str | Path, planted: Planted) -> None:
+    """Write planted.npz; names of relations only if they are not those of the marketplace layout.
+
+    So folders in that layout stay what they were.
+    """
+    arrays = planted._asdict()
+    if planted.relation_names == Planted._field_defaults["relation_names"]:
+        del arrays["relation_names"]
+    with atomic_path(Path(folder) / PLANTED) as path:
+        np.savez(path, **arrays)
 
 
 def load_planted(folder: str | Path) -> Planted:
@@ -42,7 +57,8 @@ def load_planted(folder: str | Path) -> Planted:
         FileNotFoundError: the folder holds none, as only generated ones do.
     """
     arrays = read_npz(Path(folder) / PLANTED)
-    return Planted(**arrays | {"kind_names": tuple(arrays["kind_names"].tolist())})
+    names = {key: tuple(value.tolist()) for key, value in arrays.items() if key.endswith("_names")}
+    return Planted(**arrays | names)
 
 
 def planted_names(folder: Path | str) -> list[str] | None:
