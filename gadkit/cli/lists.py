@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 AUDIT_OUT = "a page, and the same as .json beside it; default: build/DATASET/audit.html"
-DATASET_HELP = "a dataset folder, a file to convert, or small, demo, full, shop (default: demo)"
+DATASET_HELP = (
+    "a dataset folder, a file to convert, or small, demo, full, demo_shop (default: demo)"
+)
 PROTOCOL_HELP = "how labels are split: demo, full, few, official, temporal, new_TYPE; default: demo"
 LIST_HELP = "CSV, or .parquet, .xlsx; default: build/DATASET/{}"
 BUDGET_HELP = "accounts somebody can look at: how many frauds to expect there (default: 50)"

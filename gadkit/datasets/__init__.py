@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gadkit import store
 
-SHOP = "shop"
+SHOP = "demo_shop"
 
 
 def open_dataset() -> Path:
@@ -20,9 +20,9 @@ def prepare(source: str | Path, *, root: Path | str | None = None, progress: boo
     """Make a dataset ready for `store.load_graph`; what is there already is not made again.
 
     Args:
-        source: "small", "demo" or "full" (a generated marketplace), "shop" (one whose users share
-            devices, cards and addresses), a dataset folder or its name under `root`, or a file to
-            convert (.mat, .csv or .npz, see `library.convert`).
+        source: "small", "demo" or "full" (a generated marketplace), "demo_shop" (one whose users
+            share devices, cards and addresses), a dataset folder or its name under `root`, or a
+            file to convert (.mat, .csv or .npz, see `library.convert`).
         root: where new folders go; by default data/ of this repository.
         progress: show a progress bar while generating.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from gadkit import ingest, store
 from gadkit.datasets import export
+from gadkit.graph import HeteroGraph
 from gadkit.ingest import links
 from gadkit.store import node_ids
 
@@ -53,13 +54,13 @@ def _answers(folder: Path, truth: list[dict]) -> store.Planted:
     graph = store.load_graph(folder)
     kind, ring = np.zeros(graph.total, np.int8), np.full(graph.total, -1)
     agreed = {}  # by user, names of products
-    user_of = {name.upper(): node for node, name in enumerate(node_ids.load(folder, "user"))}
+    user_of = {name.upper(): node for node, name in enumerate(_names(folder, graph, "user"))}
     for row in truth:
         user = user_of.get(row["customer_id"])
         if user is not None:
             kind[user], ring[user] = export.KINDS.index(row["kind"]), int(row["ring"])
             agreed[user] = row["agreed"].split()
-    products = node_ids.load(folder, "product")
+    products = _names(folder, graph, "product")
     parts = []  # owner, source, destination, relation
     for number, (edge_type, csr) in enumerate(graph.edges.items()):
         src, dst = (ends.numpy() for ends in csr.pairs())
@@ -88,6 +89,10 @@ def _shared_by_rings(ring: np.ndarray, value: np.ndarray) -> np.ndarray:
     first = np.searchsorted(value[order], value)
     last = np.searchsorted(value[order], value, side="right") - 1
     return (ring >= 0) & (ring[order][first] == ring[order][last])
+
+
+def _names(folder: Path, graph: HeteroGraph, node_type: str) -> list[str]:
+    return node_ids.load(folder, node_type, rows=graph.num_nodes[node_type])
 
 
 def _rows(path: Path) -> list[dict]:

@@ -46,7 +46,8 @@ _NAMES = {
         "target",
     ),
     "seller": (
-        "seller", "sellerid", "vendor", "vendorid", "shop", "shopid", "store", "storeid", "brand",
+        "seller", "sellerid", "vendor", "vendorid", "shop", "shopid", "store", "storeid",
+        "merchant", "merchantid", "brand",
     ),
     "time": (
         "timestamp", "unixreviewtime", "time", "datetime", "date", "eventtime", "createdat",
@@ -125,6 +126,8 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
     roles = {}
     for role in ROLES:
         chosen = given.get(role, layout.get(role) or named_like(role, columns, taken))
+        if role == "seller" and role not in given and _sells_itself(roles.get("product", ())):
+            chosen = layout.get(role, ())
         if role not in given:
             chosen = with_partner(role, chosen, [name for name in columns if name not in taken])
         if chosen:
@@ -137,6 +140,11 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
                 f"say which one it is with --{role} COLUMN"
             )
     return roles
+
+
+def _sells_itself(product: Sequence[str]) -> bool:
+    """Whether what is bought is called like a seller, as where a card pays a merchant."""
+    return any(plain(name) in _NAMES["seller"] for name in product)
 
 
 def _ends_given(given: Roles) -> bool:

@@ -28,8 +28,8 @@ def test_unknown_source(tmp_path, source, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(
         ValueError,
-        match=rf"'{source}' is no dataset; expected small, demo, full .* node_counts.json or "
-        r"graph.npz, here or under .*data, or a file ending in .mat, .csv, .npz",
+        match=rf"'{source}' is no dataset; expected small, demo, full, demo_shop .* node_counts"
+        r".json or graph.npz, here or under .*data, or a file ending in .mat, .csv, .npz",
     ):
         datasets.prepare(source)
 

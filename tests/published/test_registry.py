@@ -25,7 +25,7 @@ def test_entry_says_everything(entry):
     assert re.search(r"\b(19|20)\d\d\b", entry.citation), "the year of the paper"
     for counts in (entry.nodes, entry.edges):
         assert counts and all(type(count) is int and count > 0 for count in counts.values())
-    assert entry.name not in ("small", "demo", "full", library.DOWNLOADS)
+    assert entry.name not in ("small", "demo", "full", "demo_shop", library.DOWNLOADS)
 
 
 @ENTRIES
