@@ -34,11 +34,13 @@ from gadkit.datasets import export
 NO_LINKS = ["--link", ""]
 TOP, TOP_NEW, CAP = 200, 50, 100
 Count = tuple[int, int]  # hits, of how many
+FIRST, NEW = f"frauds in the first {TOP}", f"frauds in next week's first {TOP_NEW} new buyers"
+MEMBERS = "ring members in as many places as there are"
 
 
-def measure(folder: Path, seed: int, num_buyers: int) -> Iterable[tuple[str, str, Count]]:
+def measure(folder: Path, **options) -> Iterable[tuple[str, str, Count]]:
     """Yield who ranked, what was counted, and the count, for one export."""
-    files = export.write_export(folder / "files", num_buyers=num_buyers, seed=seed)
+    files = export.write_export(folder / "files", **options)
     truth = {row["customer_id"]: row for row in _rows(files / export.TRUTH)}
     reviewed = {row["customer_id"] for row in _rows(files / export.REVIEWED)}
     both = folder / "both"
@@ -55,7 +57,13 @@ def measure(folder: Path, seed: int, num_buyers: int) -> Iterable[tuple[str, str
             week = f"{made}week{len(how)}"
             _gadkit("ingest", str(events), *links, "--out", week)
             _gadkit("score", week, "--models", made, "--out", week + ".csv")
-            yield from _counts(who + how, _accounts(week + ".csv"), truth, reviewed, old=False)
+            yield from _counts(
+                who + (how and ", both weeks in one"),
+                _accounts(week + ".csv"),
+                truth,
+                reviewed,
+                old=False,
+            )
     orders = _rows(files / export.ORDERS)
     verdicts = {row["customer_id"]: row["verdict"] for row in _rows(files / export.REVIEWED)}
     for old in (True, False):
@@ -101,16 +109,13 @@ def _counts(
     fresh = [name for name in ranked if name not in reviewed and name in truth]
     if not old:
         kinds = [truth[name]["kind"] for name in fresh if truth[name]["is_new"] == "1"]
-        yield who, f"frauds, first {TOP_NEW} new", _share(kinds[:TOP_NEW])
+        yield who, NEW, _share(kinds[:TOP_NEW])
         return
     kinds = [truth[name]["kind"] for name in fresh]
-    yield who, f"frauds, first {TOP}", _share(kinds[:TOP])
+    yield who, FIRST, _share(kinds[:TOP])
     unreviewed = [row for name, row in truth.items() if name not in reviewed]
-    there = Counter(row["kind"] for row in unreviewed if row["is_new"] == "0")
-    members = there["quiet_ring"] + there["bursting_ring"]
-    for kind in ("quiet_ring", "bursting_ring"):
-        hits = kinds[:members].count(kind)
-        yield who, f"{kind.replace('_', ' ')} members found", (hits, there[kind])
+    members = sum(row["ring"] != "-1" and row["is_new"] == "0" for row in unreviewed)
+    yield who, MEMBERS, (sum(kind.endswith("ring") for kind in kinds[:members]), members)
 
 
 def _share(kinds: Sequence[str]) -> Count:
@@ -141,20 +146,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--rings", nargs="+", default=["quiet", "bursting"], help="of which kind")
     parser.add_argument("--buyers", type=int, default=9_700, help="of an export; default: 9700")
     args = parser.parse_args(argv)
-    total: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for seed in args.seeds:
-        begin = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            for who, what, count in measure(Path(folder), seed, args.buyers):
-                total[who, what] = [a + b for a, b in zip(total[who, what], count, strict=True)]
-                print(f"seed {seed}  {who:34} {what:30} {count[0]:4} / {count[1]}", flush=True)
-        print(f"seed {seed}  {time.perf_counter() - begin:.0f} s", flush=True)
-    print()
-    for (who, what), (hits, count) in total.items():
-        ends = binomtest(hits, count).proportion_ci(method="wilson")
-        print(f"{who:34} {what:30} {hits / count:.3f} [{ends.low:.3f}, {ends.high:.3f}]")
+    for rings in args.rings:
+        total = defaultdict(lambda: defaultdict(lambda: (0, 0)))
+        for seed in args.seeds:
+            begin = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                options = {"num_buyers": args.buyers, "rings": rings, "seed": seed}
+                for who, what, (hits, count) in measure(Path(folder), **options):
+                    before = total[who][what]
+                    total[who][what] = before[0] + hits, before[1] + count
+            print(f"{rings} rings, seed {seed}: {time.perf_counter() - begin:.0f} s", flush=True)
+        print(f"\n| {rings} rings | {FIRST} | {MEMBERS} | {NEW} |\n| --- | --- | --- | --- |")
+        for who, counts in total.items():
+            cells = (_with_interval(*counts[what]) for what in (FIRST, MEMBERS, NEW))
+            print(f"| {who} | {' | '.join(cells)} |", flush=True)
+        print()
+
+
+def _with_interval(hits: int, count: int) -> str:
+    if not count:
+        return ""
+    ends = binomtest(hits, count).proportion_ci(method="wilson")
+    return f"{hits / count:.2f} [{ends.low:.2f}, {ends.high:.2f}]"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from pathlib import Path
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
+    from gadkit.datasets import export
+
     commands = parser.add_subparsers(required=True)
 
     listed = commands.add_parser("list", help="what there is, or all about one")
@@ -22,6 +24,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     made = commands.add_parser("shop", help="make up an export, to try ingest with")
     made.add_argument("folder", type=Path, help="for orders, verdicts, next week and the truth")
     made.add_argument("--buyers", type=int, default=9_700, help="default: 9700")
+    made.add_argument("--rings", choices=export.RINGS, default="both", help="default: both")
     made.add_argument("--seed", type=int, default=0)
     made.set_defaults(command=_data_shop)
     get.set_defaults(command=_data_get)
@@ -56,7 +59,8 @@ def _data_add(args: argparse.Namespace) -> None:
 def _data_shop(args: argparse.Namespace) -> None:
     from gadkit.datasets import export
 
-    folder = export.write_export(args.folder, num_buyers=args.buyers, seed=args.seed)
+    options = {"num_buyers": args.buyers, "rings": args.rings, "seed": args.seed}
+    folder = export.write_export(args.folder, **options)
     for name in (export.ORDERS, export.REVIEWED, export.NEXT_WEEK, export.TRUTH):
         print(folder / name)
 

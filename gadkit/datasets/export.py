@@ -20,6 +20,7 @@ ORDERS, REVIEWED, NEXT_WEEK, TRUTH = "orders.csv", "reviewed.csv", "next_week.cs
 LINKS = ("device_id", "card_hash", "ship_address")
 KINDS = ("normal", "quiet_ring", "bursting_ring", "lone")
 NORMAL, QUIET, BURSTING, LONE = range(4)
+RINGS = {"both": (QUIET, BURSTING), "quiet": (QUIET,), "bursting": (BURSTING,)}
 
 _BEGIN = datetime(2026, 6, 1, tzinfo=UTC)
 _DAYS, _WEEK = 84, 7  # of the orders, and of those that follow
@@ -75,7 +76,9 @@ class _Orders(NamedTuple):
     price: np.ndarray
 
 
-def write_export(folder: Path | str, *, num_buyers: int = 9_700, seed: int = 0) -> Path:
+def write_export(
+    folder: Path | str, *, num_buyers: int = 9_700, rings: str = "both", seed: int = 0
+) -> Path:
     """Write a made-up export: the same arguments give the same bytes.
 
     orders.csv holds twelve weeks of about 50,000 orders, next_week.csv the orders of the week
@@ -87,22 +90,25 @@ def write_export(folder: Path | str, *, num_buyers: int = 9_700, seed: int = 0) 
     Args:
         folder: where to write; must not exist, or be empty.
         num_buyers: of orders.csv, at least 600; rings, products and shops grow with it.
+        rings: "quiet", "bursting", or "both", by turns.
         seed: a whole number >= 0.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: too few buyers.
+        ValueError: too few buyers, or no such rings.
         FileExistsError: the folder holds something already.
     """
     if num_buyers < 600:
         raise ValueError(f"num_buyers must be 600 or more, for every kind of fraud: {num_buyers}")
+    if rings not in RINGS:
+        raise ValueError(f"rings must be one of {', '.join(RINGS)}, got {rings!r}")
     people, buying, writing, review = map(
         np.random.default_rng, np.random.SeedSequence(seed).spawn(4)
     )
     num_products = num_buyers // 3
-    buyers = _meet(num_buyers, num_products, people)
+    buyers = _meet(num_buyers, num_products, RINGS[rings], people)
     orders = _buy(buyers, num_products, buying)
     is_next = orders.second >= _DAYS * 86_400
     with store.appearing(folder) as partial:
@@ -115,8 +121,17 @@ def write_export(folder: Path | str, *, num_buyers: int = 9_700, seed: int = 0) 
     return Path(folder)
 
 
-def _meet(num_buyers: int, num_products: int, rng: np.random.Generator) -> _Buyers:
-    """Draw the buyers of the first weeks, and those who are new in the last."""
+def _meet(
+    num_buyers: int, num_products: int, kinds: tuple[int, ...], rng: np.random.Generator
+) -> _Buyers:
+    """Draw the buyers of the first weeks, and those who are new in the last.
+
+    Args:
+        num_buyers: of the first weeks.
+        num_products: from which rings choose what they agree on.
+        kinds: of the rings, by turns.
+        rng: the source of chance.
+    """
     num_new = num_buyers // 15
     total = num_buyers + num_new
     kind, ring = np.zeros(total, np.int8), np.full(total, -1)
@@ -132,7 +147,7 @@ def _meet(num_buyers: int, num_products: int, rng: np.random.Generator) -> _Buye
     for number, crew in enumerate(crews):
         if number < num_old and number % 4 == 3:  # the ring opens two accounts more next week
             crew, late = np.append(crew, late[:2]), late[2:]
-        kind[crew], ring[crew] = (QUIET, BURSTING)[number % 2], number
+        kind[crew], ring[crew] = kinds[number % len(kinds)], number
         link[crew] = number // 2 % len(LINKS)
         shared[crew] = 10 * total + number
     alone = np.concatenate([np.setdiff1d(old, np.flatnonzero(kind))[: num_buyers // 160], late[:3]])

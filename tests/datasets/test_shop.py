@@ -99,6 +99,15 @@ def test_a_quiet_ring_buys_like_everybody_else(files, truth):
     assert mean["lone"] > 2 * mean["normal"]
 
 
+def test_rings_of_one_kind(tmp_path):
+    made = export.write_export(tmp_path / "quiet", num_buyers=BUYERS, rings="quiet")
+    kinds = {row["kind"] for row in rows(made / export.TRUTH)}
+    assert kinds == {"normal", "quiet_ring", "lone"}
+    with pytest.raises(ValueError, match="rings must be one of both, quiet, bursting, got 'loud'"):
+        export.write_export(tmp_path / "loud", rings="loud")
+    assert not (tmp_path / "loud").exists()
+
+
 def test_too_few_buyers_and_a_folder_that_is_taken(files, tmp_path):
     with pytest.raises(ValueError, match="num_buyers must be 600 or more, .*: 599"):
         export.write_export(tmp_path / "few", num_buyers=599)
