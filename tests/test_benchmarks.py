@@ -14,6 +14,7 @@ import neighbor
 import peers
 import pytest
 import shapes
+import shop
 import summary
 import torch
 import work
@@ -631,3 +632,34 @@ def test_neighbor_lists_trials_alone_and_beside_and_their_ratio(capsys):
     neighbor.main(["--busy", "1", "--trials", "2", "--", sys.executable, "-c", "pass"])
     first_words = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert first_words == ["wall", "alone", "beside", "alone", "beside", "ratio"]
+
+
+ORDERS = [
+    ("a", "D1", "c1", "1 Oak Street, Apartment 2"),
+    ("b", "d1", "c2", "9 Elm Street, Apartment 1"),  # the device of a, in lower case
+    ("c", "<NA>", "c3", "1 OAK ST. APT 2"),  # the address of a
+    ("d", "<NA>", "c4", "7 Elm Street, Apartment 1"),  # nobody shares a device that is not there
+    ("e", "d5", "c5", "5 Elm Street, Apartment 1"),
+    ("f", "d5", "c6", "6 Elm Street, Apartment 1"),
+]
+
+
+def test_union_find_groups_by_what_is_shared_however_it_is_spelled():
+    columns = ("customer_id", "device_id", "card_hash", "ship_address")
+    orders = [dict(zip(columns, order, strict=True)) for order in ORDERS]
+    assert shop.union_find(orders, {}) == ["A", "B", "C", "E", "F", "D"]
+    verdicts = {"F": "fraud", "A": "ok", "Z": "fraud"}  # nobody has seen an order of Z
+    assert shop.union_find(orders, verdicts) == ["E", "F", "A", "B", "C", "D"]
+
+
+def test_shop_counts_among_those_that_nobody_has_reviewed():
+    def row(kind, *, new=False):
+        return {"kind": kind, "is_new": str(int(new)), "ring": "-1" if kind == "normal" else "0"}
+
+    truth = {"A": row("quiet_ring"), "B": row("normal"), "C": row("quiet_ring")}
+    truth |= {"D": row("quiet_ring", new=True), "E": row("normal", new=True)}
+    ranked = ["A", "D", "B", "C", "E"]
+    counts = {what: count for _, what, count in shop._counts("x", ranked, truth, {"A"}, old=True)}
+    assert counts == {shop.FIRST: (2, 4), shop.MEMBERS: (1, 1)}
+    counts = {what: count for _, what, count in shop._counts("x", ranked, truth, {"A"}, old=False)}
+    assert counts == {shop.NEW: (1, 2)}
