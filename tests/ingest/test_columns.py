@@ -78,6 +78,12 @@ def times(con, *values, time_format=None):
         (("Source", "TARGET", "Date"), {
             "source": ["Source"], "target": ["TARGET"], "time": ["Date"],
         }),  # unless their values say otherwise
+        (("customer_id", "merchant_id", "sku"), {
+            "user": ["customer_id"], "product": ["sku"], "seller": ["merchant_id"],
+        }),
+        (("customer", "merchant", "merchant_id"), {
+            "user": ["customer"], "product": ["merchant"],
+        }),  # where a merchant is all that is bought, nobody sells it
     ],
 )  # fmt: skip
 def test_roles_are_guessed_by_name(found, roles):
