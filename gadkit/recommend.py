@@ -193,6 +193,8 @@ def _notes(
 ) -> list[tuple[str, str]]:
     """Say what the reader of the list should know."""
     notes = [("schema", note) for note in aligned.notes]
+    spelled = transfer.compare_spellings(source, saved.path.parent, aligned.graph.node_types)
+    notes += [("ids", note) for note in spelled]
     window = transfer.compare_windows(source, saved)
     notes += [("window", window)] if window else []
     notes += [("known", note) for note in transfer.describe(memory, aligned.graph)]

@@ -74,7 +74,8 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 7>) spmm(
         if (writes && piece.chunk >= 0)
             store<A, VEC>(sum, partial + (long long)piece.chunk * columns + column);
         if (writes && piece.chunk < 0) {
-            const A scale = scale_dst ? scale_dst[piece.row] : A(1);
+            // Without edges 0, also where the scale is 1 / degree and so infinite.
+            const A scale = piece.count == 0 ? A(0) : scale_dst ? scale_dst[piece.row] : A(1);
 #pragma unroll
             for (int i = 0; i < VEC; i++) sum[i] *= scale;
             store<T, VEC>(sum, out + (long long)piece.row * columns + column);

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, HeteroGraph, indptr_of
+from gadkit.graph.csr import Array, as_ids
 
 
 class Edges(NamedTuple):
@@ -33,16 +34,20 @@ class Edges(NamedTuple):
         return slice(int(self.ptr[position]), int(self.ptr[position + 1]))
 
 
-def edges_into(graph: HeteroGraph, nodes: Tensor) -> Edges:
+def edges_into(graph: HeteroGraph, nodes: Array) -> Edges:
     """List the edges into some nodes.
 
     Args:
         graph: on the CPU.
-        nodes: (num_nodes,) int64 global ids, each once.
+        nodes: (num_nodes,) integers, global ids, each once.
 
     Raises:
-        ValueError: a node is repeated or is none.
+        TypeError: ids are not integers.
+        ValueError: a node is repeated or is none, or there is more than one axis.
     """
+    nodes = as_ids(nodes, "nodes").long()
+    if nodes.dim() != 1:
+        raise ValueError(f"nodes must be 1-D, got shape {tuple(nodes.shape)}; .flatten() them")
     if len(nodes) and (nodes.min() < 0 or nodes.max() >= graph.total):
         raise ValueError(f"nodes must be in [0, {graph.total}), got up to {int(nodes.max())}")
     if len(nodes.unique()) < len(nodes):

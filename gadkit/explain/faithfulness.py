@@ -96,7 +96,15 @@ def top_edges(edges: Edges, scores: Tensor, k: int) -> Tensor:
 
     They lead to k different neighbors, or to one over several streams: of edges that are repeated,
     the first stands for all of them, with the highest of their scores.
+
+    Raises:
+        ValueError: there are not as many scores as edges, or one is NaN.
     """
+    if scores.shape != edges.neighbor.shape or scores.isnan().any():
+        raise ValueError(
+            f"scores of edges must be ({len(edges.neighbor)},) numbers, got {tuple(scores.shape)} "
+            f"with {int(scores.isnan().sum())} NaN; give edges without one the lowest"
+        )
     first = parallel(edges)
     order = _highest(scores, first).argsort(descending=True, stable=True)
     order = order[first[order] == order]

@@ -24,7 +24,8 @@ BATCH = 1 << 20  # edges that occlusion scores nodes over at a time
 def by_attention(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edges) -> Tensor:
     """Give each edge its share of the attention of its node: mean of layers and heads.
 
-    A node averages its streams, so that the shares of a node sum to one (but for self-loops).
+    A node averages its streams, so that the shares of a node sum to one, less what self-loops get
+    and the part of streams in which it has no edge.
 
     Args:
         model: the network.

@@ -4,6 +4,7 @@ Nodes of all types are also numbered through, type after type: the global ids of
 """
 
 import zlib
+from collections.abc import Mapping
 from functools import cached_property
 from typing import NamedTuple
 
@@ -71,7 +72,17 @@ class HeteroGraph:
         }
         self.edges, self.x, self.labels = dict(edges), x, labels
         if x is not None:
-            self.x = {kind: as_tensor(rows, f"x[{kind!r}]") for kind, rows in x.items()}
+            if not isinstance(x, Mapping):
+                raise TypeError(
+                    f"x must be a dict from node type to features, got {type(x).__name__}; there "
+                    f"are the types {list(num_nodes)}"
+                )
+            rows_of = {kind: as_tensor(rows, f"x[{kind!r}]") for kind, rows in x.items()}
+            # Features are given, and not learned: nothing is ever differentiated by them.
+            self.x = {
+                kind: rows.detach() if rows.requires_grad else rows
+                for kind, rows in rows_of.items()
+            }
         if labels is not None:
             self.labels = as_tensor(labels, "labels")
         self._check_edges()
@@ -120,7 +131,10 @@ class HeteroGraph:
             x = self.x.get(node_type)
             if x is None or x.dim() != 2 or len(x) != count:
                 got = None if x is None else tuple(x.shape)
-                raise ValueError(f"x[{node_type!r}] must have shape ({count}, dim), got {got}")
+                column = "; give one column as x[:, None]" if got == (count,) else ""
+                raise ValueError(
+                    f"x[{node_type!r}] must have shape ({count}, dim), got {got}{column}"
+                )
             check_finite(x, f"x[{node_type!r}]")
 
     @property

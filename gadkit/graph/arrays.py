@@ -45,16 +45,19 @@ def numbers(values: object, name: str, *, if_missing: str) -> Tensor:
             f"{name}, a {kind}, is of {array.dtype} and shape {array.shape}; pass rows of numbers, "
             "for example .astype(float)"
         )
-    return as_tensor(native(array), name)
+    try:
+        return as_tensor(native(array), name)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _unboxed(array: np.ndarray, name: str, if_missing: str) -> np.ndarray:
     """Return an array of objects that are all numbers as float64."""
     for place, value in np.ndenumerate(array):
+        where = f" at row {place[0]}" if place else ""
         if is_missing(value):
-            raise TypeError(f"{name} holds {value!r} at row {place[0]}; {if_missing}")
+            raise TypeError(f"{name} holds {value!r}{where}; {if_missing}")
         if not isinstance(value, Real | Decimal | np.bool_):
-            where = f" at row {place[0]}" if place else ""
             raise TypeError(
                 f"{name} holds {value!r}{where}, a {type(value).__name__}; pass numbers alone"
             )

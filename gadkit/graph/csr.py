@@ -45,7 +45,8 @@ def as_tensor(x: Array, name: str) -> Tensor:
         name: what the caller calls it.
 
     Raises:
-        TypeError: x does not speak DLPack, or has a dtype that DLPack or torch does not know.
+        TypeError: x does not speak DLPack, has a dtype that DLPack or torch does not know, or hides
+            values behind a mask.
         ValueError: x runs backwards through memory, which no tensor can.
     """
     if isinstance(x, Tensor):  # first, so that torch.compile sees nothing else
@@ -55,6 +56,10 @@ def as_tensor(x: Array, name: str) -> Tensor:
         raise TypeError(
             f"{name} is a {kind}; give a torch tensor or an array that speaks DLPack (NumPy, CuPy, "
             "JAX), for example torch.as_tensor(...)"
+        )
+    if np.ma.is_masked(x):  # the mask would be lost, and what it hides come in
+        raise TypeError(
+            f"{name} is a masked array, and a mask cannot be kept; fill or drop it first"
         )
     # Looked at first, since torch.from_dlpack (2.13) does not raise where a tensor cannot be made.
     if any(stride < 0 for stride in getattr(x, "strides", None) or ()):
@@ -113,10 +118,10 @@ def as_ids(x: Array, name: str) -> Tensor:
 
 
 def as_count(count: int, name: str) -> int:
-    """Return a number of nodes as an int.
+    """Return a whole number as an int.
 
     Raises:
-        TypeError: it is no whole number.
+        TypeError: it is none.
     """
     try:
         return operator.index(count)
@@ -174,18 +179,21 @@ class CSR:
     def _check(self) -> None:
         if self.indptr.dtype != torch.int64:
             raise TypeError(
-                f"indptr must be int64, not {self.indptr.dtype}; convert it with .long()"
+                f"indptr must be int64, not {self.indptr.dtype}; convert it with .long() "
+                "(NumPy: .astype('int64'))"
             )
         if self.indices.dtype not in (torch.int32, torch.int64):
             raise TypeError(
                 f"indices must be int32 or int64, not {self.indices.dtype}; "
-                "convert them with .long()"
+                "convert them with .long() (NumPy: .astype('int64'))"
             )
         if self.indptr.device != self.indices.device:
             raise ValueError(
                 f"indptr is on {self.indptr.device}, but indices are on {self.indices.device}; "
                 "move one of them with .to()"
             )
+        if self.num_src < 0:
+            raise ValueError(f"num_src is {self.num_src}; it must be 0 or more")
         if self.num_src >= 2**31:
             raise ValueError(f"num_src is {self.num_src:,}; source ids must fit 31 bits")
         check_indptr(self.indptr, len(self.indices), "indptr")
@@ -213,17 +221,15 @@ class CSR:
         """
         src, dst = as_ids(src, "src"), as_ids(dst, "dst")
         num_src, num_dst = as_count(num_src, "num_src"), as_count(num_dst, "num_dst")
+        if num_dst < 0:
+            raise ValueError(f"num_dst is {num_dst}; it must be 0 or more")
         if src.shape != dst.shape or src.dim() != 1:
             raise ValueError(
                 f"src and dst must be 1-D of equal length, got {tuple(src.shape)} and "
                 f"{tuple(dst.shape)}"
             )
         for name, ids, count in (("src", src, num_src), ("dst", dst, num_dst)):
-            if len(ids) and (ids.min() < 0 or ids.max() >= count):
-                raise ValueError(
-                    f"{name} has ids outside [0, {count}): "
-                    f"from {int(ids.min())} to {int(ids.max())}"
-                )
+            _check_range(name, ids, count)
         by_src = torch.argsort(src, stable=True)
         order = by_src[torch.argsort(dst[by_src], stable=True)]
         counts = torch.bincount(dst, minlength=num_dst)
@@ -308,7 +314,7 @@ class CSR:
             rows.indices, transposed.indices
         )
 
-    def contains(self, src: Tensor, dst: Tensor) -> Tensor:
+    def contains(self, src: Array, dst: Array) -> Tensor:
         """Say which of the given pairs are edges, by bisection in the row of `dst`.
 
         Args:
@@ -319,12 +325,16 @@ class CSR:
             (num_pairs,) bool.
 
         Raises:
-            ValueError: the rows are not sorted.
+            TypeError: ids are not integers.
+            ValueError: the rows are not sorted, or an id of `dst` is out of range.
         """
         if not self.is_sorted:
             raise ValueError(
                 "contains() bisects sorted rows; build the CSR with from_edges() or transpose()"
             )
+        # As int64, since torch takes uint8 for a mask.
+        src, dst = as_ids(src, "src").long(), as_ids(dst, "dst").long()
+        _check_range("dst", dst, self.num_dst)
         if self.num_edges == 0:
             return torch.zeros_like(src, dtype=torch.bool)
         low, end = self.indptr[dst], self.indptr[dst + 1]
@@ -402,6 +412,13 @@ class CSR:
         if self.__dict__.get("_transpose") is self:  # symmetric, so that one copy serves as both
             moved.__dict__["_transpose"] = moved
         return moved
+
+
+def _check_range(name: str, ids: Tensor, count: int) -> None:
+    # As numbers of Python: an int8 tensor would be compared with what is left of 300 in 8 bits.
+    low, high = (int(ids.min()), int(ids.max())) if ids.numel() else (0, count - 1)
+    if low < 0 or high >= count:
+        raise ValueError(f"{name} has ids outside [0, {count}): from {low} to {high}")
 
 
 def indptr_of(counts: Tensor) -> Tensor:

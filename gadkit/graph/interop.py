@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph
 from gadkit.graph.arrays import is_missing, numbers
+from gadkit.graph.csr import as_count
 
 if TYPE_CHECKING:
     import networkx
@@ -101,7 +102,7 @@ def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> Hete
             a relation `rev_<name>` is not the reverse of <name>, or the graph does not fit; the
             message says where and how to mend it.
     """
-    pyg = _pyg()
+    pyg, ignore = _pyg(), (ignore,) if isinstance(ignore, str) else ignore
     if isinstance(data, pyg.Data):
         node_stores, edge_stores = {NODE: data.stores[0]}, {(NODE, TO, NODE): data.stores[0]}
     elif isinstance(data, pyg.HeteroData):
@@ -149,24 +150,37 @@ def _check_attributes(data: "HeteroData | Data", ignore: Collection[str]) -> Non
 def _sizes_of_matrices(edge_stores: dict[EdgeType, "EdgeStorage"]) -> dict[str, int]:
     """Return how many nodes of a type the shapes of its `adj_t` say that there are."""
     sizes = {}
-    for (src, _, dst), store in edge_stores.items():
+    for edge_type, store in edge_stores.items():
         if "adj_t" in store:
-            sizes[dst], sizes[src] = int(store["adj_t"].size(0)), int(store["adj_t"].size(1))
+            for axis, name in enumerate(edge_type[::-2]):
+                size = int(store["adj_t"].size(axis))
+                if sizes.setdefault(name, size) != size:
+                    raise ValueError(
+                        f"adj_t of {edge_type} has {size} {('rows', 'columns')[axis]}, but there "
+                        f"are {sizes[name]} nodes of type {name!r} so far; rows are destinations "
+                        "and columns sources"
+                    )
     return sizes
 
 
 def _num_nodes(node_type: str, store: "NodeStorage", of_matrix: int | None) -> int:
     """Take what is said, and never PyG's guess from the largest id in use."""
-    if "num_nodes" in store and store["num_nodes"] is not None:
-        return int(store["num_nodes"])
-    for name in ("x", "y"):
-        if name in store:
-            return len(store[name])
+    said = {name: len(store[name]) for name in ("x", "y") if store.get(name) is not None}
+    if store.get("num_nodes") is not None:
+        said = {"num_nodes": as_count(store["num_nodes"], f"num_nodes of {node_type!r}")} | said
     if of_matrix is not None:
-        return of_matrix
-    raise ValueError(
-        f"nothing says how many nodes of type {node_type!r} there are; set their num_nodes"
-    )
+        said["adj_t"] = of_matrix
+    if not said:
+        raise ValueError(
+            f"nothing says how many nodes of type {node_type!r} there are; set their num_nodes"
+        )
+    what, count = next(iter(said.items()))
+    if of_matrix not in (None, count):
+        raise ValueError(
+            f"there are {count} nodes of type {node_type!r} by {what}, but {of_matrix} by the "
+            "shape of adj_t; delete or correct one of them"
+        )
+    return count
 
 
 def _csr_of(
@@ -191,9 +205,14 @@ def _edge_index_of(edge_type: EdgeType, store: "EdgeStorage", ignore: Collection
     if not isinstance(edge_index, Tensor) or edge_index.dim() != 2 or len(edge_index) != 2:
         got = tuple(edge_index.shape) if isinstance(edge_index, Tensor) else edge_index
         got = got if got is None or isinstance(got, tuple) else type(got).__name__
+        how = "pass a tensor, such as torch_geometric.utils.dense_to_sparse makes of a dense matrix"
+        if isinstance(got, tuple):
+            is_turned = len(got) == 2 and got[1] == 2
+            how = "a row is one end of all edges" + (": turn it round, .t()" if is_turned else "")
+        elif got is not None:
+            how = "pass a tensor, torch.as_tensor()"
         raise ValueError(
-            f"edge_index of {edge_type} must be (2, num_edges) int64, got {got}; pass a tensor, "
-            "such as torch_geometric.utils.dense_to_sparse makes of a dense matrix"
+            f"edge_index of {edge_type} must be (2, num_edges) int64, got {got}; {how}"
         )
     if edge_index.dtype not in (torch.int64, torch.int32):
         raise TypeError(
@@ -249,8 +268,12 @@ def _check_same_edges(edge_type: EdgeType, edge_index: Tensor, adj_t: object) ->
 
 def _csr(edge_type: EdgeType, src: Tensor, dst: Tensor, num_nodes: dict[str, int]) -> CSR:
     ends = edge_type[::2]
-    if not num_nodes.keys() >= {*ends}:
-        raise ValueError(f"relation {edge_type} names a node type not in {list(num_nodes)}")
+    missing = [name for name in ends if name not in num_nodes]
+    if missing:
+        raise ValueError(
+            f"relation {edge_type} names the node type {missing[0]!r}, but there are "
+            f"{list(num_nodes)}; set its num_nodes, data[{missing[0]!r}].num_nodes"
+        )
     num_src, num_dst = (num_nodes[name] for name in ends)
     try:
         return CSR.from_edges(src, dst, num_src=num_src, num_dst=num_dst)
@@ -297,6 +320,8 @@ def _labels(num_nodes: dict[str, int], y: dict[str, Tensor], what: str = "y") ->
 def _checked_y(name: str, y: Tensor, count: int) -> Tensor:
     if tuple(y.shape) != (count,):
         column = "; take the column itself, as .reshape(-1) does" if y.numel() == count else ""
+        if y.dim() == 2 and len(y) == count and y.numel() > count:
+            column = "; of a column for each class take that of the anomaly, such as y[:, 1]"
         raise ValueError(f"{name} must have shape ({count},), got {tuple(y.shape)}{column}")
     values = y.double()
     wrong = (values != 0) & (values != 1) & (values != UNKNOWN)
@@ -392,6 +417,8 @@ def from_scipy(
 def _count_nodes(edge_type: EdgeType, matrix, num_nodes: dict[str, int]) -> None:
     if not (isinstance(edge_type, tuple) and len(edge_type) == 3):
         raise ValueError(f"a relation is named (source, relation, destination), not {edge_type!r}")
+    if not all(isinstance(name, str) for name in edge_type):
+        raise TypeError(f"the names of a relation are texts, not as in {edge_type!r}; use str()")
     if not hasattr(matrix, "tocoo"):
         raise TypeError(
             f"relation {edge_type} must be a SciPy sparse matrix, got {type(matrix).__name__}; "
@@ -409,7 +436,10 @@ def _count_nodes(edge_type: EdgeType, matrix, num_nodes: dict[str, int]) -> None
 
 def _edges_of(edge_type: EdgeType, matrix) -> tuple[Tensor, Tensor]:
     """Return sources and destinations, sorted by destination and source."""
-    coo = matrix.tocoo()
+    try:
+        coo = matrix.tocoo()
+    except ValueError as error:
+        raise ValueError(f"relation {edge_type} is no sound matrix: {error}") from error
     order = np.lexsort((coo.row, coo.col))
     src, dst = (ids[order].astype(np.int64) for ids in (coo.row, coo.col))
     value = coo.data[order]
@@ -478,6 +508,11 @@ def from_networkx(
             name, features have several lengths, or the relations do not make a graph; the message
             says where.
     """
+    if not all(hasattr(network, name) for name in ("nodes", "edges", "is_directed")):
+        raise TypeError(
+            f"expected a NetworkX graph, got {type(network).__name__}; of adjacency lists "
+            "networkx.Graph() makes one, and from_scipy() reads matrices"
+        )
     for name in (x, label):
         _check_attribute(network, name)
     ids: dict[str, list] = {}
@@ -510,7 +545,10 @@ def _attribute(attributes: dict, name: str | None, default: str, where: str) -> 
         raise ValueError(f"{where} has no attribute {name!r}; it has {[*attributes]}")
     if is_missing(attributes[name]) or str(attributes[name]).strip() == "":
         raise ValueError(f"{name!r} of {where} is {attributes[name]!r}; give it a name")
-    return str(attributes[name])
+    value = attributes[name]
+    # A column of a table that has gaps holds 1 as 1.0.
+    is_whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return str(int(value) if is_whole else value)
 
 
 def _pairs_of(
@@ -540,15 +578,16 @@ def _features(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
         value = network.nodes[node].get(name)
         try:
             row = np.atleast_1d(np.asarray(value))
-        except ValueError:  # lists of several lengths
+        except (RuntimeError, TypeError, ValueError):  # lists of several lengths, a GPU's tensor
             row = np.empty((0, 0))
-        if row.dtype.kind not in "biuf" or row.ndim != 1 or len(row) != len((rows or [row])[0]):
+        is_row = row.dtype.kind in "biuf" and row.ndim == 1 and not np.ma.is_masked(value)
+        if not is_row or len(row) != len((rows or [row])[0]):
             raise ValueError(
                 f"{name!r} of node {node!r} must be a number or a list of numbers, as many as for "
                 f"node {nodes[0]!r} of the same type, got {value!r}"
             )
         rows.append(row)
-    return torch.from_numpy(np.stack(rows).astype(np.float32))
+    return _floats(np.stack(rows), f"{name!r} of the nodes")
 
 
 def _node_labels(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
@@ -563,6 +602,6 @@ def _node_labels(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
 
 
 def _is_label(value: object) -> bool:
-    if np.ndim(value) > 0 or (value is not None and is_missing(value)):
+    if np.ndim(value) > 0 or (value is not None and is_missing(value)) or np.iscomplexobj(value):
         return False
     return value in (None, 0, 1, UNKNOWN)

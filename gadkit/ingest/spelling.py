@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_SHARE = 0.05  # of the ids that must have several spellings, before they are taken for the same
+# Of the ids, that must have several spellings before they are taken for the same. In orders of a
+# single week, 3 % of which are typed in lower case, so many are met in both: 2.8 %.
+_SHARE = 0.02
 _REGULAR = 0.9  # of those, in how many each spelling must be upper, lower or Title case
 
 

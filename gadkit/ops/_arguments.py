@@ -1,5 +1,6 @@
 """What the operations take: number types, the tensors of a graph, and what is asked of inputs."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,13 +23,19 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def carries_tangents() -> bool:
-    """Whether derivatives are carried forward: `torch.func.jvp`, `jacfwd`, `forward_ad.dual_level`.
+def wants_plain_torch() -> bool:
+    """Whether a derivative is taken that kernels cannot give, so that the definition is computed.
 
-    The kernels know nothing of them and would answer with a derivative of zero, so the operations
-    compute their definition in plain torch meanwhile.
+    These are derivatives carried forward (`torch.func.jvp`, `jacfwd`, `forward_ad.dual_level`), of
+    which kernels know nothing and would answer zero; and those of `torch.func.grad`, `vjp` and
+    `jacrev`, which torch (2.13) refuses for operations that are not its own.
     """
-    return torch.autograd.forward_ad._current_level >= 0
+    if torch.autograd.forward_ad._current_level >= 0:
+        return True
+    if torch.compiler.is_compiling():  # which cannot look at the stack
+        return False
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return any(level.key() == torch._C._functorch.TransformType.Grad for level in stack)
 
 
 class Packed(NamedTuple):
@@ -112,3 +119,26 @@ def transpose_if_needed(csr: CSR, *inputs: Tensor) -> CSR | None:
         if torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         else None
     )
+
+
+def one_by_one(operation: Callable) -> Callable:
+    """Return a rule of `torch.vmap` for an operation of torch's: call it once for each entry.
+
+    The graph is the same for all entries. `torch.func.jacrev` needs such a rule of the backward.
+    """
+
+    def rule(info, in_dims: tuple, *args):
+        outputs = [
+            operation(*(_entry(arg, dim, k) for arg, dim in zip(args, in_dims, strict=True)))
+            for k in range(info.batch_size)
+        ]
+        if isinstance(outputs[0], Tensor):
+            return torch.stack(outputs), 0
+        stacked = tuple(torch.stack(parts) for parts in zip(*outputs, strict=True))
+        return stacked, (0,) * len(stacked)
+
+    return rule
+
+
+def _entry(arg: object, dim: int | None, k: int) -> object:
+    return arg.select(dim, k).contiguous() if isinstance(arg, Tensor) and dim is not None else arg

@@ -199,6 +199,8 @@ def spmm_kernel(dim: int):
                 if len(scale_src):
                     weight[k - begin] *= scale_src[indices[k]]
             scale = scale_dst[piece] if len(scale_dst) else x.dtype.type(1)
+            if end == begin:  # 0, also where the scale is 1 / degree and so infinite
+                scale = x.dtype.type(0)
             for tile in range(count):
                 offset = min(tile * width, dim - width)
                 total = weighted_sum(zeros(width, x), weight, indices, begin, end, x, dim, offset)

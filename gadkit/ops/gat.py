@@ -27,16 +27,17 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR, indptr_of
-from gadkit.graph.csr import Array, as_tensor
+from gadkit.graph.csr import Array, as_count, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._arguments import (
     HALVES,
     Packed,
-    carries_tangents,
     check_columns,
     check_tensor,
+    one_by_one,
     pack,
     transpose_if_needed,
+    wants_plain_torch,
     wide,
 )
 from gadkit.ops.matmul import sum_chunks
@@ -92,13 +93,8 @@ def gat_aggregate(
     score_src, score_dst = _check_scores(csr, h, heads, score_src, score_dst, negative_slope)
     if not 0 <= drop_edge < 1:
         raise ValueError(f"drop_edge must be in [0, 1), got {drop_edge}")
-    if hasattr(seed, "__dlpack__"):
-        seed = as_tensor(seed, "seed")
-    if isinstance(seed, Tensor) and (seed.dtype != torch.int64 or seed.numel() != 1):
-        raise TypeError(f"seed must hold one int64, not {tuple(seed.shape)} {seed.dtype}")
-    if isinstance(seed, Tensor) and seed.device != csr.device:
-        raise ValueError(f"seed is on {seed.device}, but the graph is on {csr.device}")
-    if carries_tangents():
+    seed = _checked_seed(seed, csr.device)
+    if wants_plain_torch():
         options = {"negative_slope": negative_slope, "drop_edge": drop_edge, "seed": int(seed)}
         features = h.to(wide(h.dtype))
         return gat_aggregate_reference(csr, features, score_src, score_dst, **options).to(h.dtype)
@@ -113,6 +109,18 @@ def gat_aggregate(
         *((0, seed) if isinstance(seed, Tensor) else (seed, None)),
     )
     return out if heads else out[:, 0]
+
+
+def _checked_seed(seed: int | Array, device: torch.device) -> int | Tensor:
+    """Return a seed as a number of 64 bits with a sign, or as the tensor that holds it."""
+    if isinstance(seed, np.generic) or not hasattr(seed, "__dlpack__"):
+        return _signed(as_count(seed, "seed") & MASK)
+    seed = as_tensor(seed, "seed")
+    if seed.dtype != torch.int64 or seed.numel() != 1:
+        raise TypeError(f"seed must hold one int64, not {tuple(seed.shape)} {seed.dtype}")
+    if seed.device != device:
+        raise ValueError(f"seed is on {seed.device}, but the graph is on {device}")
+    return seed
 
 
 def _check_scores(
@@ -320,7 +328,8 @@ def _gat_aggregate(
 
 
 def _is_masked(*scores: Tensor) -> bool:
-    return any(score.numel() > 0 and bool(score.amin() == -torch.inf) for score in scores)
+    # Not by the least score, which is NaN where one is.
+    return any(bool(score.isneginf().any()) for score in scores)
 
 
 def _by_head(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -503,10 +512,38 @@ def _backward(ctx, g, _g_lse, _g_c):
     if g is None:
         return *none, *[None] * 7
     *saved, device_seed = ctx.saved_tensors
-    gradients = _gat_aggregate_backward(
-        ctx.csr_t, g.contiguous(), *saved, *ctx.scalars, device_seed
-    )
+    if torch.is_grad_enabled():
+        gradients = _differentiable(ctx.csr, g, *saved[:3], *ctx.scalars, device_seed)
+    else:
+        gradients = _gat_aggregate_backward(
+            ctx.csr_t, g.contiguous(), *saved, *ctx.scalars, device_seed
+        )
     return *none, *gradients, None, None, None, None
 
 
+def _differentiable(
+    csr: list[Tensor],
+    g: Tensor,
+    h: Tensor,
+    score_src: Tensor,
+    score_dst: Tensor,
+    negative_slope: float,
+    drop_edge: float,
+    seed: int,
+    device_seed: Tensor | None,
+) -> list[Tensor | None]:
+    """Return the gradients by the definition, where derivatives of them may be asked for."""
+    options = {"negative_slope": negative_slope, "drop_edge": drop_edge}
+    options["seed"] = seed if device_seed is None else int(device_seed)
+    inputs = h, score_src, score_dst
+    wanted = [x for x in inputs if x.requires_grad]
+    rows = CSR(csr[0], csr[1], len(h))
+    out = gat_aggregate_reference(rows, h.to(wide(h.dtype)), score_src, score_dst, **options)
+    gradients = iter(torch.autograd.grad(out.to(h.dtype), wanted, g, create_graph=True))
+    return [next(gradients) if x.requires_grad else None for x in inputs]
+
+
 _gat_aggregate.register_autograd(_backward, setup_context=_save)
+_gat_aggregate.register_vmap(one_by_one(_gat_aggregate))
+_gat_aggregate_backward.register_vmap(one_by_one(_gat_aggregate_backward))
+_attention.register_vmap(one_by_one(_attention))

@@ -15,11 +15,12 @@ from gadkit.ops import _cpu
 from gadkit.ops._arguments import (
     HALVES,
     Packed,
-    carries_tangents,
     check_columns,
     check_tensor,
+    one_by_one,
     pack,
     transpose_if_needed,
+    wants_plain_torch,
     wide,
 )
 
@@ -66,7 +67,7 @@ def spmm(
                 )
             scale = scale.to(wide(x.dtype))
         scales.append(scale)
-    if carries_tangents():
+    if wants_plain_torch():
         options = dict(zip(("scale_dst", "scale_src"), scales, strict=True))
         return spmm_reference(csr, x.to(wide(x.dtype)), **options).to(x.dtype)
     return _spmm(pack(csr), pack(transpose_if_needed(csr, x)), x, *scales)
@@ -78,7 +79,10 @@ def spmm_reference(
     """Define `spmm` in plain torch: gather every edge's source, add it to its destination."""
     scaled = x if scale_src is None else x * scale_src[:, None]
     out = x.new_zeros(csr.num_dst, x.shape[1]).index_add(0, csr.dst(), scaled[csr.indices.long()])
-    return out if scale_dst is None else out * scale_dst[:, None]
+    if scale_dst is None:
+        return out
+    # Without edges 0, also where the scale is 1 / degree and so infinite.
+    return out * torch.where(csr.degrees() > 0, scale_dst, 0.0)[:, None]
 
 
 @torch.library.custom_op("gadkit::spmm", mutates_args=(), device_types="cpu")
@@ -189,3 +193,4 @@ def _backward(ctx, g):
 
 
 _spmm.register_autograd(_backward, setup_context=_save)
+_spmm.register_vmap(one_by_one(_spmm))

@@ -14,10 +14,11 @@ from gadkit.ops import _cpu, _cuda
 from gadkit.ops._arguments import (
     HALVES,
     Packed,
-    carries_tangents,
     check_columns,
     check_tensor,
+    one_by_one,
     pack,
+    wants_plain_torch,
     wide,
 )
 from gadkit.ops.matmul import weighted_sum_cpu, weighted_sum_cuda
@@ -67,7 +68,7 @@ def edge_dot(z_src: Array, z_dst: Array, src: Array, dst: Array) -> Tensor:
                 f"{name} is on {ids.device}, but the features are on {z_src.device}; "
                 f"move it with .to({str(z_src.device)!r})"
             )
-    if carries_tangents():
+    if wants_plain_torch():
         _check_ids(src, "src", len(z_src))
         _check_ids(dst, "dst", len(z_dst))
         ends = (z.to(wide(z.dtype)) for z in (z_src, z_dst))
@@ -182,12 +183,23 @@ def _save(ctx, inputs, output):
 
 def _backward(ctx, g):
     z_src, z_dst, src, dst = ctx.saved_tensors
+    # The kernel has no derivatives itself; where they may be asked for, plain torch does the same.
+    add = _add_by_row if torch.is_grad_enabled() else _edge_dot_backward
     d_src = d_dst = None
     if ctx.needs_input_grad[0]:
-        d_src = _edge_dot_backward(g.contiguous(), z_dst, src, dst, z_src.shape[0])
+        d_src = add(g.contiguous(), z_dst, src, dst, z_src.shape[0])
     if ctx.needs_input_grad[1]:
-        d_dst = _edge_dot_backward(g.contiguous(), z_src, dst, src, z_dst.shape[0])
+        d_dst = add(g.contiguous(), z_src, dst, src, z_dst.shape[0])
     return d_src, d_dst, None, None
 
 
+def _add_by_row(g: Tensor, z: Tensor, row_ids: Tensor, column_ids: Tensor, num_rows: int) -> Tensor:
+    """Define `_edge_dot_backward` in plain torch."""
+    dtype = wide(z.dtype)
+    terms = g.to(dtype)[:, None] * z.to(dtype)[column_ids]
+    return terms.new_zeros(num_rows, z.shape[1]).index_add(0, row_ids, terms).to(z.dtype)
+
+
 _edge_dot.register_autograd(_backward, setup_context=_save)
+_edge_dot.register_vmap(one_by_one(_edge_dot))
+_edge_dot_backward.register_vmap(one_by_one(_edge_dot_backward))

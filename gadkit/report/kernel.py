@@ -11,8 +11,13 @@ from pathlib import Path
 INLINE = "module://matplotlib_inline.backend_inline"  # whose figures become outputs of a cell
 # The ids within an SVG are hashes with this salt; without, they are drawn anew in every run.
 MATPLOTLIBRC = "svg.hashsalt: gadkit\n"
-# They change what is run before the first cell, and which warnings are seen.
-NOT_INHERITED = ("PYTHONSTARTUP", "PYTHONWARNINGS")
+# They change what is run before the first cell and after the last, which warnings are seen, whether
+# assertions hold, and how wide tables are printed.
+NOT_INHERITED = (
+    "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONDEVMODE", "PYTHONOPTIMIZE",
+    "COLUMNS", "LINES",
+)  # fmt: skip
+LONGEST = 90  # bytes of a connection file's path; a Unix socket beside it may have some 100
 
 
 def environment(private: Path, **variables: str) -> dict[str, str]:
@@ -36,6 +41,17 @@ def environment(private: Path, **variables: str) -> dict[str, str]:
         "SOURCE_DATE_EPOCH": "0",  # the date that an SVG or a PDF carries
         **variables,
     }
+
+
+def connection(private: Path) -> dict[str, str]:
+    """Return how to reach a kernel: by Unix sockets in its folder, or by ports of this machine.
+
+    Ports are taken where the folder's path is too long for the name of a socket, as it may be where
+    TMPDIR is the scratch folder of a job.
+    """
+    file = str(private / "kernel.json")
+    transport = "ipc" if len(os.fsencode(file)) <= LONGEST else "tcp"
+    return {"transport": transport, "connection_file": file}
 
 
 def manager_class() -> type:

@@ -149,9 +149,8 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
     from traitlets.config import Config
 
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    # A short folder, for the name of a Unix socket may not exceed some 100 bytes.
     with tempfile.TemporaryDirectory(prefix="gadkit") as private, _Progress(label, code) as bar:
-        connection = {"transport": "ipc", "connection_file": os.path.join(private, "kernel.json")}
+        private = Path(private)
         client = _client_of(bar)(
             notebook,
             timeout=CELL_TIMEOUT,
@@ -159,13 +158,13 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
             store_widget_state=False,
             kernel_name="python3",
             kernel_manager_class=kernel.manager_class(),
-            config=Config({"KernelManager": connection}),
+            config=Config({"KernelManager": kernel.connection(private)}),
             on_cell_start=_heed_interrupts,
             on_cell_execute=bar.enter_cell,
         )
         paths = {"GADKIT_DATASET": str(dataset), "GADKIT_OUT": str(out)}
         try:
-            client.execute(cwd=str(folder), env=kernel.environment(Path(private), **paths))
+            client.execute(cwd=str(folder), env=kernel.environment(private, **paths))
         except CellExecutionError:
             raise NotebookError(_explain(bar, "raised")) from None
         except CellTimeoutError:

@@ -75,6 +75,10 @@ def _tidy_output(output, names: dict[str, str]) -> None:
     if output.output_type == "stream":
         output.text = _without_places(output.text)
         return
+    if output.output_type == "error":  # of a cell that is meant to raise
+        output.evalue = _without_places(output.evalue)
+        output.traceback = [_without_places(part) for part in output.traceback]
+        return
     data = output.get("data", {})
     if WIDGET in data:
         del data[WIDGET]

@@ -14,6 +14,7 @@ placed by learners that were not taught about it: how many of them come first is
 Lee and Liu (Learning with positive and unlabeled examples, ICML 2003) make their measure.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -22,7 +23,8 @@ from torch import Tensor
 
 from gadkit.evaluation.budget import logit, sigmoid
 from gadkit.evaluation.splits import ENOUGH, Split
-from gadkit.trees.learners import Learner, Rows, logistic, random_forest
+from gadkit.trees.learners import Learner, Rows, logistic, quantile_scale, random_forest
+from gadkit.trees.predictors import Linear
 from gadkit.trees.recipe import BLOCK, Committee, Member, _bar, views_to_try
 from gadkit.trees.views import Views
 
@@ -80,8 +82,9 @@ class Bag(Committee):
         table = self._table(view, ids)
         total = torch.zeros(2, len(ids), dtype=torch.float64)
         count = torch.zeros(len(ids), dtype=torch.float64)
+        predict = _Once(table)
         for member, number in zip(self.members, self.draw_of_member, strict=True):
-            voice = member.slope * logit(member.predict(table)) + member.bias
+            voice = member.slope * logit(predict(member)) + member.bias
             is_strange = ~self._is_taught(number, ids)
             total += torch.stack([voice * is_strange, voice])
             count += is_strange
@@ -191,14 +194,18 @@ def fit_bag(views: Views, labels: Tensor, *, seed: int = 0, progress: bool = Fal
     deal = _Deal(views, labels, seed)
     view, blocks = list(views_to_try(views, 0).items())[-1]
     members, draw_of_member = [], []
+    scale = quantile_scale(views.table(blocks, deal.sample), seed)
+    learners = {
+        name: partial(learner, scale=scale) if learner is logistic else learner
+        for name, learner in BAGGED.items()
+    }
     with _bar(deal.num_draws, progress) as bar:
-        for number in range(deal.num_draws):
-            rows, strangers = deal.rows(views, blocks, number)
+        for number, (rows, strangers) in enumerate(deal.taught(views, blocks)):
             members += [
                 _member(view, name, learner, rows, strangers, seed + number)
-                for name, learner in BAGGED.items()
+                for name, learner in learners.items()
             ]
-            draw_of_member += [number] * len(BAGGED)
+            draw_of_member += [number] * len(learners)
             if bar:
                 bar.update()
     split = Split(labels, labels[:0], labels[:0])
@@ -245,16 +252,58 @@ class _Deal:
         self.frauds = frauds[torch.randperm(len(frauds), generator=generator)]
         self.fold[self.frauds] = torch.arange(len(frauds)) % self.num_folds
 
-    def rows(self, views: Views, blocks: tuple[str, ...], number: int) -> tuple[Rows, Tensor]:
-        """Return what the members of a draw are taught, and rows of the rest that they are not."""
-        fold = self.fold[self.frauds]
-        is_taught = (self.num_folds == 1) | (fold != number % self.num_folds)
-        frauds = self.frauds[is_taught]
-        normal = torch.cat([self.cleared, (self.draw == number).nonzero().flatten()])
-        y = torch.cat([torch.ones_like(frauds), torch.zeros_like(normal)])
-        x = views.table(blocks, torch.cat([frauds, normal]))
-        following = (self.draw == (number + 1) % self.num_draws).nonzero().flatten()
-        return Rows(x, y), views.table(blocks, following)
+    @property
+    def sample(self) -> Tensor:
+        """Nodes by which columns are scaled: of the frauds and of the rest, (n,) int64.
+
+        No label is used: where a value stands among others is the same for all draws, and is so
+        worked out once.
+        """
+        dealt = (self.draw >= 0).nonzero().flatten()
+        return torch.cat([_spaced(self.frauds, MOST), _spaced(dealt, MOST)])
+
+    def taught(self, views: Views, blocks: tuple[str, ...]) -> Iterator[tuple[Rows, Tensor]]:
+        """Yield by draw what its members are taught, and rows of the rest that they are not."""
+        always = views.table(blocks, torch.cat([self.frauds, self.cleared]))
+        frauds, cleared = always.split([len(self.frauds), len(self.cleared)])
+        first = drawn = self._drawn(views, blocks, 0)
+        for number in range(self.num_draws):
+            is_last = number == self.num_draws - 1
+            following = first if is_last else self._drawn(views, blocks, number + 1)
+            fold = self.fold[self.frauds]
+            confirmed = frauds[(self.num_folds == 1) | (fold != number % self.num_folds)]
+            x = torch.cat([confirmed, cleared, drawn])
+            yield Rows(x, (torch.arange(len(x)) < len(confirmed)).long()), following
+            drawn = following
+
+    def _drawn(self, views: Views, blocks: tuple[str, ...], number: int) -> Tensor:
+        return views.table(blocks, (self.draw == number).nonzero().flatten())
+
+
+def _spaced(ids: Tensor, most: int) -> Tensor:
+    """Return so many ids at most, evenly from the first to the last."""
+    return ids[torch.arange(min(len(ids), most)) * len(ids) // max(1, min(len(ids), most))]
+
+
+class _Once:
+    """Asks members about the same rows; columns are brought on a scale once for all who share it.
+
+    Args:
+        table: (n, dim) float32.
+    """
+
+    def __init__(self, table: Tensor):
+        self.table, self._scaled = table, {}
+
+    def __call__(self, member: Member) -> Tensor:
+        """Return the probability of each row, (n,) float64."""
+        predict = member.predict
+        if not isinstance(predict, Linear):
+            return predict(self.table)
+        key = id(predict.scale)
+        if key not in self._scaled:
+            self._scaled[key] = predict.scale.transform(self.table)
+        return predict.of_scaled(self._scaled[key])
 
 
 def _member(

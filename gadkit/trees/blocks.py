@@ -42,7 +42,13 @@ def mean(csr: CSR, x: Tensor) -> Tensor:
     """Average x (num_src, dim) over the edges into each row, (num_dst, dim); 0 without edges."""
     if x.shape[1] == 0:
         return x.new_empty(csr.num_dst, 0)
-    return spmm(csr, x, scale_dst=csr.degrees().clamp(min=1).to(x.dtype).reciprocal())
+    share = csr.degrees().clamp(min=1).to(x.dtype).reciprocal()
+    means = spmm(csr, x, scale_dst=share)
+    has_left = means.isinf()  # float32, of which a sum may be too large
+    if has_left.any():
+        exact = spmm(csr, x.double(), scale_dst=share.double())
+        means = torch.where(has_left, exact.to(x.dtype), means)
+    return means
 
 
 def own_features(views: "Views", node_type: str, rows: Tensor, _: Tensor | None) -> Columns:

@@ -149,12 +149,15 @@ def _fit_forest(forest, train: Rows) -> Forest:
     return Forest.of_trees([estimator.tree_ for estimator in forest.estimators_])
 
 
-def logistic(train: Rows, val: Rows, seed: int) -> Linear:
-    """Fit a strongly regularized logistic regression on quantile-normal columns."""
+def logistic(train: Rows, val: Rows, seed: int, *, scale: Scale | None = None) -> Linear:
+    """Fit a strongly regularized logistic regression on quantile-normal columns.
+
+    They are ranks among the training rows, or by a scale that was fitted on more rows.
+    """
     from sklearn.linear_model import LogisticRegression
 
     strength = 0.01 if len(train.y) < FEW else 0.003
-    scale = _quantile_scale(train, seed)
+    scale = scale or quantile_scale(train.x, seed)
     model = LogisticRegression(C=strength, max_iter=1000, class_weight="balanced")
     model.fit(scale.transform(train.x), train.y.numpy())
     return Linear(scale, model.coef_[0].astype(np.float64), float(model.intercept_[0]))
@@ -167,7 +170,7 @@ def perceptron(train: Rows, val: Rows, seed: int) -> Perceptron:
     """
     from sklearn.neural_network import MLPClassifier
 
-    scale = _quantile_scale(train, seed)
+    scale = quantile_scale(train.x, seed)
     x, x_val = (scale.transform(rows.x) for rows in (train, val))
     model = MLPClassifier(
         (64,),
@@ -187,11 +190,11 @@ def perceptron(train: Rows, val: Rows, seed: int) -> Perceptron:
     return Perceptron(scale, *layers)
 
 
-def _quantile_scale(train: Rows, seed: int) -> Scale:
-    """Fit a scale that turns columns into a normal distribution by their ranks in training."""
+def quantile_scale(rows: Tensor, seed: int) -> Scale:
+    """Fit a scale that turns columns into a normal distribution by their ranks among some rows."""
     from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-    count, x = min(QUANTILES, len(train.y)), filled(train.x)
+    count, x = min(QUANTILES, len(rows)), filled(rows)
     ranks = QuantileTransformer(output_distribution="normal", n_quantiles=count, random_state=seed)
     normal = ranks.fit_transform(x)
     return Scale.of_pipeline(ranks, StandardScaler().fit(normal))

@@ -254,10 +254,14 @@ class Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the probability of each row of x, (n,) float64."""
+        return self.of_scaled(self.scale.transform(x))
+
+    def of_scaled(self, columns: np.ndarray) -> Tensor:
+        """Return the probability of each row of columns on the scale, (n,) float64."""
         from scipy.special import expit
 
         # Row by row: a product of matrices rounds a row by where in the matrix it is.
-        columns = np.ascontiguousarray(self.scale.transform(x), dtype=np.float64)
+        columns = np.ascontiguousarray(columns, dtype=np.float64)
         return torch.from_numpy(expit(np.einsum("rc,c->r", columns, self.weight) + self.bias))
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 `recipe.npz` holds a header (JSON, as bytes), the labels learned from, and the arrays of every
 learner that may be asked again (`predictors`). Nothing in it is pickled. The header says what the
 recipe has looked at, so that another graph can be made to look the same (`transfer`), and has the
-SHA-256 of every array.
+SHA-256 of every array; another array is the SHA-256 of the header.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from torch import Tensor
 from gadkit import __version__, store
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph, checksum
+from gadkit.graph.csr import native
 from gadkit.graph.structure import feature_names
 from gadkit.trees.predictors import PREDICTORS
 from gadkit.trees.rates import rate_of_all
@@ -26,6 +27,7 @@ from gadkit.trees.recipe import GIVEN, Committee, Member
 from gadkit.trees.views import Views
 
 KIND, FORMAT = "gadkit recipe", 1
+SEAL = "sha256_of_header"  # the name of an array
 DAY = 86_400.0  # seconds
 _PARTS = Split._fields
 
@@ -158,7 +160,7 @@ def save(
     }  # fmt: skip
     text = np.frombuffer(json.dumps(header, indent=1).encode(), np.uint8)
     path = folder / store.RECIPE
-    store.write_npz(path, {"header": text, **arrays})
+    store.write_npz(path, {"header": text, SEAL: _seal(text), **arrays})
     store.save_array(folder, store.RECIPE_SCORES, committee.scores.nan_to_num(0.0).float())
     return path
 
@@ -237,9 +239,14 @@ def _sha256(content: bytes) -> str:
 
 
 def _sha256_of(array: np.ndarray) -> str:
-    """Return the SHA-256 of dtype, shape and content."""
-    array = np.ascontiguousarray(array)
+    """Return the SHA-256 of dtype, shape and content, the same in both orders of bytes."""
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return _sha256(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+
+
+def _seal(header: np.ndarray) -> np.ndarray:
+    """Return the SHA-256 of a header, (32,) uint8."""
+    return np.frombuffer(hashlib.sha256(header.tobytes()).digest(), np.uint8)
 
 
 def window_of(folder: Path | str) -> dict | None:
@@ -292,6 +299,8 @@ def load(folder: Path | str) -> Saved:
     header = _read_header(path, arrays, again)
     try:
         _check_arrays(header, arrays)
+        # Written on a machine of the other byte order, perhaps.
+        arrays = {name: native(array) for name, array in arrays.items()}
         split = Split(*(_rows(arrays, part) for part in _PARTS))
         candidates = [
             _member(k, about, header, arrays) for k, about in enumerate(header["members"])
@@ -302,6 +311,8 @@ def load(folder: Path | str) -> Saved:
             if f"mean_{k}" in arrays
         }
         _ = header["graph"]["checksums"], header["prior"], header["features"], header["own_dims"]
+        if SEAL in arrays and not np.array_equal(arrays[SEAL], _seal(arrays["header"])):
+            raise ValueError("its header is not the one that was written")
         return Saved(path, header, split, candidates, standards)
     except KeyError as error:
         raise ValueError(f"{path} is damaged: it lacks {error}; {again}") from error

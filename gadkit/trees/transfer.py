@@ -159,7 +159,9 @@ def compare_windows(folder: Path | str, saved: Saved) -> str | None:
         f"{here[unit]:.1f} {unit} ({here['first']} to {here['last']}), but the recipe has learned "
         f"from {learned[unit]:.1f} ({learned['first']} to {learned['last']}): counts, gaps and "
         "rates of an account grow with the window, so the order of the list can be trusted more "
-        "than its odds; a window of the same length is scored best"
+        "than its odds. A window of the same length is scored best: put the new table into one "
+        "folder with the old, `gadkit ingest` that folder and score it; new accounts are then seen "
+        "with all that they share with old ones"
     )
 
 
@@ -191,7 +193,8 @@ def match_ids(
 ) -> dict[str, Tensor]:
     """Find the nodes of an old graph in a new one, by the user's own ids.
 
-    Ids that say where a row stood in its file ("line 7") are no one's, and match nothing.
+    Ids that say where a row stood in its file ("line 7") are no one's, and match nothing. Case
+    counts for nothing in a type whose spellings were joined when the old folder was made.
 
     Returns:
         By node type, where both folders keep ids: (old.num_nodes,) int64, the node of the new graph
@@ -205,10 +208,40 @@ def match_ids(
         )
         if ids is None or old_ids is None or _all_match(_PLACE, ids) or _all_match(_PLACE, old_ids):
             continue
-        node_of = {name: node for node, name in enumerate(ids) if name}
+        if _joins_spellings(old_folder, node_type):
+            ids, old_ids = ([name and name.lower() for name in names] for names in (ids, old_ids))
+        node_of = {name: node for node, name in reversed([*enumerate(ids)]) if name}
         nodes = np.fromiter((node_of.get(name, -1) for name in old_ids), np.int64, len(old_ids))
         matches[node_type] = torch.from_numpy(nodes)
     return matches
+
+
+def _spellings(folder: Path | str, node_type: str) -> dict:
+    """Return what ingest has found of ids that differ only in case; empty where there are none."""
+    return store.read_about(folder).get("read", {}).get(node_type, {}).get("case") or {}
+
+
+def _joins_spellings(folder: Path | str, node_type: str) -> bool:
+    return bool(_spellings(folder, node_type).get("joined"))
+
+
+def compare_spellings(
+    folder: Path | str, old_folder: Path | str, node_types: Iterable[str]
+) -> list[str]:
+    """Say where one folder has taken ids that differ only in case for one, and the other has not.
+
+    In the table of a single week few ids occur in both spellings, so that a guess keeps them apart.
+    """
+    said = []
+    for node_type in node_types:
+        here = _spellings(folder, node_type)
+        if here and not here["joined"] and _joins_spellings(old_folder, node_type):
+            said.append(
+                f"{here['ids']:,} {node_type} ids differ only in case here, such as "
+                f"{here['example'][0]!r} and {here['example'][1]!r}, and are two accounts each; "
+                f"{old_folder} has joined such ids: ingest again with --same-id casefold"
+            )
+    return said
 
 
 def remember(

@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from gadkit import explain
 from gadkit.explain import network
 from gadkit.explain.edges import parallel
+from gadkit.explain.faithfulness import top_edges
 from gadkit.graph import CSR, HeteroGraph, Stream
 from gadkit.network import Architecture, HeteroGAT
 
@@ -183,3 +185,23 @@ def test_who_reads_out_attention_loads_no_explainer():
     assert "gadkit.explain.inspection" in modules
     rooms = ("explain.network", "explain.company", "explain.trees", "explain.cases", "trees")
     assert not {f"gadkit.{name}" for name in rooms} & modules
+
+
+def test_edges_into_takes_ids_of_any_library(small_shop):
+    expected = explain.edges_into(small_shop, torch.tensor([3, 0]))
+    for nodes in (np.array([3, 0], np.uint8), torch.tensor([3, 0]).int(), np.array([0, 3])[::-1]):
+        made = explain.edges_into(small_shop, np.ascontiguousarray(nodes))
+        assert torch.equal(made.neighbor, expected.neighbor)
+    with pytest.raises(TypeError, match="nodes must be integer"):
+        explain.edges_into(small_shop, torch.tensor([1.0]))
+    with pytest.raises(ValueError, match="nodes must be 1-D"):
+        explain.edges_into(small_shop, torch.tensor([[1]]))
+
+
+def test_edges_without_a_score_are_not_the_first(small_shop):
+    edges = explain.edges_into(small_shop, torch.tensor([3, 0]))
+    scores = torch.ones(len(edges.neighbor))
+    scores[1] = torch.nan
+    for bad in (scores, scores[:1]):
+        with pytest.raises(ValueError, match=r"scores of edges must be \(5,\) numbers"):
+            top_edges(edges, bad, 1)

@@ -1,6 +1,7 @@
 import math
 import zlib
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,6 +108,18 @@ def test_contains_agrees_with_a_set(seed):
     expected = [pair in edges for pair in zip(src.tolist(), dst.tolist(), strict=True)]
     assert csr.contains(src, dst).tolist() == expected
     assert csr.contains(src.int(), dst.int()).tolist() == expected
+
+
+def test_contains_takes_ids_of_any_integer_dtype_and_refuses_others():
+    csr = CSR.from_edges(torch.tensor([0, 1, 0]), torch.tensor([0, 1, 1]), num_src=2, num_dst=2)
+    for dtype in (np.uint8, np.uint32, np.int16, np.int64):
+        src, dst = np.array([0, 1, 0], dtype), np.array([1, 0, 0], dtype)
+        assert csr.contains(src, dst).tolist() == [True, False, True]
+    for dst in (-1, 2):
+        with pytest.raises(ValueError, match=r"dst has ids outside \[0, 2\)"):
+            csr.contains(torch.tensor([0]), torch.tensor([dst]))
+    with pytest.raises(TypeError, match="dst must be integer"):
+        csr.contains(torch.tensor([0]), torch.tensor([1.0]))
 
 
 def test_contains_needs_sorted_rows():
@@ -358,3 +371,44 @@ def test_labelled_types():
     assert HeteroGraph(num_nodes, edges).labelled_types == []
     labels = torch.tensor([[0, 0], [1, 1]])
     assert HeteroGraph(num_nodes, edges, labels=labels).labelled_types == ["user"]
+
+
+def test_what_a_mask_hides_does_not_come_in():
+    hidden = np.ma.array([0, 1], mask=[False, True])
+    calls = {
+        "indices": lambda: CSR(np.array([0, 1, 2]), hidden, 2),
+        "src": lambda: CSR.from_edges(hidden, np.array([0, 1]), num_src=2, num_dst=2),
+    }
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=f"^{name} is a masked array"):
+            call()
+    csr = CSR.from_edges(np.ma.array([0, 1]), np.array([0, 1]), num_src=2, num_dst=2)  # hides none
+    assert csr.num_edges == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16])
+def test_ids_of_few_bits_may_name_nodes_among_more(dtype):
+    csr = CSR.from_edges(
+        torch.tensor([0, 100], dtype=dtype), torch.tensor([1, 0], dtype=dtype), num_src=70_000,
+        num_dst=300,
+    )  # fmt: skip
+    assert csr.pairs()[0].tolist() == [100, 0]
+    with pytest.raises(ValueError, match=r"src has ids outside \[0, 44\): from 0 to 100"):
+        ids = torch.tensor([0, 100], dtype=dtype)
+        CSR.from_edges(ids, ids[:1].repeat(2), num_src=44, num_dst=1)
+
+
+def test_there_is_no_negative_number_of_nodes():
+    none = torch.empty(0, dtype=torch.int64)
+    for sizes in ({"num_src": -1, "num_dst": 2}, {"num_src": 2, "num_dst": -1}):
+        with pytest.raises(ValueError, match="is -1; it must be 0 or more"):
+            CSR.from_edges(none, none, **sizes)
+
+
+def test_features_are_a_dict_and_never_differentiated():
+    csr = CSR.from_edges(torch.tensor([0]), torch.tensor([1]), num_src=2, num_dst=2)
+    relation = {("user", "pays", "user"): csr}
+    with pytest.raises(TypeError, match="x must be a dict from node type to features, got Tensor"):
+        HeteroGraph({"user": 2}, relation, torch.ones(2, 1))
+    graph = HeteroGraph({"user": 2}, relation, {"user": torch.ones(2, 1, requires_grad=True)})
+    assert not graph.x["user"].requires_grad

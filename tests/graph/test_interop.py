@@ -674,3 +674,41 @@ def test_dlpack_shares_memory():
         assert torch.utils.dlpack.from_dlpack(capsule).tolist() == tensor.tolist()
     indptr, indices = (torch.from_dlpack(np.from_dlpack(t)) for t in (csr.indptr, csr.indices))
     assert CSR(indptr, indices, csr.num_src).indices.data_ptr() == csr.indices.data_ptr()
+
+
+def test_shapes_of_adj_t_agree_with_what_else_is_said():
+    pyg = pytest.importorskip("torch_geometric.data")
+    wide = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).to_sparse_coo()
+    with pytest.raises(ValueError, match="has 3 columns, but there are 2 nodes of type 'node'"):
+        interop.from_pyg(pyg.Data(adj_t=wide))
+    square = torch.eye(3).to_sparse_coo()
+    with pytest.raises(ValueError, match="there are 5 nodes of type 'node' by num_nodes, but 3 by"):
+        interop.from_pyg(pyg.Data(adj_t=square, num_nodes=5))
+    edges = torch.tensor([[0, 1], [1, 2], [2, 0]])
+    with pytest.raises(ValueError, match=r"got \(3, 2\); .*turn it round, .t\(\)"):
+        interop.from_pyg(pyg.Data(edge_index=edges, num_nodes=3))
+    weighted = pyg.Data(edge_index=edges.t(), num_nodes=3, edge_weight=torch.ones(3))
+    assert interop.from_pyg(weighted, ignore="edge_weight").edge_types == [("node", "to", "node")]
+    with pytest.raises(TypeError, match="num_nodes of 'node' must be a whole number, not 3.7"):
+        interop.from_pyg(pyg.Data(edge_index=edges.t(), num_nodes=3.7))
+
+
+def test_types_of_a_column_with_gaps_and_features_that_do_not_fit():
+    networkx = pytest.importorskip("networkx")
+    network = networkx.Graph([("a", "b"), ("b", "c")])
+    networkx.set_node_attributes(network, {"a": 1, "b": 1.0, "c": 2}, "kind")
+    graph, _ = interop.from_networkx(network, node_type="kind")
+    assert graph.num_nodes == {"1": 2, "2": 1}
+    for values, message in (
+        ({"a": 1e300, "b": 1.0, "c": 2.0}, "goes up to 1e"),
+        (dict.fromkeys("abc", np.ma.array([1, 2], mask=[False, True])), "must be a number or a"),
+        (dict.fromkeys("abc", torch.ones(1, requires_grad=True)), "must be a number or a list"),
+    ):
+        networkx.set_node_attributes(network, values, "x")
+        with pytest.raises(ValueError, match=message):
+            interop.from_networkx(network, x="x")
+    networkx.set_node_attributes(network, dict.fromkeys("abc", 1 + 0j), "fraud")
+    with pytest.raises(ValueError, match="'fraud' of node 'a' is"):
+        interop.from_networkx(network, label="fraud")
+    with pytest.raises(TypeError, match="expected a NetworkX graph, got dict"):
+        interop.from_networkx({0: [1]})

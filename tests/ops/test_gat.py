@@ -235,6 +235,19 @@ def test_minus_infinity_masks_an_edge_by_hand(aggregate):
     assert d_src[2:].tolist() == [0, 0] and d_src.isfinite().all() and d_dst.isfinite().all()
 
 
+@pytest.mark.parametrize("aggregate", BOTH)
+def test_a_score_that_is_no_number_spoils_its_own_rows_alone(aggregate):
+    """Destination 0 hears the NaN; 1 hears one masked source and one other; 2 masked ones alone."""
+    src, dst = torch.tensor([0, 1, 1, 2, 2]), torch.tensor([0, 0, 1, 1, 2])
+    csr = CSR.from_edges(src, dst, num_src=3, num_dst=3)
+    h = torch.tensor([[1.0], [2.0], [100.0]], requires_grad=True)
+    score_src = torch.tensor([torch.nan, 0.0, -torch.inf], requires_grad=True)
+    out = aggregate(csr, h, score_src, torch.zeros(3))
+    assert out[0].isnan() and out[1:].flatten().tolist() == [2, 0]
+    (d_h,) = gradients(out[1:], torch.ones(2, 1), (h,))
+    assert d_h[2] == 0
+
+
 @pytest.mark.parametrize("drop_edge", [0.0, 0.85])
 @pytest.mark.parametrize("slope", [0.0, 0.2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -47,6 +47,16 @@ def test_scales_by_hand(multiply):
 
 
 @pytest.mark.parametrize("multiply", BOTH)
+def test_the_mean_of_no_neighbors_is_zero(multiply):
+    """1 / degree is infinite for node 0, which no edge reaches, and for source 2 turned round."""
+    csr, x = three_nodes(), torch.ones(3, 2, requires_grad=True)
+    out = multiply(csr, x, scale_dst=1 / csr.degrees().float())
+    assert out.tolist() == [[0, 0], [1, 1], [1, 1]]
+    out = multiply(csr, x, scale_src=1 / csr.transpose().degrees().float())
+    assert out.tolist() == [[0, 0], [0.5, 0.5], [1.5, 1.5]]
+
+
+@pytest.mark.parametrize("multiply", BOTH)
 @pytest.mark.parametrize("which", ["", "dst", "src", "dst src"])
 def test_is_the_dense_product(multiply, which, mixed, counts, randn, close):
     x = randn(mixed.num_src, 20, dtype=torch.float64).requires_grad_()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gadkit import ops
+from gadkit.graph import CSR
 
 
 @pytest.fixture
@@ -63,6 +64,77 @@ def test_the_seed_may_be_an_array(mixed, arrays):
         ops.gat_aggregate(mixed, *inputs, drop_edge=0.5, seed=seed) for seed in (3, np.array(3))
     ]
     assert torch.equal(*outs)
+
+
+@pytest.mark.parametrize("seed", [-7, 2**63 + 5, 2**64 + 5, np.int32(5)])
+def test_any_whole_number_is_a_seed(mixed, arrays, seed):
+    inputs = [torch.from_numpy(arrays[name].copy()) for name in ("h", "score_src", "score_dst")]
+    out = ops.gat_aggregate(mixed, *inputs, drop_edge=0.5, seed=seed)
+    expected = ops.gat_aggregate_reference(mixed, *inputs, drop_edge=0.5, seed=int(seed))
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_seed_that_is_no_whole_number_is_refused(mixed, arrays):
+    inputs = arrays["h"], arrays["score_src"], arrays["score_dst"]
+    for seed in (1.5, None, "3"):
+        with pytest.raises(TypeError, match="^seed must be a whole number, not"):
+            ops.gat_aggregate(mixed, *inputs, drop_edge=0.5, seed=seed)
+
+
+PAIRS = torch.tensor([0, 1, 1, 4]), torch.tensor([2, 0, 0, 3])
+
+
+@pytest.fixture
+def small():
+    """A graph with a repeated edge and an empty row, and functions of (5, 3) on it.
+
+    By name the operation and its definition.
+    """
+    csr = CSR.from_edges(
+        torch.tensor([0, 1, 1, 2, 3, 4, 4]), torch.tensor([0, 0, 0, 1, 1, 3, 1]), num_src=5,
+        num_dst=4,
+    )  # fmt: skip
+    score_src, score_dst = torch.linspace(-1, 1, 5).double(), torch.linspace(1, -1, 4).double()
+    score_src[2] = -torch.inf
+
+    def attend(aggregate):
+        return lambda x: aggregate(csr, x, score_src + x[:, 0], score_dst)
+
+    return {
+        "spmm": [lambda x: ops.spmm(csr, x), lambda x: ops.spmm_reference(csr, x)],
+        "edge_dot": [
+            lambda x: ops.edge_dot(x, x, *PAIRS), lambda x: ops.edge_dot_reference(x, x, *PAIRS)
+        ],
+        "gat": [attend(ops.gat_aggregate), attend(ops.gat_aggregate_reference)],
+    }  # fmt: skip
+
+
+def _of_gradient(function):
+    """Return the gradient of a function of the gradient."""
+
+    def second(x):
+        x = x.clone().requires_grad_()
+        (first,) = torch.autograd.grad((function(x) ** 3).sum(), x, create_graph=True)
+        return torch.autograd.grad((first**2).sum(), x)[0]
+
+    return second
+
+
+TRANSFORMS = {
+    "gradient of a gradient": _of_gradient,
+    "func.grad": lambda function: torch.func.grad(lambda x: (function(x) ** 2).sum()),
+    "jacrev": torch.func.jacrev,
+    "hessian": lambda function: torch.func.hessian(lambda x: (function(x) ** 2).sum()),
+    "vmap": lambda function: lambda x: torch.vmap(function)(torch.stack([x, 2 * x, -x])),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("operation", ["spmm", "edge_dot", "gat"])
+def test_transforms_do_what_they_do_to_the_definition(small, operation, transform):
+    x = torch.linspace(-1, 2, 15, dtype=torch.float64).view(5, 3)
+    made, expected = (TRANSFORMS[transform](function)(x) for function in small[operation])
+    torch.testing.assert_close(made, expected)
 
 
 def test_what_is_no_array_is_named(mixed, arrays):

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -76,6 +78,13 @@ def test_addresses_and_places_of_cells_say_nothing():
     assert second.data["text/plain"] == "[<Line2D at 0x...>]"
 
 
+def test_errors_that_a_cell_is_meant_to_raise_lose_addresses():
+    said = "no <object at 0x7f3c2a1b4d60>"
+    error = new_output("error", ename="ValueError", evalue=said, traceback=["Cell In[1]", said])
+    (((first,),)) = tidied([error])
+    assert first.evalue == "no <object at 0x...>" == first.traceback[1]
+
+
 def test_random_ids_are_numbered_and_other_text_is_left():
     uuid = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
     account = "aaaabbbb-0000-11d3-9a0c-0305e82c3301"  # of the data, which looks like an id
@@ -111,12 +120,25 @@ def test_kernels_take_no_settings_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONSTARTUP", "/home/somebody/.pythonrc")
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     monkeypatch.setenv("PYTHONHASHSEED", "7")
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     made = kernel.environment(tmp_path, GADKIT_OUT="out")
     assert made["MPLBACKEND"] == kernel.INLINE and made["PYTHONHASHSEED"] == "0"
-    assert "PYTHONSTARTUP" not in made and "PYTHONWARNINGS" not in made
+    assert not {*kernel.NOT_INHERITED} & {*made}
     assert made["OMP_NUM_THREADS"] == "3" and made["GADKIT_OUT"] == "out"
     assert (tmp_path / "matplotlibrc").samefile(made["MATPLOTLIBRC"])
+
+
+def test_kernels_are_reached_from_a_folder_with_a_long_name(tmp_path, monkeypatch):
+    assert kernel.connection(Path("/tmp/gadkit1"))["transport"] == "ipc"
+    long, folder = tmp_path / ("scratch" * 15), tmp_path / "notebooks"
+    for place in (long, folder, tmp_path / "data"):
+        place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), folder / "01_case.ipynb")
+    (path,) = notebooks.run_notebooks(tmp_path / "data", notebooks=folder, out=tmp_path / "build")
+    assert nbformat.read(path, 4).cells[0].outputs[0].data["text/plain"] == "2"
 
 
 def test_kernels_are_of_this_interpreter_whatever_is_installed(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """A graph never seen: what it must have, and what is remembered of those met before."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -193,6 +195,22 @@ def test_without_ids_nothing_is_carried(folders):
     assert len(memory.labels) == len(memory.carried) == 0
     assert memory.graph.num_nodes == new.num_nodes
     assert "no ids in common" in transfer.describe(memory, new)[0]
+
+
+def test_spellings_that_the_old_folder_has_joined_are_one(folders):
+    old, new = (store.load_graph(folder) for folder in folders)
+    exact = transfer.match_ids(folders[1], new, folders[0], old)["user"].tolist()
+    names = node_ids.load(folders[1], "user", rows=new.num_nodes["user"])
+    node_ids.save(folders[1], {"user": [name.upper() for name in names]})
+    assert transfer.match_ids(folders[1], new, folders[0], old)["user"].tolist() == [-1] * 4
+    assert transfer.compare_spellings(folders[1], folders[0], ["user"]) == []
+    for folder, joined in zip(folders, (True, False), strict=True):
+        case = {"ids": 3, "total": 9, "joined": joined, "example": ["BOB", "bob"]}
+        (folder / store.ABOUT).write_text(json.dumps({"read": {"user": {"case": case}}}))
+    assert transfer.match_ids(folders[1], new, folders[0], old)["user"].tolist() == exact
+    (said,) = transfer.compare_spellings(folders[1], folders[0], ["user", "device"])
+    assert said.startswith("3 user ids differ only in case here, such as 'BOB' and 'bob'")
+    assert said.endswith("ingest again with --same-id casefold")
 
 
 def test_lines_of_a_file_are_nobody(folders):

@@ -7,7 +7,7 @@ import torch
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.graph.structure import structural_features, structural_names
-from gadkit.trees import neighbors, views
+from gadkit.trees import blocks, neighbors, views
 from gadkit.trees.blocks import BLOCKS
 from gadkit.trees.history import BACK
 from gadkit.trees.neighbors import RESTART
@@ -148,6 +148,14 @@ def test_hops_spread_and_relations_by_hand():
     )
     spread = {"sd of price of products": [5, 0, 0], "sd of size of products": [1, 0, 0]}
     assert_columns(columns(seen, "spread", ids), spread, 1e-3)
+
+
+def test_the_mean_of_numbers_whose_sum_is_beyond_float32():
+    csr = CSR.from_edges(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]), num_src=3, num_dst=3)
+    x = torch.tensor([[3e38, 1.0], [2e38, 0.1], [0.1, 0.1]])
+    means = blocks.mean(csr, x)
+    torch.testing.assert_close(means[0], torch.tensor([2.5e38, 0.55]))
+    assert torch.equal(means[1], x[2]) and not means[2].any()
 
 
 def test_spread_of_values_that_are_far_from_all_others():
