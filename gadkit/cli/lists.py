@@ -253,7 +253,14 @@ def _score_by_recipe(folder: Path, models: Path) -> tuple:
     scored = recommend.score(folder, models)
     for subject, note in scored.notes:
         print(f"{subject:9} {note}")
-    return scored, suspects.evidence_of_scored(folder, scored, models=models)
+    evidence = suspects.evidence_of_scored(scored)
+    if len(evidence.held_out[:, 1].unique()) < 2:
+        print(
+            f"odds      cannot be known: {folder} has no labels of both kinds that the recipe has "
+            "not seen, and those that it learned from say nothing of other events; review some of "
+            "this list, and ingest again with --labels"
+        )
+    return scored, evidence
 
 
 def _score_by_network(folder: Path, models: Path) -> tuple:
