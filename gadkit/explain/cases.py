@@ -218,8 +218,8 @@ def of_company(
 
 def _suspicion(graph: HeteroGraph, scores: Tensor, learned: Tensor) -> Tensor:
     """Return scores, but 1 for confirmed frauds and 0 for accounts that were cleared."""
-    known = _verdicts(graph, learned)
-    return torch.where(known < 0, scores.double(), known.double())
+    verdicts = _verdicts(graph, learned)
+    return torch.where(verdicts < 0, scores.double(), verdicts.double())
 
 
 def build(
@@ -251,15 +251,15 @@ def build(
         A card per suspect, of texts, numbers, lists and None; its rank is that among the suspects
         of its type.
     """
-    known = _verdicts(graph, confirmed.labels)
+    verdicts = _verdicts(graph, confirmed.labels)
     suspicion = _suspicion(graph, scores, confirmed.labels)
-    describe = _describer(graph, names, scores, known)
+    describe = _describer(graph, names, scores, verdicts)
     features = [None] * len(suspects) if table is None else _features(graph, table, suspects)
     near = _nearest(graph, suspects, confirmed)
     cards, types = [], graph.node_type_of(suspects)
     for i, node in enumerate(suspects.tolist()):
         low, high = (None, None) if intervals is None else intervals[i].tolist()
-        neighbors = _neighbors(graph, edges, evidence, i, suspicion, known, describe)
+        neighbors = _neighbors(graph, edges, evidence, i, suspicion, verdicts, describe)
         card = _named(graph, node, names) | {
             "rank": int((types[: i + 1] == types[i]).sum()),
             "score": float(scores[node]), "low": low, "high": high,
@@ -316,22 +316,22 @@ def _verdicts(graph: HeteroGraph, learned: Tensor) -> Tensor:
     These are all that the user has given; but of a type whose accounts all have one, as in most
     published data sets, those that were learned from: the others are there to be found.
     """
-    given, known = graph.label_of_nodes().cpu(), graph.label_of_nodes(learned).cpu()
+    given, verdicts = graph.label_of_nodes().cpu(), graph.label_of_nodes(learned).cpu()
     for node_type in graph.labelled_types:
         span = graph.span(node_type)
         if (given[span] < 0).any():
-            known[span] = given[span]
-    return known.long()
+            verdicts[span] = given[span]
+    return verdicts.long()
 
 
 def _describer(
-    graph: HeteroGraph, names: np.ndarray | None, scores: Tensor, known: Tensor
+    graph: HeteroGraph, names: np.ndarray | None, scores: Tensor, verdicts: Tensor
 ) -> Callable[[int], dict]:
     """Return what says which node a global id is, its score, and its verdict."""
 
     def describe(node: int) -> dict:
         score = None if scores[node].isnan() else float(scores[node])
-        verdict = int(known[node])
+        verdict = int(verdicts[node])
         return _named(graph, node, names) | {
             "score": score,
             "known": None if verdict < 0 else verdict,
@@ -342,7 +342,7 @@ def _describer(
 
 def _neighbors(
     graph: HeteroGraph, edges: Edges, evidence: Tensor, position: int, scores: Tensor,
-    known: Tensor, describe: Callable[[int], dict],
+    verdicts: Tensor, describe: Callable[[int], dict],
 ) -> list[dict]:  # fmt: skip
     """Describe the neighbors that count most, each once, with whom the suspect meets there."""
     row, degrees = edges.slice_of(position), graph.homogeneous.degrees()
@@ -366,22 +366,22 @@ def _neighbors(
                 "relation": ", ".join(relations),
                 "share": float(strongest[chosen] / strongest.sum()),
                 "degree": int(degrees[neighbor]) - 1,  # less its self-loop
-                "meets": _met(graph, node, neighbor, scores, known, describe),
+                "meets": _met(graph, node, neighbor, scores, verdicts, describe),
             }
-            | _others(graph, node, neighbor, known)
+            | _others(graph, node, neighbor, verdicts)
         )
         neighbors[-1]["reason"] = reason(neighbors[-1])
     return neighbors
 
 
 def _met(
-    graph: HeteroGraph, node: int, neighbor: int, scores: Tensor, known: Tensor,
+    graph: HeteroGraph, node: int, neighbor: int, scores: Tensor, verdicts: Tensor,
     describe: Callable[[int], dict],
 ) -> list[dict]:  # fmt: skip
     """Describe whom a suspect meets: confirmed frauds first, then the most tied and suspicious."""
     others = torch.tensor(meetings(graph, node, neighbor, scores, graph.total), dtype=torch.int64)
     others = others[_are_alike(graph, others, node)]
-    frauds_first = (known[others] != 1).int().argsort(stable=True)
+    frauds_first = (verdicts[others] != 1).int().argsort(stable=True)
     return [describe(other) for other in others[frauds_first][:MEETINGS].tolist()]
 
 
@@ -390,12 +390,12 @@ def _are_alike(graph: HeteroGraph, nodes: Tensor, node: int) -> Tensor:
     return graph.node_type_of(nodes) == graph.node_type_of(torch.tensor([node]))
 
 
-def _others(graph: HeteroGraph, node: int, neighbor: int, known: Tensor) -> dict[str, int]:
+def _others(graph: HeteroGraph, node: int, neighbor: int, verdicts: Tensor) -> dict[str, int]:
     """Count the other nodes of the suspect's type at a neighbor, and the verdicts among them."""
     csr = graph.homogeneous
     others = csr.indices[csr.indptr[neighbor] : csr.indptr[neighbor + 1]].long()
     others = others[(others != node) & (others != neighbor)]
-    verdicts = known[others[_are_alike(graph, others, node)]]
+    verdicts = verdicts[others[_are_alike(graph, others, node)]]
     return {
         "others": len(verdicts),
         "frauds": int((verdicts == 1).sum()),

@@ -45,8 +45,10 @@ def of_scored(folder: Path, scored: Scored, queues: Sequence[Queue], *, models: 
     """
     graph, suspects, memory = scored.graph, _heads(queues), scored.memory
     names = node_ids.of_nodes(folder, graph)
-    if memory is None:
-        labels = graph.labels[torch.isin(graph.labels[:, 0], scored.known)]
+    if memory is None:  # the graph that the recipe was fitted on, or a copy of it
+        nobody = torch.empty(0, 2, dtype=torch.int64)
+        labels = nobody if graph.labels is None else graph.labels
+        labels = labels[torch.isin(labels[:, 0], scored.known)]
         return cases.of_company(graph, suspects, scored.scores, labels, names=names)
     place, joined = _places(scored), memory.graph
     is_there = place >= 0

@@ -251,8 +251,8 @@ def _text(column: str, value: object) -> str:
     """Write a cell of the list such that a column of them lines up."""
     if value is np.ma.masked:
         return ""
-    if column == "probability":
-        return f"{value:.0%}"
+    if column == "probability":  # never certain
+        return "> 99%" if value > 0.99 else "< 1%" if value < 0.01 else f"{value:.0%}"
     return f"{value:.4f}" if isinstance(value, np.floating) else str(value)
 
 
