@@ -110,6 +110,9 @@ class Scored:
         known: (n,) int64 global ids of the nodes whose labels the recipe, or its evidence, has
             seen: their rank says nothing about it.
         notes: what to know about the scores, by subject.
+        aligned: the graph as the recipe sees it.
+        memory: what is known of it from the graph that the recipe was fitted on; None where that is
+            the same graph.
     """
 
     graph: HeteroGraph
@@ -117,6 +120,8 @@ class Scored:
     types: list[str]
     known: Tensor
     notes: list[tuple[str, str]]
+    aligned: transfer.Aligned
+    memory: transfer.Memory | None
 
 
 def score(source: Path | str, models: Path | str) -> Scored:
@@ -142,7 +147,7 @@ def score(source: Path | str, models: Path | str) -> Scored:
         tables, labels = transfer.views_of(aligned, saved, time=time), saved.split.train
         given = _ask_networks(aligned.graph, saved, labels)
         scores = saved.committee(tables, labels, given).scores
-        seen, notes = saved.learned_from, []
+        seen, notes, memory = saved.learned_from, [], None
     else:
         memory, old_time = _memory(source, aligned, saved, models)
         tables = transfer.views_of(aligned, saved, time=time, memory=memory, old_time=old_time)
@@ -153,7 +158,7 @@ def score(source: Path | str, models: Path | str) -> Scored:
         notes = _notes(source, aligned, saved, memory, committee)
     out = torch.full((graph.total,), torch.nan, dtype=torch.float64)
     out[aligned.ids] = scores
-    return Scored(graph, out, saved.types, seen, notes)
+    return Scored(graph, out, saved.types, seen, notes, aligned, memory)
 
 
 def _memory(

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -203,6 +204,39 @@ def test_a_device_of_last_weeks_frauds_finds_next_weeks(weeks):
     said = [note for subject, note in scored.notes if subject == "known"]
     assert said[0] == "seen again, by id: 0 of 300 user, 3 of 270 device"
     assert "labels of 0 of them" in said[1] and "(18 anomalies)" in said[1]
+
+
+def test_cards_of_next_week_name_the_frauds_of_last_week(weeks, tmp_path, monkeypatch, capsys):
+    old, new, frauds = weeks
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["score", str(new), "--models", str(old), "--budget", "5"]) == 0
+    said = capsys.readouterr().out
+    assert "odds      cannot be known: " in said and "frauds" not in said.split("user  ")[-1]
+    assert "probability" not in (tmp_path / "build/new/scored.csv").read_text()
+    page = (tmp_path / "build/new/scored.html").read_text()
+    first = rows_of(tmp_path / "build/new/scored.csv")[0]
+    card = page.split("<section")[1]
+    assert f'id="case-{first["node"]}"' in card and first["name"] in frauds
+    # Five other users of this week have the device, and six frauds of the last one had.
+    assert re.search(
+        r"Shares device ring-\d+ \(used by\) with 11 accounts, 6 of them confirmed frauds", card
+    )
+    mates = re.findall(r'(U\d+)\s+<span class="fraud">', card)
+    assert len(mates) == 6 and all(int(name[1:]) < 900 for name in mates)
+
+
+def test_cards_stand_beside_the_list_or_where_they_are_wanted(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder, tmp_path / "market", ignore=shutil.ignore_patterns("*recipe*"))
+    assert cli.main(["recommend", "market"]) == 0
+    places = [tmp_path / "build/market/recommended.html", tmp_path / "cards.html"]
+    assert cli.main(["score", "market", "--out", "a.csv"]) == 0
+    assert not (tmp_path / "a.html").exists()
+    assert cli.main(["score", "market", "--out", "a.csv", "--cards", "cards.html"]) == 0
+    for place in places:
+        assert place.read_text().count("<section") == 31  # 20 users, and all 11 sellers
+    assert "What raised the score" in places[0].read_text()
+    assert cli.main(["score", "market", "--out", "a.csv", "--cards", "."]) == 1
 
 
 def test_without_ids_the_frauds_look_like_families(weeks, tmp_path):

@@ -11,6 +11,7 @@ DATASET_HELP = (
 PROTOCOL_HELP = "how labels are split: demo, full, few, official, temporal, new_TYPE; default: demo"
 LIST_HELP = "CSV, or .parquet, .xlsx; default: build/DATASET/{}"
 BUDGET_HELP = "accounts somebody can look at: how many frauds to expect there (default: 50)"
+CARDS_HELP = "a page of case cards; default: build/DATASET/{}, none if --out is given alone"
 KNOWN_HELP = "list accounts with a label too, below the new ones"
 
 
@@ -51,6 +52,7 @@ def add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
     parser.add_argument("--models", help="dataset whose recipe to use (default: the same)")
     parser.add_argument("--out", type=Path, help=LIST_HELP.format("scored.csv"))
+    parser.add_argument("--cards", type=Path, help=CARDS_HELP.format("scored.html"))
     parser.add_argument("--top", type=_count, help="list this many of each type only")
     _add_listing(parser)
     parser.set_defaults(command=_score)
@@ -64,6 +66,7 @@ def add_recommend(parser: argparse.ArgumentParser) -> None:
     kept = "leave no recipe and no scores in the dataset folder"
     parser.add_argument("--no-save", dest="save", action="store_false", help=kept)
     parser.add_argument("--out", type=Path, help=LIST_HELP.format("recommended.csv"))
+    parser.add_argument("--cards", type=Path, help=CARDS_HELP.format("recommended.html"))
     parser.add_argument("--top", type=_count, help="list this many of each type only")
     _add_listing(parser)
     parser.set_defaults(command=_recommend)
@@ -163,20 +166,48 @@ def _out(args: argparse.Namespace, folder: Path, name: str) -> Path:
     return path
 
 
+def _cards_out(args: argparse.Namespace, path: Path) -> Path | None:
+    """Return the page of cards that a command is to write beside a list, tried as well."""
+    from gadkit import store
+
+    page = args.cards or (None if args.out else path.with_suffix(".html"))
+    if page is not None:
+        if page.is_dir():
+            raise ValueError(f"{page} is a folder; name a file in it")
+        store.check_place(page.parent)
+    return page
+
+
+def _write_cards(page: Path | None, folder: Path, make) -> None:
+    """Write the cards that `make` makes, unless there is no page or nobody to look at."""
+    from gadkit.report import pages
+
+    cards = [] if page is None else make()
+    if cards:
+        pages.write(page, pages.case_page(cards, dataset=folder.name))
+        print(f"cards     {page}  (why the first {len(cards)} are on the list)")
+
+
 def _recommend(args: argparse.Namespace) -> None:
     from gadkit import datasets, recommend, store
-    from gadkit.report import suspects
+    from gadkit.report import cards, suspects
 
     folder = datasets.prepare(args.dataset)
     path = _out(args, folder, "recommended.csv")
+    page = _cards_out(args, path)
     options = {"protocol": args.protocol, "network": args.network, "save": args.save}
     fitted = recommend.recommend(folder, **options)
     _print_learned(fitted)
     if args.save and fitted.is_calibrated:
         print(f"recipe    {folder / store.RECIPE}")
     evidence = suspects.evidence_of_recipe(fitted)
-    suspects.write_suspects(path, _listing(args, folder, fitted.views.graph, evidence).table)
+    listing = _listing(args, folder, fitted.views.graph, evidence)
+    suspects.write_suspects(path, listing.table)
     print(f"suspects  {path}")
+    _write_cards(page, folder, lambda: cards.of_fitted(folder, fitted, listing.queues))
+    print(f"next      gadkit run {args.dataset}  (the whole report: how good, audit, notebooks)")
+    if args.save and fitted.is_calibrated:
+        print(f"          gadkit score NEXT --models {args.dataset}  (a later export, same recipe)")
 
 
 def _print_learned(fitted) -> None:
@@ -192,21 +223,29 @@ def _print_learned(fitted) -> None:
 
 def _score(args: argparse.Namespace) -> None:
     from gadkit import datasets, store
-    from gadkit.report import suspects
+    from gadkit.report import cards, suspects
 
     folder = datasets.prepare(args.dataset)
     models = datasets.prepare(args.models) if args.models else folder
     path = _out(args, folder, "scored.csv")
-    if not (models / store.RECIPE).is_file() and (models / store.GAT_CHECKPOINT).is_file():
-        graph, evidence = _score_by_network(folder, models)
+    page = _cards_out(args, path)
+    by_recipe = (models / store.RECIPE).is_file() or not (models / store.GAT_CHECKPOINT).is_file()
+    if by_recipe:
+        scored, evidence = _score_by_recipe(folder, models)
+        graph = scored.graph
     else:
-        graph, evidence = _score_by_recipe(folder, models)
-    suspects.write_suspects(path, _listing(args, folder, graph, evidence).table)
+        graph, evidence = _score_by_network(folder, models)
+    listing = _listing(args, folder, graph, evidence)
+    suspects.write_suspects(path, listing.table)
     print(f"suspects  {path}")
+    if by_recipe:
+        _write_cards(
+            page, folder, lambda: cards.of_scored(folder, scored, listing.queues, models=models)
+        )
 
 
 def _score_by_recipe(folder: Path, models: Path) -> tuple:
-    """Return the graph, and what a saved recipe says of it."""
+    """Return what a saved recipe says of the graph of a folder, and what that is worth."""
     from gadkit import recommend, store
     from gadkit.report import suspects
 
@@ -214,7 +253,14 @@ def _score_by_recipe(folder: Path, models: Path) -> tuple:
     scored = recommend.score(folder, models)
     for subject, note in scored.notes:
         print(f"{subject:9} {note}")
-    return scored.graph, suspects.evidence_of_scored(folder, scored, models=models)
+    evidence = suspects.evidence_of_scored(scored)
+    if len(evidence.held_out[:, 1].unique()) < 2:
+        print(
+            f"odds      cannot be known: {folder} has no labels of both kinds that the recipe has "
+            "not seen, and those that it learned from say nothing of other events; review some of "
+            "this list, and ingest again with --labels"
+        )
+    return scored, evidence
 
 
 def _score_by_network(folder: Path, models: Path) -> tuple:

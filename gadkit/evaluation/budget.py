@@ -19,6 +19,7 @@ EDGE = 1e-4  # probabilities are kept this far from 0 and 1, where logits have n
 LEAST_SLOPE = 1e-3  # a score that says nothing still ranks
 LEVEL = 0.95
 PRIOR = 2.0  # labelled accounts that the curve counts for beside those at the top
+OPEN = 0.5  # of an account, of each class, counted on top: a few frauds are no proof of many
 
 
 class Calibration(NamedTuple):
@@ -81,9 +82,10 @@ def expected_frauds(
     """Say how many frauds to expect among accounts at the head of a list.
 
     The labelled accounts whose score is at least that of the last of them say how many are frauds
-    there; the mean probability counts as `PRIOR` more such accounts. What is left open is a beta
-    distribution, and the number of frauds beta-binomial (Gelman et al., Bayesian Data Analysis, 3rd
-    ed. 2013, chapters 2 and 5).
+    there; the mean probability counts as `PRIOR` more such accounts, and half an account of each
+    class is added (the prior of Jeffreys), so that a curve that is sure of itself does not make the
+    number certain. What is left open is a beta distribution, and the number of frauds beta-binomial
+    (Gelman et al., Bayesian Data Analysis, 3rd ed. 2013, chapters 2 and 5).
 
     Args:
         score: (n,) of the accounts.
@@ -95,7 +97,8 @@ def expected_frauds(
 
     above = held_out[held_out[:, 0] >= score.min().double(), 1]
     mean, frauds = float(probability.mean()), float(above.sum())
-    number = betabinom(len(score), PRIOR * mean + frauds, PRIOR * (1 - mean) + len(above) - frauds)
+    alpha, beta = PRIOR * mean + frauds, PRIOR * (1 - mean) + len(above) - frauds
+    number = betabinom(len(score), alpha + OPEN, beta + OPEN)
     low, high = number.ppf([(1 - level) / 2, (1 + level) / 2])
     return Interval(float(number.mean()), float(low), float(high))
 

@@ -1,8 +1,8 @@
 """Case cards: all that is known about a suspect, for whoever has to look at it.
 
-A card says how sure the score is, which columns of the table made it, which neighbors it rests on
-and whom the suspect meets there, and which confirmed cases lie nearest. Cards are plain data, kept
-as JSON; `gadkit.report.pages` shows them.
+A card says in a sentence or two whom the suspect meets and where, how sure the score is, which
+columns of the table made it, which neighbors it rests on and who else is there, and which confirmed
+cases lie nearest. Cards are plain data, kept as JSON; `gadkit.report.pages` shows them.
 """
 
 import json
@@ -23,7 +23,8 @@ from gadkit.trees.learners import Rows, boosted_trees
 from gadkit.trees.recipe import Committee
 
 FILE = "cases.json"
-FEATURES, NEIGHBORS, MEETINGS, CONFIRMED = 6, 5, 3, 3  # lines of a card, at most
+FEATURES, NEIGHBORS, MEETINGS, CONFIRMED = 6, 5, 12, 3  # lines of a card, at most
+REASONS = 3  # sentences on top of a card, at most
 LEVEL = 0.9  # of the interval of a score
 COLUMNS = 40  # of the table, for the trees behind the interval
 EDGE = 1e-4  # probabilities are kept this far from 0 and 1, where logits have no end
@@ -51,11 +52,12 @@ class Confirmed(NamedTuple):
     Attributes:
         labels: (num_train, 2) int64 rows [global id, 1 = anomaly] that the detector has learned
             from.
-        space: (total, dim) embeddings; nodes that are alike to the model lie near each other.
+        space: (total, dim) embeddings; nodes that are alike to the model lie near each other. None
+            if there are none.
     """
 
     labels: Tensor
-    space: Tensor
+    space: Tensor | None = None
 
 
 def score_intervals(
@@ -137,7 +139,7 @@ def of_suspects(
     graph: HeteroGraph,
     suspects: Tensor,
     fitted: Committee,
-    space: Tensor,
+    space: Tensor | None = None,
     *,
     scores: Tensor | None = None,
     names: np.ndarray | None = None,
@@ -152,7 +154,8 @@ def of_suspects(
         graph: the graph.
         suspects: (n,) int64 global ids that were not learned from, the first to look at first.
         fitted: the detector whose trees explain.
-        space: (total, dim) embeddings in which confirmed frauds near a suspect are looked for.
+        space: (total, dim) embeddings in which confirmed frauds near a suspect are looked for; none
+            are named without.
         scores: (total,) float64 in [0, 1], NaN where there is none, if the list was made by another
             detector; `fitted.scores` by default.
         names: (total,) what the user calls each node; `node_ids.of_nodes`.
@@ -181,10 +184,42 @@ def of_suspects(
         intervals=intervals,
         table=table,
         edges=edges,
-        evidence=by_company(graph, edges, scores),
+        evidence=by_company(graph, edges, _suspicion(graph, scores, fitted.split.train)),
         confirmed=Confirmed(fitted.split.train, space),
         names=names,
     )
+
+
+def of_company(
+    graph: HeteroGraph,
+    suspects: Tensor,
+    scores: Tensor,
+    learned: Tensor,
+    *,
+    names: np.ndarray | None = None,
+) -> list[dict]:
+    """Make cards that say whom suspects meet and no more, where no detector can be asked why.
+
+    Args:
+        graph: the graph.
+        suspects: (n,) int64 global ids, the first to look at first.
+        scores: (total,) float64 in [0, 1], NaN where there is none.
+        learned: (n, 2) int64 rows [global id, 1 = anomaly] that the detector has learned from.
+        names: (total,) what the user calls each node; `node_ids.of_nodes`.
+
+    Returns:
+        As `build`, without intervals and columns.
+    """
+    edges = edges_into(graph, suspects)
+    evidence = by_company(graph, edges, _suspicion(graph, scores, learned))
+    options = {"edges": edges, "evidence": evidence, "confirmed": Confirmed(learned)}
+    return build(graph, suspects, scores, **options, names=names)
+
+
+def _suspicion(graph: HeteroGraph, scores: Tensor, learned: Tensor) -> Tensor:
+    """Return scores, but 1 for confirmed frauds and 0 for accounts that were cleared."""
+    verdicts = _verdicts(graph, learned)
+    return torch.where(verdicts < 0, scores.double(), verdicts.double())
 
 
 def build(
@@ -192,11 +227,11 @@ def build(
     suspects: Tensor,
     scores: Tensor,
     *,
-    intervals: Tensor,
-    table: Table,
     edges: Edges,
     evidence: Tensor,
     confirmed: Confirmed,
+    intervals: Tensor | None = None,
+    table: Table | None = None,
     names: np.ndarray | None = None,
 ) -> list[dict]:
     """Gather a card for each suspect.
@@ -205,28 +240,33 @@ def build(
         graph: the graph.
         suspects: (n,) int64 global ids, the first to look at first.
         scores: (total,) in [0, 1]; NaN for nodes without one.
-        intervals: (n, 2), of `score_intervals`.
-        table: what the detector saw, and what it made of it.
         edges: `edges_into(graph, suspects)`.
         evidence: (num_edges,) of the explainer that is trusted most.
         confirmed: labels that were learned from, and where nodes lie.
+        intervals: (n, 2), of `score_intervals`; or None.
+        table: what the detector saw, and what it made of it; or None.
         names: (total,) what the user calls each node; `node_ids.of_nodes`.
 
     Returns:
         A card per suspect, of texts, numbers, lists and None; its rank is that among the suspects
         of its type.
     """
-    describe = _describer(graph, names, scores, dict(confirmed.labels.tolist()))
-    features, near = _features(graph, table, suspects), _nearest(graph, suspects, confirmed)
+    verdicts = _verdicts(graph, confirmed.labels)
+    suspicion = _suspicion(graph, scores, confirmed.labels)
+    describe = _describer(graph, names, scores, verdicts)
+    features = [None] * len(suspects) if table is None else _features(graph, table, suspects)
+    near = _nearest(graph, suspects, confirmed)
     cards, types = [], graph.node_type_of(suspects)
     for i, node in enumerate(suspects.tolist()):
-        low, high = intervals[i].tolist()
+        low, high = (None, None) if intervals is None else intervals[i].tolist()
+        neighbors = _neighbors(graph, edges, evidence, i, suspicion, verdicts, describe)
         card = _named(graph, node, names) | {
             "rank": int((types[: i + 1] == types[i]).sum()),
             "score": float(scores[node]), "low": low, "high": high,
+            "why": _reasons(neighbors),
             "features": features[i],
-            "neighbors": _neighbors(graph, edges, evidence, i, scores, describe),
-            "confirmed": [
+            "neighbors": neighbors,
+            "confirmed": near and [
                 _named(graph, fraud, names) | {"distance": distance} for fraud, distance in near[i]
             ],
         }  # fmt: skip
@@ -270,24 +310,43 @@ def _named(graph: HeteroGraph, node: int, names: np.ndarray | None) -> dict:
     }
 
 
+def _verdicts(graph: HeteroGraph, learned: Tensor) -> Tensor:
+    """Return the verdicts that a card may tell: (total,) int64, 1 = fraud, -1 where there is none.
+
+    These are all that the user has given; but of a type whose accounts all have one, as in most
+    published data sets, those that were learned from: the others are there to be found.
+    """
+    given, verdicts = graph.label_of_nodes().cpu(), graph.label_of_nodes(learned).cpu()
+    for node_type in graph.labelled_types:
+        span = graph.span(node_type)
+        if (given[span] < 0).any():
+            verdicts[span] = given[span]
+    return verdicts.long()
+
+
 def _describer(
-    graph: HeteroGraph, names: np.ndarray | None, scores: Tensor, verdicts: dict[int, int]
+    graph: HeteroGraph, names: np.ndarray | None, scores: Tensor, verdicts: Tensor
 ) -> Callable[[int], dict]:
-    """Return what says which node a global id is, its score, and the label learned from it."""
+    """Return what says which node a global id is, its score, and its verdict."""
 
     def describe(node: int) -> dict:
         score = None if scores[node].isnan() else float(scores[node])
-        return _named(graph, node, names) | {"score": score, "known": verdicts.get(node)}
+        verdict = int(verdicts[node])
+        return _named(graph, node, names) | {
+            "score": score,
+            "known": None if verdict < 0 else verdict,
+        }
 
     return describe
 
 
 def _neighbors(
     graph: HeteroGraph, edges: Edges, evidence: Tensor, position: int, scores: Tensor,
-    describe: Callable[[int], dict],
+    verdicts: Tensor, describe: Callable[[int], dict],
 ) -> list[dict]:  # fmt: skip
     """Describe the neighbors that count most, each once, with whom the suspect meets there."""
     row, degrees = edges.slice_of(position), graph.homogeneous.degrees()
+    node = int(edges.nodes[position])
     ids, group = edges.neighbor[row].unique(return_inverse=True)
     evidence = evidence[row].clamp(min=0)
     # Of several edges to one neighbor the one that counts most; neighbors in the order of edges.
@@ -300,7 +359,6 @@ def _neighbors(
     for chosen in order[strongest[order] > 0].tolist():
         neighbor = int(ids[chosen])
         streams = edges.stream[row][edges.neighbor[row] == neighbor].tolist()
-        met = meetings(graph, int(edges.nodes[position]), neighbor, scores, MEETINGS)
         relations = dict.fromkeys(graph.streams[number].relation for number in streams)
         neighbors.append(
             describe(neighbor)
@@ -308,18 +366,95 @@ def _neighbors(
                 "relation": ", ".join(relations),
                 "share": float(strongest[chosen] / strongest.sum()),
                 "degree": int(degrees[neighbor]) - 1,  # less its self-loop
-                "meets": [describe(node) for node in met],
+                "meets": _met(graph, node, neighbor, scores, verdicts, describe),
             }
+            | _others(graph, node, neighbor, verdicts)
         )
+        neighbors[-1]["reason"] = reason(neighbors[-1])
     return neighbors
 
 
-def _nearest(graph: HeteroGraph, suspects: Tensor, confirmed: Confirmed) -> list[list]:
+def _met(
+    graph: HeteroGraph, node: int, neighbor: int, scores: Tensor, verdicts: Tensor,
+    describe: Callable[[int], dict],
+) -> list[dict]:  # fmt: skip
+    """Describe whom a suspect meets: confirmed frauds first, then the most tied and suspicious."""
+    others = torch.tensor(meetings(graph, node, neighbor, scores, graph.total), dtype=torch.int64)
+    others = others[_are_alike(graph, others, node)]
+    frauds_first = (verdicts[others] != 1).int().argsort(stable=True)
+    return [describe(other) for other in others[frauds_first][:MEETINGS].tolist()]
+
+
+def _are_alike(graph: HeteroGraph, nodes: Tensor, node: int) -> Tensor:
+    """Say which nodes are of the type of another one."""
+    return graph.node_type_of(nodes) == graph.node_type_of(torch.tensor([node]))
+
+
+def _others(graph: HeteroGraph, node: int, neighbor: int, verdicts: Tensor) -> dict[str, int]:
+    """Count the other nodes of the suspect's type at a neighbor, and the verdicts among them."""
+    csr = graph.homogeneous
+    others = csr.indices[csr.indptr[neighbor] : csr.indptr[neighbor + 1]].long()
+    others = others[(others != node) & (others != neighbor)]
+    verdicts = verdicts[others[_are_alike(graph, others, node)]]
+    return {
+        "others": len(verdicts),
+        "frauds": int((verdicts == 1).sum()),
+        "cleared": int((verdicts == 0).sum()),
+    }
+
+
+def _reasons(neighbors: Sequence[dict]) -> list[str]:
+    """Say in sentences whom a suspect meets: where there are confirmed frauds, or else suspects."""
+    telling = [line for line in neighbors if line["frauds"] or line["known"] == 1]
+    return [line["reason"] for line in (telling or neighbors[:1])[:REASONS]]
+
+
+def reason(line: dict) -> str:
+    """Say what ties a suspect to a neighbor, and who else is there, as far as there are verdicts.
+
+    Args:
+        line: one of a card's neighbors.
+
+    >>> line = {"type": "device_id", "name": "9a", "relation": "has_device_id", "known": None}
+    >>> reason(line | {"others": 6, "frauds": 5, "cleared": 1})
+    'shares device_id 9a with 6 accounts, 5 of them confirmed frauds, 1 cleared'
+    """
+    place, relation = f"{line['type']} {line['name']}", line["relation"].replace("_", " ")
+    accounts = f"{line['others']:,} account{'' if line['others'] == 1 else 's'}"
+    if line["known"] is not None or line["score"] is not None:  # an account itself
+        verdict = {1: ", a confirmed fraud", 0: ", cleared"}.get(line["known"], "")
+        said = f"is tied to {place} ({relation}){verdict}"
+        said += f", and with it to {accounts}" if line["others"] else ""
+    elif line["relation"] == f"has_{line['type']}":
+        said = f"shares {place} with {accounts}"
+    else:
+        said = f"shares {place} ({relation}) with {accounts}"
+    return said + _verdicts_in_words(line)
+
+
+def _verdicts_in_words(line: dict) -> str:
+    """Say how many of the accounts at a neighbor are confirmed frauds, and how many cleared."""
+    many, frauds, cleared = line["others"], line["frauds"], line["cleared"]
+    if many == 0:
+        return ""
+    which = "all of them" if frauds == many > 1 else f"{frauds or 'none'} of them"
+    if many == 1:
+        said = ", a confirmed fraud" if frauds else ", not confirmed"
+        return ", cleared" if cleared else said
+    said = f", {which} {'a confirmed fraud' if frauds < 2 else 'confirmed frauds'}"
+    return said + (f", {cleared} cleared" if cleared else "")
+
+
+def _nearest(graph: HeteroGraph, suspects: Tensor, confirmed: Confirmed) -> list[list] | None:
     """Return the nearest confirmed frauds of a suspect's type, and how far they are.
+
+    None without a space.
 
     Distances are over the median distance between two confirmed frauds of the type, so that 1 is as
     far as one fraud is from another.
     """
+    if confirmed.space is None:
+        return None
     frauds = confirmed.labels[confirmed.labels[:, 1] == 1, 0]
     types = graph.node_type_of(frauds)
     near = []

@@ -222,7 +222,8 @@ def _shown(queue: Queue, table: dict[str, np.ndarray], made: Sequence[dict]) -> 
     names = [name for name in table if name not in hidden]
     if queue.listed != JUDGED:
         names = [name for name in names if name != "label"]
-    cards = {card["node"] for card in made}
+    why = {card["node"]: "; ".join(card["why"][:1]) for card in made}
+    nodes = [int(table["node"][row]) for row in rows]
     return {
         "type": queue.node_type,
         "judged": queue.listed == JUDGED,
@@ -234,12 +235,14 @@ def _shown(queue: Queue, table: dict[str, np.ndarray], made: Sequence[dict]) -> 
             {"name": name.replace("_", " "), "numeric": table[name].dtype.kind in "iuf"}
             for name in names
         ],
+        "explained": any(why.get(node) for node in nodes),
         "rows": [
             {
                 "cells": [_text(name, table[name][row]) for name in names],
-                "card": int(table["node"][row]) if int(table["node"][row]) in cards else None,
+                "card": node if node in why else None,
+                "why": why.get(node, ""),
             }
-            for row in rows.tolist()
+            for row, node in zip(rows.tolist(), nodes, strict=True)
         ],
     }
 
@@ -248,8 +251,8 @@ def _text(column: str, value: object) -> str:
     """Write a cell of the list such that a column of them lines up."""
     if value is np.ma.masked:
         return ""
-    if column == "probability":
-        return f"{value:.0%}"
+    if column == "probability":  # never certain
+        return "> 99%" if value > 0.99 else "< 1%" if value < 0.01 else f"{value:.0%}"
     return f"{value:.4f}" if isinstance(value, np.floating) else str(value)
 
 

@@ -16,7 +16,6 @@ from gadkit.graph import HeteroGraph
 from gadkit.recommend import Scored
 from gadkit.report.queue import Evidence, Queue, held_out
 from gadkit.store import atomic_path, node_ids, tables
-from gadkit.trees import saved
 from gadkit.trees.recipe import Committee
 
 LEARNED = "learned_from"  # columns of the list of suspects
@@ -153,25 +152,22 @@ def evidence_of_recipe(fitted: Committee) -> Evidence:
     )
 
 
-def evidence_of_scored(folder: Path, scored: Scored, *, models: Path) -> Evidence:
+def evidence_of_scored(scored: Scored) -> Evidence:
     """Say what the scores by a saved recipe are worth.
 
-    Labels that it has not learned from say so: those of the folder, and where it learned from
-    another one, those of that folder, with the scores that they had there.
+    Only labels of the folder itself that the recipe has not seen say so. Those of the folder that
+    it learned from do not: there the same score was given to accounts with more events, or fewer.
 
     Args:
-        folder: the dataset folder.
-        scored: what the recipe says of it.
-        models: the dataset folder in which the recipe was saved.
+        scored: what the recipe says of a folder.
     """
     scores = scored.scores.nan_to_num(0.0)
-    rows = held_out(scores, scored.graph.labels, scored.known)
-    if models.resolve() != folder.resolve():
-        there = store.load_array(models, store.RECIPE_SCORES)
-        learned_from = saved.load(models).learned_from
-        labels = store.load_graph(models).labels
-        rows = torch.cat([held_out(there, labels, learned_from), rows])
-    return Evidence(scores=scores, types=scored.types, learned_from=scored.known, held_out=rows)
+    return Evidence(
+        scores=scores,
+        types=scored.types,
+        learned_from=scored.known,
+        held_out=held_out(scores, scored.graph.labels, scored.known),
+    )
 
 
 def check_same_features(folder: Path, models: Path) -> None:

@@ -26,16 +26,23 @@ def test_frauds_to_expect_by_hand():
     held_out = torch.tensor([[0.9, 1], [0.8, 1], [0.7, 0], [0.2, 1], [0.1, 0]])
     score, probability = torch.tensor([0.95, 0.75]), torch.tensor([0.75, 0.25])
     expected = budget.expected_frauds(score, probability, held_out)
-    # Above 0.75 two of two are frauds, the curve counts for two more, one of them a fraud: a beta
-    # distribution of (3, 1), and two draws from it.
-    assert expected.value == pytest.approx(2 * 3 / 4)
-    assert (expected.low, expected.high) == (0, 2)  # none has a chance of 1/10
+    # Above 0.75 two of two are frauds, the curve counts for two more, one of them a fraud, and half
+    # an account of each class is added: a beta distribution of (3.5, 1.5), and two draws from it.
+    assert expected.value == pytest.approx(2 * 3.5 / 5)
+    assert (expected.low, expected.high) == (0, 2)  # none has a chance of 1/8
     nothing = budget.expected_frauds(score, probability, held_out[:0], level=0.3)
     assert nothing.value == pytest.approx(1)
     many = torch.tensor([[0.9, 1.0], [0.8, 0.0]]).repeat(5_000, 1)
     sure = budget.expected_frauds(torch.full((100,), 0.8), torch.full((100,), 0.5), many)
     assert sure.low == pytest.approx(binom.ppf(0.025, 100, 0.5), abs=1)
     assert sure.high == pytest.approx(binom.ppf(0.975, 100, 0.5), abs=1)
+
+
+def test_seven_frauds_are_no_proof_of_fifty():
+    held_out = torch.tensor([[0.9, 1.0]] * 7 + [[0.1, 0.0]] * 170)
+    expected = budget.expected_frauds(torch.full((50,), 0.9), torch.full((50,), 0.999), held_out)
+    assert expected.high == 50
+    assert expected.low < 45 < expected.value
 
 
 @pytest.mark.parametrize("bent", [False, True])

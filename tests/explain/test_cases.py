@@ -61,19 +61,87 @@ def test_a_card_says_who_how_sure_and_why(made):
 
 def test_a_card_leads_to_the_products_of_the_ring_and_to_whom_one_meets_there(shop, made):
     fitted, split, _, cards = made
-    learned = dict(split.train.tolist())
+    learned = dict(split.train.tolist())  # all users have a label: the others are to be found
     assert shop.labels[cards[0]["node"], 1] == 1
     first = cards[0]["neighbors"][0]
     assert (first["type"], first["relation"]) == ("product", "buys")
     assert first["node"] - 200 < 4
     assert first["score"] is None
-    assert len(first["meets"]) == cases.MEETINGS
+    assert len(first["meets"]) == min(cases.MEETINGS, first["others"])
+    verdicts = [met["known"] for met in first["meets"]]
+    assert verdicts == sorted(verdicts, key=lambda verdict: verdict != 1)  # frauds first
+    assert cards[0]["why"][0] == first["reason"]
+    assert first["frauds"] == sum(
+        learned.get(user) == 1 for user in buyers(shop, first["node"]) - {cards[0]["node"]}
+    )
     for met in first["meets"]:
         assert met["node"] != cards[0]["node"]
         assert met["known"] == learned.get(met["node"])
     shares = [neighbor["share"] for neighbor in cards[0]["neighbors"]]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 1 + 1e-9
+
+
+def buyers(graph, product):
+    users, products = graph.edges["user", "buys", "product"].pairs()
+    return set(users[products == product - graph.offset("product")].tolist())
+
+
+def devices(labels):
+    """Users 0 to 4 have device 0, users 0 and 5 card 0, user 6 pays users 0 and 7."""
+    has_device = CSR.from_edges(torch.arange(5), torch.zeros(5).long(), num_src=10, num_dst=1)
+    has_card = CSR.from_edges(torch.tensor([0, 5]), torch.zeros(2).long(), num_src=10, num_dst=1)
+    pays = CSR.from_edges(torch.tensor([6, 6]), torch.tensor([0, 7]), num_src=10, num_dst=10)
+    edges = {
+        ("user", "has_device", "device"): has_device,
+        ("user", "has_card", "card"): has_card,
+        ("user", "pays", "user"): pays,
+    }
+    num_nodes = {"user": 10, "device": 1, "card": 1}
+    return HeteroGraph(num_nodes, edges, labels=torch.tensor(labels))
+
+
+def test_a_card_says_in_words_whom_a_suspect_meets():
+    graph = devices([[1, 1], [2, 1], [3, 0], [6, 1]])
+    scores = torch.full((12,), torch.nan, dtype=torch.float64)
+    scores[:10] = torch.tensor([0.9, 0.1, 0.2, 0.9, 0.5, 0.8, 0.3, 0.3, 0.3, 0.3])
+    names = np.array([*"abcdefghij", "d7", "c7"], dtype=object)
+    suspects = torch.tensor([0, 9])
+    first, alone = cases.of_company(graph, suspects, scores, graph.labels[:1], names=names)
+    # All that the user has said counts, also what was not learned from.
+    reasons = {line["name"]: line["reason"] for line in first["neighbors"]}
+    assert reasons["d7"] == (
+        "shares device d7 with 4 accounts, 2 of them confirmed frauds, 1 cleared"
+    )
+    assert reasons["c7"] == "shares card c7 with 1 account, not confirmed"
+    assert reasons["g"] == (
+        "is tied to user g (pays), a confirmed fraud, and with it to 1 account, not confirmed"
+    )
+    assert set(first["why"]) == {reasons["d7"], reasons["g"]}  # where frauds are confirmed
+    (device,) = (line for line in first["neighbors"] if line["name"] == "d7")
+    # b and c are confirmed, however low they score, and e is met; d is cleared.
+    assert [met["name"] for met in device["meets"]] == ["b", "c", "e"]
+    assert (first["low"], first["features"], first["confirmed"]) == (None, None, None)
+    assert (alone["why"], alone["neighbors"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("others", "frauds", "cleared", "words"),
+    [
+        (1, 1, 0, "with 1 account, a confirmed fraud"),
+        (1, 0, 1, "with 1 account, cleared"),
+        (6, 6, 0, "with 6 accounts, all of them confirmed frauds"),
+        (6, 5, 0, "with 6 accounts, 5 of them confirmed frauds"),
+        (6, 1, 2, "with 6 accounts, 1 of them a confirmed fraud, 2 cleared"),
+        (1200, 0, 0, "with 1,200 accounts, none of them a confirmed fraud"),
+    ],
+)
+def test_reasons_read_as_sentences(others, frauds, cleared, words):
+    line = {"type": "ip", "name": "10.0.0.1", "known": None, "score": None}
+    line |= {"others": others, "frauds": frauds, "cleared": cleared}
+    assert cases.reason(line | {"relation": "has_ip"}) == f"shares ip 10.0.0.1 {words}"
+    bought = cases.reason(line | {"relation": "co_buys"})
+    assert bought == f"shares ip 10.0.0.1 (co buys) {words}"
 
 
 def test_a_neighbor_stands_on_a_card_once_however_many_edges_lead_to_it():
@@ -90,9 +158,9 @@ def test_a_neighbor_stands_on_a_card_once_however_many_edges_lead_to_it():
     graph = HeteroGraph({"user": 3, "product": 6}, edges)
     listed = explain.edges_into(graph, torch.tensor([0]))
     evidence = 1.0 / (1.0 + listed.neighbor.double())
-    lines = cases._neighbors(
-        graph, listed, evidence, 0, torch.full((9,), torch.nan), lambda node: {"node": node}
-    )
+    nothing = torch.full((9,), torch.nan)
+    describe = cases._describer(graph, None, nothing, torch.full((9,), -1))
+    lines = cases._neighbors(graph, listed, evidence, 0, nothing, torch.full((9,), -1), describe)
     assert [line["node"] for line in lines] == [1, 3, 4, 5, 6]
     assert [line["relation"] for line in lines] == [
         "follows",

@@ -67,7 +67,7 @@ def test_budget_is_that_of_the_first_of_the_list():
     assert budget.size == 3 and budget.threshold == pytest.approx(0.7)
     # Two labelled accounts, both frauds, score 0.7 or more.
     mean = float(users.probability[:3].mean())
-    assert budget.frauds.value == pytest.approx(3 * (2 + 2 * mean) / 4)
+    assert budget.frauds.value == pytest.approx(3 * (2.5 + 2 * mean) / 5)
     assert 0 <= budget.frauds.low <= budget.frauds.value <= budget.frauds.high <= 3
     assert budget.share == pytest.approx(3 / 24)
     assert f"first 3 some {budget.frauds.value:.0f} frauds" in users.summary
@@ -84,21 +84,37 @@ def test_nothing_is_claimed_without_labels_of_both_classes(held_out):
 
 def test_groups_share_what_few_others_share():
     # Of 100 users 5 are suspects, 1 in 20: 2 and 3 alone have device 0 (a share of 1/2 - 1/20);
-    # 4, 5 and 6 device 1 with two others (2/5 - 1/20); 2 and 4 device 2 with eight (1/10 - 1/20).
+    # 4, 5 and 6 device 1 with two others (2/5 - 1/20, over the root of 2); 2 and 4 device 2 with
+    # eight (1/10 - 1/20).
     used = {0: [2, 3], 1: [4, 5, 6, 90, 91], 2: [2, 4, *range(50, 58)]}
-    users = torch.tensor([user for each in used.values() for user in each])
-    devices = torch.tensor([device for device, each in used.items() for _ in each])
-    uses = CSR.from_edges(users, devices, num_src=100, num_dst=3)
-    graph = HeteroGraph({"user": 100, "device": 3}, {("user", "uses", "device"): uses})
+    graph = sharing(used)
     order = torch.tensor([4, 2, 5, 6, 3])
-    assert queue.groups(graph, order).tolist() == [0, 2, 0, 0, 2]
-    assert queue.groups(graph, order, joined=0.35).tolist() == [1, 2, 1, 1, 2]
-    assert queue.groups(graph, order, joined=0.05).tolist() == [1] * 5
+    assert queue.groups(graph, order, joined=0.25).tolist() == [0, 2, 0, 0, 2]
+    assert queue.groups(graph, order).tolist() == [1, 2, 1, 1, 2]
+    assert queue.groups(graph, order, joined=0.35 / 2**0.5).tolist() == [1, 2, 1, 1, 2]
+    # The two are tied by one pair of six, by 1/20.
+    assert queue.groups(graph, order, joined=0.05 / 6).tolist() == [1] * 5
+    assert queue.groups(graph, order, joined=0.06 / 6).tolist() == [1, 2, 1, 1, 2]
     assert queue.groups(graph, order[:0]).tolist() == []
+    assert queue.groups(graph, order[:1]).tolist() == [0]
     scores = torch.zeros(103).index_put([order], torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5]))
     (listed,) = queue.queues(graph, evidence(scores.tolist()), size=5)
     assert listed.nodes[:5].tolist() == order.tolist()
-    assert listed.group[:6].tolist() == [0, 2, 0, 0, 2, 0]
+    assert listed.group[:6].tolist() == [1, 2, 1, 1, 2, 0]
+
+
+def sharing(used):
+    """100 users, and the devices that they have."""
+    users = torch.tensor([user for each in used.values() for user in each])
+    devices = torch.tensor([device for device, each in used.items() for _ in each])
+    uses = CSR.from_edges(users, devices, num_src=100, num_dst=len(used))
+    return HeteroGraph({"user": 100, "device": len(used)}, {("user", "uses", "device"): uses})
+
+
+def test_an_account_between_two_rings_does_not_join_them():
+    """Users 0 to 4 and 5 to 9 have a device each, and 4 and 5 a third one with a stranger."""
+    graph = sharing({0: range(5), 1: range(5, 10), 2: [4, 5, 50]})
+    assert queue.groups(graph, torch.arange(10)).tolist() == [1] * 5 + [6] * 5
 
 
 def test_accounts_that_pay_each_other_are_joined():

@@ -395,7 +395,7 @@ def test_report_is_whole_until_the_next_is(tmp_path, monkeypatch):
 
 CARD = {"node": 1, "rank": 2, "type": "user", "name": "u1", "score": 0.9, "low": 0.8, "high": 0.95}
 CARD |= {"features": [{"name": "age", "value": 3.0, "percentile": 0.9, "contribution": 1.0}]}
-CARD |= {"neighbors": [], "confirmed": []}
+CARD |= {"neighbors": [], "confirmed": [], "why": []}
 
 
 def test_index_shows_cards_and_audit_of_this_run_only(workspace, without_kernel, monkeypatch):

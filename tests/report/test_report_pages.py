@@ -19,9 +19,12 @@ def card():
         "score": 0.75,
         "low": 0.5,
         "high": 0.875,
+        "why": ["shares <b>205</b> with 3 accounts"],
         "features": [{"name": "<i>x</i>", "value": 2.0, "percentile": 0.5, "contribution": 1.5}],
         "neighbors": [
-            shop | {"relation": "co_buys", "share": 0.25, "degree": 1, "meets": [met, met]}
+            shop
+            | {"relation": "co_buys", "share": 0.25, "meets": [met, met]}
+            | {"reason": "shares <b>205</b>", "degree": 3, "others": 3, "frauds": 2, "cleared": 0}
         ],
         "confirmed": [{"node": 8, "type": "user", "name": "<b>8</b>", "distance": 0.5}],
     }
@@ -44,7 +47,8 @@ def test_case_page_escapes_every_text_and_needs_no_other_file(card):
 def test_case_page_shows_the_numbers_of_a_card(card):
     page = " ".join(pages.case_page([card], dataset="x").split())
     assert "<strong>0.750</strong>" in page and "[0.500, 0.875]" in page
-    assert "(co buys, 1 link)" in page and "weight 25 %" in page
+    assert '<p class="why">Shares &lt;b&gt;205&lt;/b&gt; with 3 accounts.</p>' in page
+    assert "weight 25 %" in page and "and 1 more" in page
     assert page.count("confirmed fraud</span>") == 2  # whom it meets, twice
     assert "distance 0.50" in page and "+1.50" in page
 
