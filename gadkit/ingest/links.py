@@ -193,19 +193,12 @@ def _common(cut: dict) -> str:
 
 def _read(source: "Source", name: str, table: str, cap: int) -> Linked:
     con = source.con
-    sql, written = normalised(name)
-    con.execute(
-        f"CREATE TABLE {table} AS SELECT {PLACE} AS place, {sql} AS value "
-        f"FROM {columns.cleaned('events', [name])} WHERE value IS NOT NULL; "
-        # A value of one row is shared by nobody. What follows counts with numbers, not with texts.
-        f"CREATE TABLE {table}_values AS SELECT value FROM {table} GROUP BY value "
-        "HAVING count(*) > 1"
-    )
+    written = _spell(con, name, table)
     rows = con.execute(
-        f"SELECT place, COALESCE(v.rowid, -1) AS code FROM {table} "
-        f"LEFT JOIN {table}_values AS v USING (value)"
+        f"SELECT events.rowid AS place, code FROM events JOIN {table}_codes AS spelled "
+        f"ON events.{sql_name(name)} = spelled.{sql_name(name)}"
     ).fetchnumpy()
-    con.execute(f"DROP TABLE {table}")
+    con.execute(f"DROP TABLE {table}_codes")
     place, code = rows.pop("place"), rows.pop("code")
     is_used = source.keep[place]
     given = int(is_used.sum())
@@ -229,6 +222,32 @@ def _read(source: "Source", name: str, table: str, cap: int) -> Linked:
     }
     events = shared.events[taken]
     return Linked(name, ids, user, pairs & 0xFFFFFFFF, events, f"{table}_ids", about)
+
+
+def _spell(con, name: str, table: str) -> str:
+    """Number the values of a column, and return how they are written, in words.
+
+    Each spelling is normalised once, however many rows have it. A value of one row is shared by
+    nobody, and has no number.
+
+    Makes the tables `<table>_values` of value, by number, and `<table>_codes` of spelling and
+    code; -1 for what nobody shares.
+    """
+    sql, written = normalised(name)
+    spelling = sql_name(name)
+    con.execute(
+        f"CREATE TABLE {table} AS SELECT {spelling}, count(*) AS num FROM events "
+        f"WHERE {spelling} IS NOT NULL GROUP BY 1; "
+        f"CREATE TABLE {table}_cleaned AS SELECT {PLACE} AS place, {sql} AS value "
+        f"FROM {columns.cleaned(table, [name])} WHERE value IS NOT NULL; "
+        f"CREATE TABLE {table}_values AS SELECT value FROM {table}_cleaned AS c "
+        f"JOIN {table} AS s ON c.place = s.rowid GROUP BY value HAVING sum(num) > 1; "
+        f"CREATE TABLE {table}_codes AS SELECT s.{spelling}, COALESCE(v.rowid, -1) AS code "
+        f"FROM {table}_cleaned AS c JOIN {table} AS s ON c.place = s.rowid "
+        f"LEFT JOIN {table}_values AS v ON c.value = v.value; "
+        f"DROP TABLE {table}; DROP TABLE {table}_cleaned"
+    )
+    return written
 
 
 class _Shared(NamedTuple):

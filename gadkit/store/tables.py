@@ -135,6 +135,7 @@ def _connect(folder: Path | None = None) -> "DuckDBPyConnection":
         config["temp_directory"] = str(folder)
     con = duckdb.connect(folder / "tables.db" if folder else ":memory:", config=config)
     con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET force_compression = 'uncompressed'")  # to compress takes longer than to write
     return con
 
 
