@@ -1,18 +1,20 @@
 """Time and memory of `gadkit ingest` on a synthetic table of purchases: 10 million rows by default.
 
-    python benchmarks/ingest.py [--rows 10000000] [--form csv|jsonl|parquet]
+    python benchmarks/ingest.py [--rows 10000000] [--form csv|jsonl|parquet] [--links] [--repeats 1]
 
 The table is drawn by DuckDB with a fixed seed: Zipf-like users and products, a seller for each
-product, rating, time, verified, votes, price. The ingestion runs in a process of its own, so that
-its peak of resident memory is its own. Beside it stands what the machine needs to do no more than
-read the same file and count its lines.
+product, rating, time, verified, votes, price; with --links also a device and a card, each of which
+is shared by few users. Every ingestion runs in a process of its own, so that its peak of resident
+memory is its own. Beside it stands what the machine needs to do no more than read the same file and
+count its lines. With --links the same file is ingested without links and with two, one after the
+other; with --repeats each so often in turn, of which the fastest counts.
 """
 
 import argparse
 import json
 import os
 import platform
-import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,18 +23,31 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 COPY = {"csv": "FORMAT csv, HEADER", "jsonl": "FORMAT json", "parquet": "FORMAT parquet"}
+LINKS = ("device_id", "card_hash")
+NO_LINKS, TWO_LINKS = "without links", "with two links"
 
 
-def draw(path: Path, rows: int, form: str) -> None:
-    """Write a table of purchases: 22 % as many users as rows, 5 % as many products."""
+def draw(path: Path, rows: int, form: str, *, links: bool = False) -> None:
+    """Write a table of purchases: 22 % as many users as rows, 5 % as many products.
+
+    Where there are links, 2 % of the rows have a device that belongs to another user, every user
+    has one or two cards, a tenth of which is another one's too, and 5 % of the rows have none.
+    """
     import duckdb
 
     users, products = max(10, rows * 22 // 100), max(5, rows // 20)
     draw = "(hash(i, {salt}) >> 11) / 9007199254740992.0"
     u, p, r = (draw.format(salt=salt) for salt in (1, 2, 3))
+    user = f"(power({u}, 2.0) * {users})::BIGINT"
+    device = f"if(hash(i, 8) % 50 = 0, hash(i, 9) % {users}, {user})"
+    card = f"hash({user} * 2 + hash(i, 11)::BIGINT % 2) % {users * 9}"
+    linked = (
+        f", 'dev-' || lower(hex(hash({device}))) AS device_id, "
+        f"if(hash(i, 10) % 20 = 0, NULL, md5(({card})::VARCHAR)) AS card_hash"
+    )
     duckdb.execute(
         f"""COPY (SELECT
-        'U' || (power({u}, 2.0) * {users})::BIGINT AS user_id,
+        'U' || {user} AS user_id,
         'P' || (power({p}, 2.5) * {products})::BIGINT AS product_id,
         'S' || (hash((power({p}, 2.5) * {products})::BIGINT) % {max(2, products // 25)})
             AS seller_id,
@@ -40,7 +55,7 @@ def draw(path: Path, rows: int, form: str) -> None:
         1400000000 + (hash(i, 4) % 63000000)::BIGINT AS timestamp,
         hash(i, 5) % 3 > 0 AS verified,
         hash(i, 6) % 7 AS votes,
-        round(hash(i, 7) % 20000 / 100.0, 2) AS price
+        round(hash(i, 7) % 20000 / 100.0, 2) AS price{linked if links else ""}
         FROM range({rows}) AS t(i)) TO '{path}' ({COPY[form]})"""
     )
 
@@ -54,35 +69,62 @@ def count_lines(path: Path) -> float:
     return time.perf_counter() - begin
 
 
-def measure(path: Path, out: Path) -> dict:
+def measure(path: Path, out: Path, *options: str) -> dict:
     """Run the command in a process of its own: seconds, and its peak of memory in GiB."""
     begin = time.perf_counter()
-    command = [sys.executable, "-m", "gadkit", "ingest", path, "--out", out]
-    subprocess.run(command, check=True, cwd=ROOT)
+    command = [sys.executable, "-m", "gadkit", "ingest", path, "--out", out, *options]
+    process = subprocess.Popen(command, cwd=ROOT)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
     seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    peak *= 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes there, KiB elsewhere
     return {"seconds": round(seconds, 1), "peak_gib": round(peak / 2**30, 2)}
+
+
+def compare(path: Path, folder: Path, repeats: int) -> dict:
+    """Ingest a file without links and with two, in turn."""
+    options = {NO_LINKS: ["--link", ""], TWO_LINKS: [f"--link={name}" for name in LINKS]}
+    runs = {name: [] for name in options}
+    for _ in range(repeats):
+        for name, said in options.items():
+            out = folder / name
+            shutil.rmtree(out, ignore_errors=True)
+            runs[name].append(measure(path, out, *said))
+    best = {name: min(run["seconds"] for run in some) for name, some in runs.items()}
+    return {**runs, "ratio": round(best[TWO_LINKS] / best[NO_LINKS], 3)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--form", choices=COPY, default="csv")
+    parser.add_argument("--links", action="store_true", help="without links and with two")
+    parser.add_argument("--repeats", type=int, default=1, help="of --links, in turn")
+    parser.add_argument("--folder", type=Path, help="for temporary files")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"events.{args.form}"
-        draw(path, args.rows, args.form)
-        found = {
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        folder = Path(folder)
+        path = folder / f"events.{args.form}"
+        draw(path, args.rows, args.form, links=args.links)
+        result = {
             "rows": args.rows,
             "form": args.form,
             "file_mb": round(path.stat().st_size / 1e6),
             "read_seconds": round(count_lines(path), 2),
-            **measure(path, Path(folder) / "out"),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         }
-        counts = json.loads((Path(folder) / "out/node_counts.json").read_text())
-    print(json.dumps(found | {"nodes": counts}, indent=2))
+        if args.links:
+            result |= compare(path, folder, args.repeats)
+            about = json.loads((folder / TWO_LINKS / "about.json").read_text())
+            result["links"] = {name: link["values"] for name, link in about["links"].items()}
+            counts = folder / NO_LINKS / "node_counts.json"
+        else:
+            result |= measure(path, folder / "out")
+            counts = folder / "out" / "node_counts.json"
+        result["nodes"] = json.loads(counts.read_text())
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

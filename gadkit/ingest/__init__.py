@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from gadkit import store
-from gadkit.graph import CSR, HeteroGraph, build
+from gadkit.graph import HeteroGraph, build
 from gadkit.ingest import columns, features, guesses, said, transfers
+from gadkit.ingest import edges as edges_of
 from gadkit.ingest import links as links_of
 from gadkit.ingest.account import UNUSED, Account
 from gadkit.ingest.columns import NODE_TYPES, Roles
@@ -258,7 +259,9 @@ def _write_linked(
         edge_type, row_type, _ = store.RELATIONS[name]
         src, dst = (rows, partners) if edge_type[0] == row_type else (partners, rows)
         if len(src):
-            edges[edge_type] = _relation(src, dst, num_nodes[edge_type[0]], num_nodes[edge_type[2]])
+            edges[edge_type] = edges_of.relation(
+                src, dst, num_nodes[edge_type[0]], num_nodes[edge_type[2]]
+            )
     for link in linked:
         values, names = links_of.features(link)
         num_nodes[link.column] = len(link.ids)
@@ -266,13 +269,10 @@ def _write_linked(
         about["features"][link.column] = names
         source.ids[link.column] = link.ids
         edge_type = ("user", links_of.relation(link.column), link.column)
-        edges[edge_type] = _relation(link.user, link.value, num_nodes["user"], len(link.ids))
+        edges[edge_type] = edges_of.relation(
+            link.user, link.value, num_nodes["user"], len(link.ids)
+        )
     store.save_graph(folder, HeteroGraph(num_nodes, edges, x_by_type, labels))
-
-
-def _relation(src: np.ndarray, dst: np.ndarray, num_src: int, num_dst: int) -> CSR:
-    src, dst = (torch.from_numpy(ids) for ids in (src, dst))
-    return CSR.from_edges(src, dst, num_src=num_src, num_dst=num_dst)
 
 
 def _features(source: Source, links: dict[str, np.ndarray], about: dict) -> np.ndarray:

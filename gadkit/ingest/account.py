@@ -36,11 +36,14 @@ class Account:
 
     Attributes:
         notes: what is unusual about the files, in words, by file.
+        layouts: of other tables than the events, by the name they have in the database, where more
+            is known of them.
     """
 
     def __init__(self, con: "DuckDBPyConnection", folder: Path, layout: Layout):
         self.con, self.folder, self.layout = con, folder, layout
         self.notes: dict[str, list[str]] = {}
+        self.layouts: dict[str, Layout] = {}
         self._unused: list[_Unused] = []
         self._num_read: dict[str, int] = {}
         self._staged: dict[str, tuple[str, tables.Staged]] = {}  # by table: file, where rows stand
@@ -70,7 +73,8 @@ class Account:
 
     def layout_of(self, name: str) -> Layout:
         """Return how the table that is to be `name` is written."""
-        return self.layout if name == "events" else self.layout.of_other_tables()
+        others = self.layouts.get(name, self.layout.of_other_tables())
+        return self.layout if name == "events" else others
 
     def _refuse_lines(self, file: str, part: tables.StagedPart) -> None:
         for reason in sorted({bad.reason for bad in part.bad}):
@@ -105,6 +109,10 @@ class Account:
         keep = np.ones(self._staged[name][1].num_rows, bool)
         keep[rows] = False
         return keep
+
+    def num_rows(self, name: str) -> int:
+        """Return how many rows a staged table has."""
+        return self._staged[name][1].num_rows
 
     def line_of(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Return the line of the file, from 1, of rows of a staged table, from 0."""

@@ -8,6 +8,7 @@ target, are used of transfers and of purchases alike; there the values decide (`
 import re
 from collections.abc import Sequence
 
+from gadkit.ingest.headers import ends_of, meanings
 from gadkit.store.layouts import plain as plain
 
 ENDS = ("source", "target")  # roles
@@ -55,6 +56,9 @@ def guess(columns: Sequence[str]) -> tuple[dict[str, list[str]], bool]:
         Columns by role, `source` and `target`, or {} where there are none; and whether the names
         leave no doubt.
     """
+    pair, is_one_group = ends_of(columns)
+    if pair:
+        return dict(zip(ENDS, ([name] for name in pair), strict=True)), is_one_group
     banks = [[name for name in columns if form.fullmatch(plain(name))] for form in _BANKS]
     pairs = _pairs(columns)
     if pairs:
@@ -109,7 +113,8 @@ def find_account(columns: Sequence[str], roles: dict[str, list[str]]) -> list[st
         names = roles.get(role, [])
         if names and set(names) <= set(columns):
             return names
-    by_plain = {plain(name): name for name in reversed(columns)}
+    by_meaning = meanings(columns)
+    by_plain = {by_meaning[name]: name for name in reversed(columns)}
     account = next((by_plain[name] for name in _ACCOUNT_NAMES if name in by_plain), None)
     if len(roles.get("source", [])) == 2:  # a bank and its account
         bank = next((by_plain[name] for name in _BANK_NAMES if name in by_plain), None)

@@ -39,6 +39,21 @@ def meanings(columns: Sequence[str], usual: Collection[str] = ()) -> dict[str, s
     return result
 
 
+def ends_of(columns: Sequence[str]) -> tuple[tuple[str, str] | None, bool]:
+    """Return the two ends of Neo4j's relationships, where both may be nodes of one group.
+
+    Returns:
+        The columns START_ID and END_ID, or None where there are none, or of two groups; and whether
+        the group is named, so that there is no doubt.
+    """
+    ends = {match[2]: name for name in columns if (match := _END.fullmatch(name))}
+    if not {"START_ID", "END_ID"} <= set(ends):
+        return None, False
+    pair = ends["START_ID"], ends["END_ID"]
+    spaces = [_END.fullmatch(name)[3] or "" for name in pair]
+    return (pair if spaces[0] == spaces[1] else None), bool(spaces[0])
+
+
 def _end(match: re.Match, is_within: bool, usual: Collection[str]) -> str:
     name, kind, space = (plain(text or "") for text in match.groups())
     kind = match[2]

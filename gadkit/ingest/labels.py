@@ -16,6 +16,7 @@ from gadkit import store
 from gadkit.ingest import columns
 from gadkit.ingest.account import Account
 from gadkit.ingest.columns import PLACE, Roles
+from gadkit.ingest.headers import meanings
 from gadkit.ingest.readings import is_word as _is_one
 from gadkit.store import tables
 from gadkit.store.tables import sql_name
@@ -65,6 +66,8 @@ _CONVENTIONS = (  # two values that mean one thing here and the reverse there; t
      "others write 1 for a fraud"),
     ("2", "1", "1 is illicit and 2 licit in Elliptic, while others count normal as 1"),
 )  # fmt: skip
+# Elliptic, and Elliptic++ with more columns: github.com/git-disl/EllipticPlusPlus
+_ELLIPTIC = {"1": FRAUD, "2": NORMAL, "3": UNKNOWN, "unknown": UNKNOWN}
 _MOST = 100_000  # distinct values looked at
 _SHOWN, _LISTED, _LONGEST = 6, 30, 100  # values, columns, and characters that a message shows
 
@@ -130,7 +133,11 @@ def check_options(options: LabelOptions, *, has_table: bool, has_column: bool) -
 
 
 def read_verdicts(
-    con: "DuckDBPyConnection", table: str, name: str, options: LabelOptions
+    con: "DuckDBPyConnection",
+    table: str,
+    name: str,
+    options: LabelOptions,
+    published: dict[str, str] | None = None,
 ) -> Verdicts:
     """Decide how the values of a column are read.
 
@@ -139,6 +146,7 @@ def read_verdicts(
         table: in it, as staged.
         name: the column.
         options: values that the user names.
+        published: what the values say in the published table that this one seems to be.
 
     Raises:
         ValueError: the values can be read in two ways, none says fraud, or one that the user names
@@ -149,7 +157,10 @@ def read_verdicts(
         f"FROM {columns.cleaned(table, [name])} WHERE {sql_name(name)} IS NOT NULL "
         f"GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT {_MOST}"
     ).fetchall()
-    read_as = read_values({lowered: rows for lowered, _, rows in counts}, options, name)
+    if published and all(lowered in published for lowered, _, _ in counts):
+        read_as = published
+    else:
+        read_as = read_values({lowered: rows for lowered, _, rows in counts}, options, name)
     values = [Value(text, rows, read_as[lowered]) for lowered, text, rows in counts]
     if not any(value.read_as == FRAUD for value in values):
         raise ValueError(
@@ -259,6 +270,13 @@ def _columns(present: Sequence[str]) -> str:
     return ", ".join(shown + ["..."] * (len(present) > _LISTED))
 
 
+def _published(present: Sequence[str]) -> dict[str, str]:
+    """Return what the values of a published table say, by its columns; {} where it is none."""
+    names = set(map(plain_name, present))
+    has_both = "class" in names and not names.isdisjoint({"txid", "address"})
+    return _ELLIPTIC if has_both and (len(names) == 2 or "timestep" in names) else {}
+
+
 def plain_name(name: str) -> str:
     """Write the name of a column in lower case without punctuation."""
     return "".join(filter(str.isalnum, name.lower()))
@@ -289,14 +307,35 @@ class LabelTable:
 
     def __init__(self, account: Account, path: Path, roles: Roles, options: LabelOptions):
         self.account, self.con, self.path = account, account.con, path
-        present = tables.columns_of(path, layout=account.layout_of("labels"))
+        present, is_named = self._look(roles, options)
+        is_bare = not is_named and len(present) <= 2 and not options.id
         with store.errors_about(path):
+            if is_bare:  # without a header: whom, and perhaps the verdict
+                others = [name for name in present if name != options.value]
+                options = options._replace(id=others[:1])
             self.node_type, self.ids = find_ids(present, roles, options)
             candidates = find_values(present, self.ids, options)
         account.stage(path, "labels", [*dict.fromkeys(self.ids + candidates)])
         with store.errors_about(path):
+            if is_bare and options.value is None and self._holds_verdicts(self.ids[0]):
+                self.ids, candidates = candidates, self.ids
             self.column = self._choose(candidates, options)
-            self._read(options)
+            said = options.positive or options.negative
+            self._read(options, {} if said else _published(present))
+
+    def _look(self, roles: Roles, options: LabelOptions) -> tuple[list[str], bool]:
+        """List the columns, and say whether the table names them."""
+        layout = self.account.layout.of_other_tables()
+        usual = {plain_name(name) for name in (*options.id, options.value or "")}
+        usual |= {plain_name(name) for names in roles.values() for name in names}
+        usual |= layout.names | {*_VALUE_NAMES, *_ID_NAMES}
+        layout = layout._replace(names=frozenset(usual - {*_YES, *_NO, *_CHARGEBACK, ""}))
+        seen = tables.look(self.path, layout=layout)
+        if seen.is_delimited and len(seen.columns) == 1:
+            layout = layout._replace(header=plain_name(seen.columns[0]) in usual)
+            seen = tables.look(self.path, layout=layout)
+        self.account.layouts["labels"] = layout
+        return seen.columns, seen.is_named
 
     def _choose(self, candidates: list[str], options: LabelOptions) -> str | None:
         """Return the only candidate, or the only one whose values are verdicts throughout."""
@@ -318,10 +357,10 @@ class LabelTable:
         meanings = _words({_plain(value) for (value,) in values}).values()
         return FRAUD in meanings and NEITHER not in meanings
 
-    def _read(self, options: LabelOptions) -> None:
+    def _read(self, options: LabelOptions, published: dict[str, str]) -> None:
         sql, self.values = "1", []
         if self.column is not None:
-            sql, self.values = read_verdicts(self.con, "labels", self.column, options)
+            sql, self.values = read_verdicts(self.con, "labels", self.column, options, published)
         self.con.execute(
             f"CREATE TABLE verdicts AS SELECT {PLACE}, {columns.id_of(self.ids)} AS id, "
             f"{sql} AS label FROM {columns.cleaned('labels', self._used)}"
@@ -465,7 +504,8 @@ def find_ids(
         raise ValueError(
             f"expected a column called like a {whom} (or as in the events); found "
             f"{_columns(present)}; say which one names whom a label is about with "
-            "--label-id COLUMN"
+            "--label-id COLUMN, or write the table with commas between its fields and a first line "
+            "that names the columns"
         )
     return None, others[:1]
 
@@ -486,12 +526,14 @@ def find_values(present: Sequence[str], ids: Sequence[str], options: LabelOption
         _check_present(present, [options.value], "--label-value")
         return [options.value]
     others = [name for name in present if name not in ids]
-    plain = {plain_name(name): name for name in reversed(others)}
+    meaning = meanings(others)
+    plain = {meaning[name]: name for name in reversed(others)}
     called = [plain[name] for name in _VALUE_NAMES if name in plain]
     if not others:
         raise ValueError(
             f"there is no column of verdicts beside {', '.join(ids)}; name the column with "
-            "--label-value COLUMN, or say --label-value '' if whoever is listed is a fraud"
+            "--label-value COLUMN, or say --label-value '' if whoever is listed is a fraud, or "
+            "write the table with commas between its fields"
         )
     return called[:1] or others
 

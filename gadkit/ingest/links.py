@@ -193,41 +193,119 @@ def _common(cut: dict) -> str:
 
 def _read(source: "Source", name: str, table: str, cap: int) -> Linked:
     con = source.con
-    sql, written = normalised(name)
-    role, node_type = source.who
-    con.execute(
-        f"CREATE TABLE {table} AS SELECT {sql} AS value, ids.node AS person, {PLACE} AS place "
-        f"FROM {columns.cleaned('events', [name])} JOIN events_fate USING ({PLACE}) "
-        f'JOIN typed USING ({PLACE}) JOIN ids_{node_type} AS ids ON typed."{role}" = ids.id '
-        f"WHERE fate IS NULL AND {sql} IS NOT NULL; "
-        f"CREATE TABLE {table}_values AS SELECT value, count(DISTINCT person) AS users, "
-        f"count(*) AS num_events, min(place) AS place FROM {table} GROUP BY value "
-        "HAVING users > 1; "
-        f"CREATE TABLE {table}_ids AS SELECT value, num_events, "
-        f"row_number() OVER (ORDER BY place) - 1 AS node FROM {table}_values WHERE users <= {cap}"
-    )
-    given = con.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-    cut = con.execute(
-        "SELECT count(*), COALESCE(sum(num_events), 0)::BIGINT, COALESCE(max(users), 0), "
-        f"arg_max(value, (users, -place)) FROM {table}_values WHERE users > {cap}"
-    ).fetchone()
-    ids = con.execute(f"SELECT value, num_events FROM {table}_ids ORDER BY node").fetchnumpy()
-    pairs = con.execute(
-        f"SELECT DISTINCT person, node FROM {table} JOIN {table}_ids USING (value) ORDER BY 1, 2"
+    written = _spell(con, name, table)
+    rows = con.execute(
+        f"SELECT events.rowid AS place, code FROM events JOIN {table}_codes AS spelled "
+        f"ON events.{sql_name(name)} = spelled.{sql_name(name)}"
     ).fetchnumpy()
-    con.execute(f"DROP TABLE {table}; DROP TABLE {table}_values")
-    user, value = (pairs[key].astype(np.int64) for key in ("person", "node"))
+    con.execute(f"DROP TABLE {table}_codes")
+    place, code = rows.pop("place"), rows.pop("code")
+    is_used = source.keep[place]
+    given = int(is_used.sum())
+    is_used &= code >= 0
+    shared = _shared(place[is_used], code[is_used], _person_of(source, place[is_used]))
+    cut = _cut(con, table, shared, cap)
+    is_taken = (shared.users > 1) & (shared.users <= cap)
+    taken = np.flatnonzero(is_taken)[np.argsort(shared.place[is_taken])]
+    ids = _name(con, table, taken)
+    node = np.full(len(shared.users), -1)
+    node[taken] = np.arange(len(taken))
+    is_pair = node[shared.code] >= 0
+    pairs = np.sort(shared.person[is_pair] << 32 | node[shared.code[is_pair]])
+    user = pairs >> 32
     about = {
         "written": written,
         "given": given,
-        "values": len(ids["value"]),
+        "values": len(ids),
         "users": len(np.unique(user)),
-        "cut": dict(zip(("values", "rows", "most", "example"), cut, strict=True)) | {"cap": cap},
+        "cut": cut | {"cap": cap},
     }
-    values = np.asarray(np.ma.getdata(ids["value"]), object)
-    return Linked(
-        name, values, user, value, ids["num_events"].astype(np.int64), f"{table}_ids", about
+    events = shared.events[taken]
+    return Linked(name, ids, user, pairs & 0xFFFFFFFF, events, f"{table}_ids", about)
+
+
+def _spell(con, name: str, table: str) -> str:
+    """Number the values of a column, and return how they are written, in words.
+
+    Each spelling is normalised once, however many rows have it. A value of one row is shared by
+    nobody, and has no number.
+
+    Makes the tables `<table>_values` of value, by number, and `<table>_codes` of spelling and
+    code; -1 for what nobody shares.
+    """
+    sql, written = normalised(name)
+    spelling = sql_name(name)
+    con.execute(
+        f"CREATE TABLE {table} AS SELECT {spelling}, count(*) AS num FROM events "
+        f"WHERE {spelling} IS NOT NULL GROUP BY 1; "
+        f"CREATE TABLE {table}_cleaned AS SELECT {PLACE} AS place, {sql} AS value "
+        f"FROM {columns.cleaned(table, [name])} WHERE value IS NOT NULL; "
+        f"CREATE TABLE {table}_values AS SELECT value FROM {table}_cleaned AS c "
+        f"JOIN {table} AS s ON c.place = s.rowid GROUP BY value HAVING sum(num) > 1; "
+        f"CREATE TABLE {table}_codes AS SELECT s.{spelling}, COALESCE(v.rowid, -1) AS code "
+        f"FROM {table}_cleaned AS c JOIN {table} AS s ON c.place = s.rowid "
+        f"LEFT JOIN {table}_values AS v ON c.value = v.value; "
+        f"DROP TABLE {table}; DROP TABLE {table}_cleaned"
     )
+    return written
+
+
+class _Shared(NamedTuple):
+    """Who has the values of a column.
+
+    Attributes:
+        person, code: (num_pairs,) int64, each pair of a person and the number of a value once.
+        users, events: (num_values,) int64; of each value the persons and the rows that have it.
+        place: (num_values,) int64; the first row that has it.
+    """
+
+    person: np.ndarray
+    code: np.ndarray
+    users: np.ndarray
+    events: np.ndarray
+    place: np.ndarray
+
+
+def _shared(place: np.ndarray, code: np.ndarray, person: np.ndarray) -> _Shared:
+    """Count who has what, of rows: (num_rows,) int64 where each is, its value, and whose it is."""
+    num_values = int(code.max(initial=-1)) + 1
+    first = np.full(num_values, np.iinfo(np.int64).max)
+    np.minimum.at(first, code, place)
+    pairs = np.unique(code << 32 | person)
+    code_of_pair = pairs >> 32
+    users, events = (np.bincount(codes, minlength=num_values) for codes in (code_of_pair, code))
+    return _Shared(pairs & 0xFFFFFFFF, code_of_pair, users, events, first)
+
+
+def _person_of(source: "Source", rows: np.ndarray) -> np.ndarray:
+    """Return whose event each of some rows is that are used."""
+    role, _ = source.who
+    return source.events.nodes[role][(np.cumsum(source.keep) - 1)[rows]]
+
+
+def _cut(con, table: str, shared: _Shared, cap: int) -> dict:
+    """Say what is over the cap: how many values, their rows, and the one that most users have."""
+    over = np.flatnonzero(shared.users > cap)
+    cut = {"values": len(over), "rows": int(shared.events[over].sum()), "most": 0, "example": None}
+    if len(over):
+        most = over[np.lexsort((shared.place[over], -shared.users[over]))[0]]
+        cut["most"] = int(shared.users[most])
+        query = f"SELECT value FROM {table}_values WHERE rowid = {most}"
+        cut["example"] = con.execute(query).fetchall()[0][0]
+    return cut
+
+
+def _name(con, table: str, codes: np.ndarray) -> np.ndarray:
+    """Make the table `<table>_ids` of values and their nodes, 0, 1, ... in the order of `codes`."""
+    con.register("taken", {"code": codes, "node": np.arange(len(codes))})
+    con.execute(
+        f"CREATE TABLE {table}_ids AS SELECT value, node FROM {table}_values AS v "
+        "JOIN taken ON v.rowid = taken.code"
+    )
+    con.unregister("taken")
+    con.execute(f"DROP TABLE {table}_values")
+    values = con.execute(f"SELECT value FROM {table}_ids ORDER BY node").fetchnumpy()["value"]
+    return np.asarray(np.ma.getdata(values), object)
 
 
 def of_events(source: "Source", link: Linked) -> np.ndarray:

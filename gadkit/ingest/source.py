@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from gadkit import store
-from gadkit.ingest import columns, copies, said, spelling, transfers
+from gadkit.ingest import columns, copies, readings, said, spelling, transfers
 from gadkit.ingest.account import Account
 from gadkit.ingest.columns import ACCOUNT, ENDS, NODE_TYPES, PLACE, Roles
 from gadkit.ingest.features import Events
@@ -20,7 +20,7 @@ from gadkit.ingest.labels import (
     summary,
 )
 from gadkit.store import tables
-from gadkit.store.tables import sql_name
+from gadkit.store.tables import sql_name, sql_text
 
 Ids = dict[str, np.ndarray]  # (num_nodes,) str objects by node type
 Nodes = dict[str, np.ndarray]  # (num_rows,) int64 by role, -1 = none
@@ -28,6 +28,8 @@ Nodes = dict[str, np.ndarray]  # (num_rows,) int64 by role, -1 = none
 _VALUES = ("rating", "verified", "votes", "amount", "text_length")
 _SHOWN = 100  # characters of a value
 _PIECE = 50_000  # texts held in memory at a time
+_LAST = 3  # rows at the end of a table that may be totals
+_TOTALS = ("total", "totals", "grand total", "sum", "subtotal", "total:", "sum:", "summe", "gesamt")
 
 
 class Source:
@@ -214,11 +216,29 @@ class Source:
             "events", self._used_columns(),
             f"SELECT {PLACE}, CASE WHEN {sql_name(first)} IS NULL THEN '{first} id is missing' "
             f"WHEN {sql_name(last)} IS NULL THEN '{last} id is missing' "
+            f"{self._no_events(self.account.num_rows('events'))}"
             f"{copies.fate(dropped)}END AS fate FROM typed",
         )  # fmt: skip
         if not keep.any():
             raise ValueError(f"{path}: no row names both a {first} and a {last}")
         return keep
+
+    def _no_events(self, num_rows: int) -> str:
+        """Write in SQL, for a CASE, which rows are none: the header again, and totals at the end.
+
+        A line of totals has a word for it in place of an id, and no time where others have one.
+        """
+        first, last = self.id_roles[:2]
+        is_header = [f"{sql_name(role)} = {sql_text(*self.roles[role])}" for role in (first, last)
+                     if len(self.roles[role]) == 1]  # fmt: skip
+        cases = f"WHEN {' AND '.join(is_header)} THEN 'the header again' " if is_header else ""
+        if "time" not in self.roles:
+            return cases
+        words = " OR ".join(
+            readings.is_word(f"lower({sql_name(role)})", _TOTALS) for role in (first, last)
+        )
+        is_total = f"{PLACE} >= {num_rows - _LAST} AND time IS NULL AND ({words})"
+        return cases + f"WHEN {is_total} THEN 'totals' "
 
     def _number_users(self) -> tuple[Ids, Nodes]:
         """Number users and products of used events, in the order in which they first occur."""
@@ -271,14 +291,22 @@ class Source:
 
     def _read_offers(self, path: Path) -> None:
         """Read which seller a table of products names, the first one of each: `offers_seller`."""
-        present = tables.columns_of(path, layout=self.account.layout_of("offers"))
-        product, seller = (columns.find_id(present, role, self.roles) for role in NODE_TYPES[1:])
+        looks = tables.look(path, layout=self.account.layout_of("offers"))
+        product, seller = (
+            columns.find_id(looks.columns, role, self.roles) for role in NODE_TYPES[1:]
+        )
+        is_bare = not looks.is_named and len(looks.columns) == 2
+        if is_bare:
+            product, seller = ([name] for name in looks.columns)
         if not product or not seller:
             raise ValueError(
                 f"{path}: no column is called like a {'seller' if product else 'product'}; "
-                f"found {', '.join(present)}; rename it to {'seller' if product else 'product'}"
+                f"found {', '.join(looks.columns)}; rename it to "
+                f"{'seller' if product else 'product'}, in a first line that names the columns"
             )
         self.account.stage(path, "offers", product + seller)
+        if is_bare and self._num_products(seller) > self._num_products(product):
+            product, seller = seller, product
         read = {"product": self._id_of("product", product), "seller": self._id_of("seller", seller)}
         ids = ", ".join(f"{sql} AS {role}" for role, sql in read.items())
         is_used = (
@@ -299,6 +327,13 @@ class Source:
             "AS fate FROM offered LEFT JOIN offers_seller AS first "
             "ON offered.product = first.product",
         )  # fmt: skip
+
+    def _num_products(self, names: Sequence[str]) -> int:
+        """Count the rows of a table of products in which a column names one that was bought."""
+        return self.con.execute(
+            f"SELECT count(*) FROM {columns.cleaned('offers', names)} "
+            f"WHERE {self._id_of('product', names)} IN (SELECT id FROM ids_product)"
+        ).fetchone()[0]
 
     def _number_sellers(self, ids: Ids, nodes: Nodes, *, with_offers: bool) -> None:
         """Number the sellers that events name, and for the others those of their products."""

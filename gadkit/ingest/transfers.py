@@ -17,6 +17,7 @@ import torch
 from gadkit import store
 from gadkit.graph import CSR, EdgeType, build
 from gadkit.ingest import columns, ends, features, links
+from gadkit.ingest import edges as edges_of
 from gadkit.ingest.columns import ACCOUNT, ENDS, NODE_TYPES, Roles
 from gadkit.ingest.features import DAY, Events, Groups
 
@@ -142,7 +143,7 @@ def write_accounts(
     payer, payee = _pairs(source.events)
     num_nodes = {ACCOUNT: num_accounts}
     edges: dict[EdgeType, CSR] = {
-        (ACCOUNT, PAYS, ACCOUNT): _relation(payer, payee, num_accounts, num_accounts)
+        (ACCOUNT, PAYS, ACCOUNT): edges_of.relation(payer, payee, num_accounts, num_accounts)
     }
     values, names, filled = describe(source.events, num_accounts)
     if "text" in source.roles:
@@ -151,7 +152,7 @@ def write_accounts(
     about["missing_x"] = {ACCOUNT: filled}
     for link in linked:
         num_nodes[link.column], source.ids[link.column] = len(link.ids), link.ids
-        edges[ACCOUNT, links.relation(link.column), link.column] = _relation(
+        edges[ACCOUNT, links.relation(link.column), link.column] = edges_of.relation(
             link.user, link.value, num_accounts, len(link.ids)
         )
         values, own_names[link.column] = links.features(link)
@@ -163,11 +164,6 @@ def write_accounts(
     graph = build.assemble(num_nodes, edges, x, y, ACCOUNT)
     about["features"] = build.name_columns(graph, own_names)
     store.save_graph(folder, graph)
-
-
-def _relation(src: np.ndarray, dst: np.ndarray, num_src: int, num_dst: int) -> CSR:
-    src, dst = (torch.from_numpy(ids) for ids in (src, dst))
-    return CSR.from_edges(src, dst, num_src=num_src, num_dst=num_dst)
 
 
 def _pairs(events: Events) -> tuple[np.ndarray, np.ndarray]:

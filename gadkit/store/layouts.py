@@ -18,6 +18,8 @@ COPIES = ("drop", "keep")
 _COMMENTS = "#%"
 _LOOKED_AT = 200  # lines, from the first one on
 _PREAMBLE = 50  # lines that may stand before a header that is looked for
+_FEWEST = 3  # rows below a header, before the first one of them can be told from the others
+_NOTHING = ("n/a", "na", "nan", "nat", "null", "none", "-", "\\n", "?")
 _NUMBER = re.compile(r"[-+(]?[$€£]?\s?[-+]?\d[\d.,' ]*(e[-+]?\d+)?%?\)?", re.IGNORECASE)
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d.*)?")
 
@@ -35,6 +37,7 @@ class Layout(NamedTuple):
         comment: how lines begin that are none; "" for none.
         copies: whether to "drop" or to "keep" rows that repeat an earlier one; of events.
         names: what columns are usually called, as `plain` has it; a header is known by them.
+        is_other: whether it is another table than the one of which the user has said all this.
     """
 
     encoding: str = "utf-8"
@@ -46,10 +49,11 @@ class Layout(NamedTuple):
     comment: str | None = None
     copies: str | None = None
     names: frozenset[str] = frozenset()
+    is_other: bool = False
 
     def of_other_tables(self) -> "Layout":
         """Return what is said of all tables, and not of the events alone."""
-        return Layout(encoding=self.encoding, names=self.names)
+        return Layout(encoding=self.encoding, names=self.names, is_other=True)
 
     def check(self) -> None:
         """Raise a ValueError if there can be no such layout."""
@@ -147,7 +151,8 @@ def see(head: str, layout: Layout = UNSAID) -> Seen:
         return view.seen([""] * len(names), header, "")._replace(named=False)
     view.check_header(header, names)
     text = view.lines[header] if view.num_lines == 1 else ""
-    return view.seen(view.widened(header, names), header + view.num_lines, text)
+    skip_lines = header + view.num_lines + view.num_unit_lines(header, len(names))
+    return view.seen(view.widened(header, names), skip_lines, text)
 
 
 class _View:
@@ -401,6 +406,36 @@ class _View:
         )
         return ["", *names]
 
+    def num_unit_lines(self, header: int, num_fields: int) -> int:
+        """Return 1 where the line below the header holds units or types, and 0 where it is a row.
+
+        Above the numbers and dates of two columns or more it has words, and else nothing that
+        comes again; above those of one column alone, it has nothing else.
+        """
+        after = self._after(header + self.num_lines - 1)
+        if self.layout.skip_lines is not None or not after:
+            return 0
+        rows = self._rows(header + self.num_lines - 1, self.delimiter, num_fields)
+        line = [field.strip() for field in self._split(after[0], self.delimiter)]
+        if len(line) != num_fields or len(rows) < _FEWEST:
+            return 0
+        columns = [[row[k].strip() for row in rows[1:]] for k in range(num_fields)]
+        num_words = num_others = 0
+        for field, column in zip(line, columns, strict=True):
+            if not field:
+                continue
+            if _is_value(field) or field in column or field.lower() in _NOTHING:
+                return 0
+            num_words += _most_are_values(column, 0.9)
+            num_others += not _most_are_values(column, 0.9)
+        if not num_words or (num_words == 1 and num_others):
+            return 0
+        self.notes.append(
+            f"line {after[0] + 1} holds units or types of the columns, and is no row "
+            f"(--skip-lines {header} if it is one)"
+        )
+        return after[0] + 1 - header - self.num_lines
+
     def named_by_user(self, index: int) -> Seen:
         """Call the columns as the user says; a line that says the same is no row."""
         fields, names = self.record(index), list(self.layout.columns)
@@ -443,6 +478,6 @@ def _is_value(field: str) -> bool:
     return bool(_NUMBER.fullmatch(field.strip()) or _DATE.fullmatch(field.strip()))
 
 
-def _most_are_values(column: Iterable[str]) -> bool:
+def _most_are_values(column: Iterable[str], share: float = 0.5) -> bool:
     filled = [value for value in column if value.strip()]
-    return bool(filled) and sum(map(_is_value, filled)) * 2 > len(filled)
+    return bool(filled) and sum(map(_is_value, filled)) > share * len(filled)

@@ -6,24 +6,18 @@ other, and the number of every line is kept.
 """
 
 import codecs
-import gzip
-import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from gadkit.store.packed import open_text
+
 BLOCK = 1 << 24  # bytes read at a time
 LONGEST = 1 << 22  # bytes of a record
 _MOST_LINES = 1000  # of a record
-# What reading a damaged gzip or zip file raises, or a zip file with a password.
-DAMAGE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
-DAMAGED = "not a readable gzip or zip file, or cut off"
-_GZIP = b"\x1f\x8b"
 SHOWN = 100  # characters kept of a line that is no record
 
 REASONS = (
@@ -38,6 +32,7 @@ REASONS = (
     "the header again",
 )
 NO_ROWS = REASONS[7:]  # lines that are no rows, though nothing is wrong with them
+FOREIGN = REASONS[5]  # in another encoding
 _FEW, _MANY, _AFTER_QUOTE, _OPEN_QUOTE, _ENCODING, _LONG, _COMMENT, _HEADER = range(1, 9)
 # Where in a field the reader is. Before a quote it allows one space, after it any number.
 _START, _SPACED, _PLAIN, _QUOTED, _CLOSED, _ENDED, _WRONG = range(7)
@@ -100,70 +95,6 @@ class Form(NamedTuple):
     header: str = ""
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether a file begins as gzip files do, whatever its name."""
-    return _begins(path, _GZIP)
-
-
-def is_zip(path: Path) -> bool:
-    """Whether a file begins as zip files do, whatever its name."""
-    return _begins(path, b"PK\x03\x04")
-
-
-def _begins(path: Path, magic: bytes) -> bool:
-    with open(path, "rb") as file:
-        return file.read(len(magic)) == magic
-
-
-@contextmanager
-def open_text(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading bytes, unpacked where it is gzipped, or a zip of one file.
-
-    Raises:
-        ValueError: it is damaged, or a zip of several files, or of none.
-    """
-    try:
-        if is_zip(path):
-            with zipfile.ZipFile(path) as archive, archive.open(_only_entry(archive)) as file:
-                is_packed = file.peek(2)[:2] == _GZIP
-                yield gzip.GzipFile(fileobj=file) if is_packed else file
-        else:
-            with gzip.open(path) if is_gzip(path) else open(path, "rb") as file:
-                yield file
-    except DAMAGE as error:
-        raise ValueError(f"{DAMAGED}: {error}") from error
-
-
-def name_in_zip(path: Path) -> str:
-    """Return what the one file in a zip file is called.
-
-    Raises:
-        ValueError: as for `open_text`.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return PurePosixPath(_only_entry(archive).filename).name
-    except DAMAGE as error:
-        raise ValueError(f"{DAMAGED}: {error}") from error
-
-
-def _only_entry(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """Return the one file of an archive; what macOS and Windows put beside it is none."""
-    entries = [entry for entry in archive.infolist() if not _is_litter(entry)]
-    if len(entries) != 1:
-        names = ", ".join(entry.filename[:SHOWN] for entry in entries[:5]) or "nothing"
-        raise ValueError(
-            f"a zip file must hold one table, but {len(entries)} files are in it: {names}; "
-            "unpack it, and name the table, or a folder of parts of one table"
-        )
-    return entries[0]
-
-
-def _is_litter(entry: zipfile.ZipInfo) -> bool:
-    path = PurePosixPath(entry.filename)
-    return entry.is_dir() or path.name[:1] in ("", ".") or path.parts[0] == "__MACOSX"
-
-
 def copy(path: Path, out: Path, form: Form) -> Lines:
     r"""Copy the records of a text table, one a line, as UTF-8 with \n, and without escapes.
 
@@ -172,7 +103,7 @@ def copy(path: Path, out: Path, form: Form) -> Lines:
     comments, and a header that comes again.
 
     Args:
-        path: the table; .gz and .zip are unpacked.
+        path: the table; packed files are unpacked.
         out: file to write.
         form: how it is written.
 
@@ -265,8 +196,9 @@ class _Progress:
         bad = np.empty((capacity, 4), np.int64)  # line, reason, begin, end in content
         delimiter, escape = ord(form.delimiter), ord(form.escape or "\0")
         no_rows = _bytes(form.comment), _bytes(form.header)
+        mark = _bytes("\N{ZERO WIDTH NO-BREAK SPACE}")
         scanned = _scan(
-            content, delimiter, form.num_fields, form.quotes, escape, no_rows, is_last,
+            content, delimiter, form.num_fields, form.quotes, escape, no_rows, mark, is_last,
             self.line, out, starts, bad,
         )  # fmt: skip
         done, self.line, num_starts, num_bad = scanned
@@ -328,13 +260,16 @@ def _skip(content, num_lines, is_last):
 
 
 @njit(cache=True, nogil=True)
-def _scan(content, delimiter, num_fields, quotes, escape, no_rows, is_last, line, out, starts, bad):
+def _scan(
+    content, delimiter, num_fields, quotes, escape, no_rows, mark, is_last, line, out, starts, bad
+):
     """Find the records in a block; stop before one that may go on in the next block.
 
     Args:
         content: (num_bytes,) uint8, a block of the file; it begins where a line does.
         delimiter, num_fields, quotes, escape, is_last: as for `_record`.
         no_rows: how comments begin, and the header, as uint8; empty where there is none.
+        mark: the byte order mark, as uint8.
         line: number of the line at its beginning, from 0.
         out: (num_bytes + 1,) uint8, with escapes thrice as long; the records are written to it.
         starts: (capacity, 3) int64; of each record the line, and begin and end in `out`.
@@ -353,6 +288,8 @@ def _scan(content, delimiter, num_fields, quotes, escape, no_rows, is_last, line
     begin = written = num_starts = num_bad = 0
     comment, header = no_rows
     while begin < len(content):
+        if _has(content, begin, mark):  # where a file with one was put behind another
+            begin += len(mark)
         if len(comment) and _has(content, begin, comment):
             reason, num_lines = _COMMENT, 1
             end, following = _end_of_line(content, begin, is_last)

@@ -1,5 +1,6 @@
 """What a table looks like before it is read: its files, the columns of each, its first rows."""
 
+import codecs
 import csv
 import io
 import json
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gadkit import store
-from gadkit.store import layouts, lines, objects, parts
+from gadkit.store import layouts, lines, objects, packed, parts
 from gadkit.store.layouts import Layout, Seen
 from gadkit.store.parts import CSV, JSON, PARQUET, Part
 
 _HEAD = 1 << 20  # bytes looked at to find the header or the keys
 _NAMED = 50  # characters kept of the name of a column
+_BARE = 64  # bytes that tell UTF-16
+_SHARE_FOREIGN = 0.01  # of the first lines that are no UTF-8, before another encoding is guessed
+_MARKUP = re.compile(r"\s*<(!doctype|html|head|body|table|meta|\?xml)\b", re.IGNORECASE)
 
 
 class File(NamedTuple):
@@ -70,7 +74,8 @@ def _see_parts(files: list[Part], layout: Layout) -> list[File]:
                 continue
             first = understood[0].seen if understood else None
             seen = _see_like(head, first, layout) if first else layouts.see(head, layout)
-        understood.append(File(part, seen.columns, seen))
+            notes = notes_on_encoding(part.path, layout) + seen.notes
+        understood.append(File(part, seen.columns, seen._replace(notes=notes)))
     if not understood:
         raise ValueError("is empty")
     return understood
@@ -147,14 +152,73 @@ def _json_text(value: object) -> str | None:
 
 def head_of(path: Path, layout: Layout, *, may_be_empty: bool = False) -> str:
     """Read how a text file begins, 1 MiB; what is no text in it are lone surrogates."""
-    with lines.open_text(path) as file:
+    with packed.open_text(path) as file:
         head = file.read(_HEAD)
-    if layout.encoding == "utf-8" and head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError("is encoded in UTF-16; say so with --encoding utf-16")
-    text = lines.decoded(head, layout.encoding)
+    if layout.encoding == "utf-8" and _is_bare_utf_16(head):
+        raise ValueError("seems to be encoded in UTF-16; say so with --encoding utf-16")
+    text = lines.decoded(head, encoding_of(path, layout))
     if not text.strip() and not may_be_empty:
         raise ValueError("is empty")
+    if _MARKUP.match(text):
+        raise ValueError("is HTML or XML, whatever it is called; save it as CSV UTF-8")
     return text
+
+
+def encoding_of(path: Path, layout: Layout) -> str:
+    """Say how a text file is encoded: as its first bytes say, as the user does, or as it seems.
+
+    What is no UTF-8 is taken for windows-1252 where several of the first lines are none, and none
+    of them needs UTF-8. Another table than the events is UTF-8 where it can be, whatever was said.
+    """
+    with packed.open_text(path) as file:
+        head = file.read(_HEAD)
+    marked = _marked(head)
+    if marked:
+        return marked
+    said = layout.encoding
+    if said not in ("utf-8", "windows-1252", "latin-1"):
+        return said
+    rows = head.splitlines()[: None if len(head) < _HEAD else -1]
+    foreign = [row for row in rows if not row.isascii()]
+    num_utf_8 = sum(map(_is_utf_8, foreign))
+    if said != "utf-8":
+        return "utf-8" if layout.is_other and foreign and num_utf_8 == len(foreign) else said
+    is_foreign = not num_utf_8 and len(foreign) > max(1, _SHARE_FOREIGN * len(rows))
+    return "windows-1252" if is_foreign else "utf-8"
+
+
+def notes_on_encoding(path: Path, layout: Layout) -> tuple[str, ...]:
+    """Say how a file is encoded where that is not what was said."""
+    encoding = encoding_of(path, layout)
+    if encoding == layout.encoding:
+        return ()
+    if encoding == "windows-1252":
+        why = "several lines are no UTF-8, and none needs it; --encoding latin-1 or another if not"
+        return (f"is taken for windows-1252: {why}",)
+    return (f"is encoded in {encoding.upper()}, as can be seen from its bytes",)
+
+
+def _marked(head: bytes) -> str | None:
+    """Return the encoding that a byte order mark names."""
+    if head[:4] in (codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE):
+        raise ValueError("is encoded in UTF-32; save it as UTF-8")
+    if head.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)):
+        return "utf-16"
+    return "utf-8" if head.startswith(codecs.BOM_UTF8) else None
+
+
+def _is_utf_8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_bare_utf_16(head: bytes) -> bool:
+    """Whether every other byte is zero, as in UTF-16 of plain letters without a mark in front."""
+    start = head[:_BARE]
+    return len(start) > 3 and 0 not in start[::2] and not any(start[1::2])
 
 
 def _json_keys(part: Part, layout: Layout) -> list[str]:

@@ -1,26 +1,78 @@
-"""Objects of JSON: one a line, or all of them in one array, which may spread over lines."""
+"""Objects of JSON: one a line, or all of them in one array, which may spread over lines.
+
+The array may be the value of a key of an object around it, as `{"count": 2, "orders": [...]}`.
+"""
 
 import codecs
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from gadkit.store import lines
+from gadkit.store import lines, packed
 from gadkit.store.lines import Lines
 
 _LOOKED_AT = 1000  # objects whose keys are columns
 _ARRAY = re.compile(r"\s*\[\s*\{")
+_KEY = re.compile(r'[\s,]*("(?:[^"\\]|\\.)*")\s*:\s*')
 _BETWEEN = re.compile(r"[\s,]*")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DECODER = json.JSONDecoder()
 
 
-def is_array(head: str) -> bool:
-    """Whether a file is an array of objects, by how it begins."""
-    return bool(_ARRAY.match(head))
+class Array(NamedTuple):
+    """Where an array of objects begins in a text, and the key of it; "" where nothing is around."""
+
+    begin: int
+    key: str
+
+
+def find_array(head: str) -> Array | None:
+    """Find the array of objects that a file is, or that is in the one object that it is.
+
+    Args:
+        head: how the file begins, without a byte order mark.
+
+    Returns:
+        Where it is, or None where objects stand one a line.
+
+    Raises:
+        ValueError: there are several in the object.
+    """
+    if _ARRAY.match(head):
+        return Array(head.index("["), "")
+    if not head.lstrip().startswith("{"):
+        return None
+    try:
+        _, end = _DECODER.raw_decode(head, head.index("{"))
+    except ValueError:  # it is longer than what is looked at
+        return next(_arrays_in(head), None)
+    if head[end:].strip():
+        return None
+    arrays = list(_arrays_in(head))
+    if len(arrays) > 1:
+        keys = ", ".join(array.key for array in arrays)
+        raise ValueError(
+            f"is an object that holds several tables, {keys}; write the one that is meant as a "
+            "file of its own"
+        )
+    return next(iter(arrays), None)
+
+
+def _arrays_in(head: str) -> Iterator[Array]:
+    """Yield the arrays of objects among the values of an object, as far as it is whole."""
+    place = head.index("{") + 1
+    while match := _KEY.match(head, place):
+        place = match.end()
+        if _ARRAY.match(head, place):
+            yield Array(place, json.loads(match[1]))
+        try:
+            _, place = _DECODER.raw_decode(head, place)
+        except ValueError:  # cut off, or damaged
+            return
 
 
 def keys_of(head: str) -> list[str]:
@@ -42,7 +94,8 @@ def keys_of(head: str) -> list[str]:
 def objects_of(head: str, most: int) -> list[dict]:
     """Read the first objects; lines that are none are named when the table is read."""
     rows = []
-    texts = _elements(head) if is_array(head) else head.splitlines()
+    array = find_array(head)
+    texts = _elements(head, array.begin) if array else head.splitlines()
     for text, _ in zip(texts, range(most), strict=False):
         try:
             row = json.loads(text)
@@ -53,9 +106,9 @@ def objects_of(head: str, most: int) -> list[dict]:
     return rows
 
 
-def _elements(head: str) -> Iterator[str]:
+def _elements(head: str, begin: int) -> Iterator[str]:
     """Yield the elements of an array that are whole."""
-    place = _BETWEEN.match(head, head.index("[") + 1).end()
+    place = _BETWEEN.match(head, begin + 1).end()
     while place < len(head) and head[place] != "]":
         try:
             _, end = _DECODER.raw_decode(head, place)
@@ -65,8 +118,14 @@ def _elements(head: str) -> Iterator[str]:
         place = _BETWEEN.match(head, end).end()
 
 
-def copy_array(path: Path, out: Path, encoding: str) -> Lines:
+def copy_array(path: Path, out: Path, encoding: str, begin: int = 0) -> Lines:
     r"""Copy an array, one element a line, as UTF-8 with \n.
+
+    Args:
+        path: the file.
+        out: file to write.
+        encoding: of the file.
+        begin: characters of the file before the array, or within the space before it.
 
     Raises:
         ValueError: it is damaged; the message names the line where an element begins.
@@ -74,7 +133,7 @@ def copy_array(path: Path, out: Path, encoding: str) -> Lines:
     reader = _Reader(path, encoding)
     starts = []
     with open(out, "w", encoding="utf-8", newline="") as file:
-        for line, text in reader.elements():
+        for line, text in reader.elements(begin):
             starts.append(line)
             file.write(_LINE_END.sub(" ", text) + "\n")
     records = np.arange(len(starts))
@@ -96,12 +155,19 @@ class _Reader:
         self.path, self.decode = path, codecs.getincrementaldecoder(encoding)().decode
         self.text, self.place, self.line, self.is_end, self.after_return = "", 0, 0, False, False
 
-    def elements(self) -> Iterator[tuple[int, str]]:
-        """Yield the line, from 0, on which each element begins, and the element."""
-        with lines.open_text(self.path) as file:
-            while "[" not in self.text:
+    def elements(self, begin: int) -> Iterator[tuple[int, str]]:
+        """Yield the line, from 0, on which each element begins, and the element.
+
+        Args:
+            begin: as for `copy_array`.
+        """
+        with packed.open_text(self.path) as file:
+            while not self.text and not self.is_end:
                 self._read(file)
-            self._go_to(self.text.index("[") + 1)
+            self.text = self.text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+            while "[" not in self.text[begin:]:
+                self._read(file)
+            self._go_to(self.text.index("[", begin) + 1)
             while True:
                 self._go_to(_BETWEEN.match(self.text, self.place).end())
                 end = self._end_of_element()

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from gadkit.store import lines
+from gadkit.store import packed
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".json", ".ndjson", ".parquet")  # or with .gz, .zip
+SUFFIXES = (*packed.TEXT, ".parquet")  # text also packed
 CSV, JSON, PARQUET = "csv", "json", "parquet"
 
-_PACKED = (".gz", ".zip")
+_PACKED = (".gz", ".bz2", ".xz", ".zip")
+_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
+_ARCHIVES = (".zst", ".7z", ".rar", ".tar", ".tgz")
 _NOBODY = "__HIVE_DEFAULT_PARTITION__"
 _OTHER_FORMATS = {"_delta_log": "Delta", "metadata/*.metadata.json": "Iceberg", ".hoodie": "Hudi"}
 
@@ -63,7 +65,8 @@ def parts_of(path: Path) -> list[Part]:
 def _is_part(place: Path, folder: Path) -> bool:
     names = place.relative_to(folder).parts
     is_hidden = any(name[0] in "._" and not _partition(name) for name in names)
-    return not is_hidden and place.is_file() and place.stat().st_size > 0
+    is_list = place.name.endswith("manifest")  # Redshift lists what it has unloaded
+    return not is_hidden and not is_list and place.is_file() and place.stat().st_size > 0
 
 
 def _order(place: Path) -> tuple[list, str]:
@@ -89,16 +92,20 @@ def _partition(name: str) -> tuple[str, str | None] | None:
 
 def _kind_in_folder(place: Path) -> str:
     """Return the kind of a part, whose name may have no suffix, as those of Hive."""
-    if _suffix(place) in SUFFIXES:
-        return kind_of(place)
-    if place.suffix and not re.fullmatch(r"\.[\d-]+", place.suffix):
+    suffix = _suffix(place)
+    if suffix and suffix not in SUFFIXES and not re.fullmatch(r"\.[\d-]+", suffix):
         raise ValueError(
             f"{place.name!r} in it is no table: parts end in one of {', '.join(SUFFIXES)}, or in "
             "nothing; move it away, or name one file"
         )
-    with lines.open_text(place) as file:
-        head = file.read(4)
-    return PARQUET if head == b"PAR1" else JSON if head[:1] == b"{" else CSV
+    return kind_of(place) if suffix in SUFFIXES else _kind_of_content(place)
+
+
+def _kind_of_content(path: Path) -> str:
+    if packed.beginning(path, len(packed.PARQUET_MAGIC)) == packed.PARQUET_MAGIC:
+        return PARQUET
+    with packed.open_text(path) as file:
+        return JSON if file.read(1) == b"{" else CSV
 
 
 def _of_one_kind(parts: list[Part]) -> list[Part]:
@@ -115,17 +122,23 @@ def _of_one_kind(parts: list[Part]) -> list[Part]:
 def kind_of(path: Path) -> str:
     """Return the kind of a file by its suffix, of a zip file by that of what is in it.
 
+    A name without a suffix, as databases give to what they unload, says nothing; the content does.
+
     Raises:
         ValueError: there is no such kind.
     """
     name = path
-    if path.suffix.lower() == ".zip" or (path.is_file() and lines.is_zip(path)):
-        name = Path(lines.name_in_zip(path))
+    if path.suffix.lower() in _WORKBOOKS:
+        raise ValueError("is a workbook; save the sheet as CSV UTF-8, and name that file")
+    if path.suffix.lower() == ".zip" or (path.is_file() and packed.is_zip(path)):
+        name = Path(packed.name_in_zip(path))
     suffix = _suffix(name)
+    if not suffix and name is path and path.is_file():
+        return _kind_of_content(path)
     if suffix not in SUFFIXES:
         raise ValueError(
-            f"a table ends in one of {', '.join(SUFFIXES)}, text also in .gz or .zip after it; "
-            "rename it"
+            f"a table ends in one of {', '.join(SUFFIXES)}, text also in one of "
+            f"{', '.join(_PACKED)} after it; rename it{_hint(path)}"
         )
     if suffix == ".parquet" and name is not path:
         raise ValueError(f"holds {name.name}; Parquet is not read within a zip file: unpack it")
@@ -134,7 +147,11 @@ def kind_of(path: Path) -> str:
     return JSON if suffix in (".jsonl", ".json", ".ndjson") else CSV
 
 
+def _hint(path: Path) -> str:
+    return ", once it is unpacked" if path.suffix.lower() in _ARCHIVES else ""
+
+
 def _suffix(path: Path) -> str:
-    """Return the suffix in lower case, without .gz or .zip after it."""
+    """Return the suffix in lower case, without that of a packed file after it."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     return "".join(suffixes[-2:-1] if suffixes[-1:] and suffixes[-1] in _PACKED else suffixes[-1:])

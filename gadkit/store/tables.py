@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gadkit import store
-from gadkit.store import layouts, lines, looks, objects, parts, sheets, typed
+from gadkit.store import layouts, lines, looks, objects, packed, parts, sheets, typed
 from gadkit.store.layouts import ENCODINGS, UNSAID, Layout, Seen
 from gadkit.store.lines import BadLine
 from gadkit.store.parts import CSV, JSON, PARQUET, SUFFIXES, Part
@@ -135,6 +135,7 @@ def _connect(folder: Path | None = None) -> "DuckDBPyConnection":
         config["temp_directory"] = str(folder)
     con = duckdb.connect(folder / "tables.db" if folder else ":memory:", config=config)
     con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET force_compression = 'uncompressed'")  # to compress takes longer than to write
     return con
 
 
@@ -250,10 +251,12 @@ class _Loader(NamedTuple):
 
     def _load_json(self, copied: Path, layout: Layout) -> StagedPart:
         con, part = self.con, self.file.part
-        if objects.is_array(looks.head_of(part.path, layout)):
-            scanned = objects.copy_array(part.path, copied, layout.encoding)
+        array = objects.find_array(looks.head_of(part.path, layout))
+        encoding = looks.encoding_of(part.path, layout)
+        if array:
+            scanned = objects.copy_array(part.path, copied, encoding, array.begin)
         else:
-            scanned = lines.copy(part.path, copied, lines.Form(",", 1, False, layout.encoding))
+            scanned = lines.copy(part.path, copied, lines.Form(",", 1, False, encoding))
         source = _read_csv(copied, {"line": "VARCHAR"}, delimiter="\x01", quote="", header=False)
         in_file = [
             name for name in self.columns
@@ -286,7 +289,9 @@ class _Loader(NamedTuple):
         kept = self._add(f"SELECT {fields}, {sql_name(WHOLE)} FROM parsed WHERE bad IS NULL")
         con.execute("DROP TABLE parsed")
         records = np.delete(np.arange(num_lines), numbers)
-        return StagedPart(part.name, kept, sorted(scanned.bad + refused), scanned, records)
+        notes = looks.notes_on_encoding(part.path, layout)
+        notes += (f"the rows are what {array.key!r} holds",) if array and array.key else ()
+        return StagedPart(part.name, kept, sorted(scanned.bad + refused), scanned, records, notes)
 
 
 def _expression(file: looks.File, column: str) -> str:
@@ -302,9 +307,23 @@ def _copy(
 ) -> tuple[lines.Lines, tuple[str, ...]]:
     """Copy the rows of a CSV file; read its escapes where that makes more of them, and say so."""
     form = lines.Form(
-        seen.delimiter, len(seen.columns), True, layout.encoding, seen.skip_lines,
-        layout.escape or "", seen.comment, seen.header,
+        seen.delimiter, len(seen.columns), True, looks.encoding_of(path, layout),
+        seen.skip_lines, layout.escape or "", seen.comment, seen.header,
     )  # fmt: skip
+    scanned, notes = _unescaped(path, copied, form, layout)
+    num_foreign = sum(bad.reason == lines.FOREIGN for bad in scanned.bad)
+    if num_foreign:
+        others = " or ".join(name for name in ENCODINGS[:3] if name != form.encoding)
+        notes += (
+            f"{num_foreign:,} lines are not encoded in {form.encoding} as the others are; if the "
+            f"file is not, --encoding {others} says so",
+        )
+    return scanned, notes
+
+
+def _unescaped(
+    path: Path, copied: Path, form: lines.Form, layout: Layout
+) -> tuple[lines.Lines, tuple[str, ...]]:
     scanned = lines.copy(path, copied, form)
     if layout.escape is not None or not scanned.num_escaped:
         return scanned, ()
@@ -396,7 +415,7 @@ def load(
 def _strict_source(path, columns, header, delimiter) -> tuple[str, dict[str, str]]:
     """Say in SQL where the rows come from, and of what type the wanted columns are."""
     kind = parts.kind_of(path)
-    if kind == JSON or lines.is_zip(path):
+    if kind == JSON or packed.is_zip(path):
         what = "JSON lines are" if kind == JSON else "a zip file is"
         raise ValueError(f"{what} not read here; expected .csv, .tsv, .txt or .parquet")
     if kind == PARQUET:
@@ -503,11 +522,13 @@ class Looks(NamedTuple):
         columns: as `columns_of` lists them.
         notes: what is unusual about it, in words, each note once.
         is_delimited: whether it is text with delimiters.
+        is_named: whether the file or the user names the columns.
     """
 
     columns: list[str]
     notes: list[str]
     is_delimited: bool
+    is_named: bool
 
 
 def look(path: Path | str, *, layout: Layout = UNSAID) -> Looks:
@@ -517,7 +538,9 @@ def look(path: Path | str, *, layout: Layout = UNSAID) -> Looks:
         understood = looks.understand(path, layout, _parquet_columns)
         notes = [note for file in understood if file.seen for note in file.seen.notes]
         is_delimited = understood[0].part.kind == CSV
-        return Looks(looks.all_columns(understood), list(dict.fromkeys(notes)), is_delimited)
+        is_named = not is_delimited or understood[0].seen.named
+        columns = looks.all_columns(understood)
+        return Looks(columns, list(dict.fromkeys(notes)), is_delimited, is_named)
 
 
 @contextmanager

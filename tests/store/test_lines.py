@@ -199,7 +199,9 @@ def test_gzip_is_known_by_its_content(tmp_path):
     packed = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
     assert len(copy(tmp_path, packed)[0]) == 1001
     for damaged in (packed[:-9], packed[:20], packed[:-4] + b"abcd", packed[:2] + b"\0" * 30):
-        with pytest.raises(ValueError, match="not a readable gzip or zip file, or cut off"):
+        with pytest.raises(
+            ValueError, match="not a readable gzip, bzip2, xz or zip file, or cut off"
+        ):
             copy(tmp_path, damaged)
 
 

@@ -49,7 +49,7 @@ def test_an_array_may_be_indented_packed_or_in_utf_16(tmp_path):
 
 def test_the_first_keys_are_columns_also_where_an_array_is_cut_off():
     assert objects.keys_of('[{"a": 1}, {"b": [1, 2]}, {"c": ') == ["a", "b"]
-    assert not objects.is_array('{"a": 1}\n') and not objects.is_array("[1, 2]")
+    assert objects.find_array('{"a": 1}\n') is None and objects.find_array("[1, 2]") is None
 
 
 @pytest.mark.parametrize(

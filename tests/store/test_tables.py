@@ -135,8 +135,9 @@ def test_encodings(tmp_path, encoding):
     assert lines == [2, 4] and bad == []
 
 
-def test_the_encoding_must_be_said(tmp_path):
-    refused(tmp_path, "t.csv", "a,b\n1,2".encode("utf-16"), "say so with --encoding utf-16")
+def test_the_encoding_is_said_or_seen(tmp_path):
+    assert stage(tmp_path, "t.csv", "a,b\n1,2".encode("utf-16"))[1] == [("1", "2")]
+    refused(tmp_path, "t.csv", "a,b\n1,2".encode("utf-16-le"), "say so with --encoding utf-16")
     _, rows, _, bad = stage(tmp_path, "t.csv", "a,b\nü,1\nx,2\n".encode("latin-1"))
     assert rows == [("x", "2")] and bad == [(2, "not in the encoding of the file")]
 
@@ -198,7 +199,8 @@ def test_a_table_without_header_or_rows_is_refused(tmp_path, content, message):
 
 
 def test_what_is_no_table_is_refused(tmp_path):
-    refused(tmp_path, "t.xlsx", b"x", "a table ends in one of .csv")
+    refused(tmp_path, "t.xlsx", b"x", "is a workbook; save the sheet as CSV")
+    refused(tmp_path, "t.doc", b"x", "a table ends in one of .csv")
     refused(tmp_path, "t.jsonl", b"[1]\nx\n", "none of its first lines is a JSON object")
     for content in (b"", b"PAR1", b"a,b\n1,2\n" * 9):
         refused(tmp_path, "t.parquet", content, "not a readable Parquet file")
