@@ -417,7 +417,7 @@ class _View:
             return 0
         rows = self._rows(header + self.num_lines - 1, self.delimiter, num_fields)
         line = [field.strip() for field in self._split(after[0], self.delimiter)]
-        if len(line) != num_fields or len(rows) < _FEWEST:
+        if len(line) != num_fields or len(rows) < _FEWEST or line == self.record(header):
             return 0
         columns = [[row[k].strip() for row in rows[1:]] for k in range(num_fields)]
         num_words = num_others = 0
