@@ -241,3 +241,15 @@ def test_the_command_takes_the_options_and_says_what_it_read(tmp_path, capsys):
     assert "labels.csv: the values of 'verdict' can be read in two ways" in capsys.readouterr().err
     assert cli.main([*arguments, "--label-id", "user", "--positive", "-1"]) == 0
     assert "labels    3 labelled fraud, 6 normal\n" in capsys.readouterr().out
+
+
+def test_verdicts_of_parts_and_in_other_languages():
+    right = {
+        "Closed - confirmed": FRAUD, "Chargeback - Fraud": FRAUD, "Resolved (legit)": NORMAL,
+        "Closed: not fraud": NORMAL, "Fraud - suspected": NEITHER,
+        "Fraud - false positive": NEITHER,
+        "Chargeback - Product not received": NEITHER, "VRAI": FRAUD, "Não": NORMAL, "Nein": NORMAL,
+    }  # fmt: skip
+    rows = {value.lower(): 1 for value in right}
+    meanings = read_values(rows, LabelOptions(), "verdict")
+    assert {value: meanings[value.lower()] for value in right} == right
