@@ -428,9 +428,10 @@ class LabelTable:
     def _no_match(self, role: str) -> str:
         disputed = self._count("SELECT count(*) FROM disputed")
         both = f", {disputed:,} are labelled both yes and no" * (disputed > 0)
+        there = f"SELECT id FROM ids_{role}"
         same = self._count(
-            f"SELECT count(*) FROM (SELECT DISTINCT lower(id) AS id FROM verdicts) AS said "
-            f"JOIN (SELECT DISTINCT lower(id) AS id FROM ids_{role}) AS there USING (id)"
+            f"SELECT count(DISTINCT id) FROM verdicts WHERE id NOT IN ({there}) "
+            f"AND lower(id) IN (SELECT lower(id) FROM ({there}))"
         )
         both += f"; {same:,} differ only in case: --same-id casefold joins them" * (same > 0)
         return (
