@@ -42,17 +42,26 @@ _YES = (
     "confirmed", "fraudster", "confirmed fraud", "fraud confirmed", "is fraud", "true fraud",
     "scam", "scammer", "spammer", "anomalous", "outlier", "illegal", "malicious", "abuse",
     "abusive", "abuser", "fake", "laundering", "money laundering", "positive", "pos",
-    "true positive",
+    "true positive", "wahr", "ja", "vrai", "oui", "verdadero", "verdadeiro", "sí", "si", "sim",
+    "vero", "sì", "waar", "x", "✓", "✔", "betrug", "fraude", "frode", "betrüger",
 )  # fmt: skip
 _NO = (
     "0", "false", "f", "no", "n", "normal", "legit", "legitimate", "genuine", "licit", "ok", "good",
     "cleared", "not fraud", "no fraud", "non fraud", "nonfraud", "not a fraud", "not fraudulent",
     "clean", "benign", "honest", "safe", "innocent", "inlier", "legal", "ham", "not spam",
-    "non spam", "real", "negative", "neg", "false positive",
+    "non spam", "real", "negative", "neg", "false positive", "falsch", "nein", "faux", "non",
+    "falso", "não", "nao", "onwaar", "nee", "kein betrug", "pas de fraude", "sin fraude",
+    "sem fraude", "geen fraude", "no fraude", "legitim", "légitime", "legítimo", "legitimate user",
 )  # fmt: skip
 _UNKNOWN = (
     "-1", "unknown", "?", "unlabeled", "unlabelled", "pending", "open", "in review", "under review",
     "to review", "not reviewed", "unreviewed", "undecided", "undetermined", "inconclusive", "tbd",
+)  # fmt: skip
+# Words that say nothing of fraud, beside one that does: `Closed - confirmed`, `Chargeback - fraud`.
+_BESIDE = (
+    "closed", "case closed", "resolved", "completed", "complete", "done", "reviewed", "final",
+    "manual review", "chargeback", "dispute", "account takeover", "ato", "card testing",
+    "stolen card", "identity theft", "friendly fraud", "promo abuse", "refund abuse",
 )  # fmt: skip
 # A chargeback is a fraud to some shops and a complaint to others: a word of last resort, read where
 # no other value of the column says yes.
@@ -216,15 +225,32 @@ def _words(plain: set[str]) -> dict[str, str]:
     meaning = dict.fromkeys(plain, NEITHER)
     for words, says in ((_YES, FRAUD), (_NO, NORMAL), (_UNKNOWN, UNKNOWN)):
         meaning |= dict.fromkeys(plain & set(words), says)
+    for value in plain:
+        if meaning[value] == NEITHER:
+            meaning[value] = _of_parts(value)
     if FRAUD not in meaning.values():
         meaning |= dict.fromkeys(plain & set(_CHARGEBACK), FRAUD)
     return meaning
 
 
+def _of_parts(value: str) -> str:
+    """Read `closed - confirmed` or `resolved (legit)`: one part says it, the others say nothing."""
+    parts = [part.strip() for part in re.split(r"\s-\s|[:;,/|()]", value) if part.strip()]
+    says = {
+        meaning
+        for words, meaning in ((_YES, FRAUD), (_NO, NORMAL), (_UNKNOWN, UNKNOWN), (_BESIDE, ""))
+        for part in parts
+        if part in words and part not in _BARE
+    }
+    if len(parts) < 2 or any(part not in (*_YES, *_NO, *_UNKNOWN, *_BESIDE) for part in parts):
+        return NEITHER
+    return next(iter(says - {""})) if len(says - {""}) == 1 else NEITHER
+
+
 def _plain(value: str) -> str:
     """Write a value in lower case, words joined by a space and whole numbers without a point."""
     value = value.strip().lower().replace("\N{MINUS SIGN}", "-")
-    value = re.sub(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])", " ", value)
+    value = re.sub(r"(?<=[^\W\d_])(?!\s-\s)[\s_-]+(?=[^\W\d_])", " ", value)
     return re.sub(r"^\+?(-?\d+)(\.0+)?$", r"\1", value)
 
 
@@ -441,6 +467,12 @@ class LabelTable:
     def _no_match(self, role: str) -> str:
         disputed = self._count("SELECT count(*) FROM disputed")
         both = f", {disputed:,} are labelled both yes and no" * (disputed > 0)
+        there = f"SELECT id FROM ids_{role}"
+        same = self._count(
+            f"SELECT count(DISTINCT id) FROM verdicts WHERE id NOT IN ({there}) "
+            f"AND lower(id) IN (SELECT lower(id) FROM ({there}))"
+        )
+        both += f"; {same:,} differ only in case: --same-id casefold joins them" * (same > 0)
         return (
             f"no {role} that is labelled fraud has an event: {self._matching(role)}{both}; "
             f"{self._read_as()}; name the column of ids with --label-id, or mend the ids"

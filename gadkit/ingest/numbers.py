@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _LARGEST = 1e30  # features are float32, and differences of values must fit
 _FEW = 0.005  # a currency in fewer of the values is a slip, and not worth a remark
 # Codes of ISO 4217 that are money today, and signs that are letters.
+_SIDE = r"(?i:\d\s*cr[.]?)$"
+_DEBIT = r"^(.*\d)\s*(?i:dr[.]?)$"
 _CODES = (
     "USDT|USDC|"
     "AED|AFN|ALL|AMD|AOA|ARS|AUD|AWG|AZN|BAM|BBD|BDT|BGN|BHD|BIF|BMD|BND|BOB|BRL|BSD|BTN|BWP|"
@@ -27,6 +29,8 @@ _CODES = (
 )
 _SIGNS = "kr[.]?|zł|Kč|Ft|Rs[.]?|руб[.]?|лв[.]?|lei|Fr[.]?|RM|Rp[.]?|元|円"
 _MONEY = rf"(?i:[A-Z]{{0,3}}\p{{Sc}}|{_CODES}|{_SIGNS})"
+_SHORT = {"k": 3, "m": 6, "mn": 6, "mio": 6, "bn": 9, "lakhs?": 5, "lacs?": 5, "crores?": 7}
+_POINTED = r"₫|(?i:VND|IDR|Rp)"  # have no decimals today, and points between thousands
 _SPACES = r"[\s\x{a0}\x{2009}\x{202f}'’%]"
 
 
@@ -43,7 +47,13 @@ def number_of(con: "DuckDBPyConnection", table: str, *names: str) -> Reading:
         return _signed(con, table, names)
     (name,) = names
     value = sql_name(name)
-    bare = _bare(value)
+    values = readings.sample(con, table, names)
+    is_pointed, has_sides, num_dr = con.execute(
+        f"SELECT count(*) FILTER (regexp_matches({value}, {sql_text(_POINTED)})) > 0, "
+        f"count(*) FILTER (regexp_matches({value}, {sql_text(_SIDE)})) > 0, "
+        f"count(*) FILTER (regexp_matches({value}, {sql_text(_DEBIT)})) FROM {values}"
+    ).fetchone()
+    bare = _bare(value, pointed=is_pointed)
     styles = {"numbers": _with_point, "numbers with a decimal comma": _with_comma}
     # Whatever the column, 1.234,50 is read; but it is no sign of how the others are written.
     alone, beside = (
@@ -59,15 +69,38 @@ def number_of(con: "DuckDBPyConnection", table: str, *names: str) -> Reading:
     if chosen == "numbers":
         sql = f"COALESCE(TRY_CAST({value} AS DOUBLE), {sql})"  # is enough for most, and quick
     note = _currencies(con, table, name)
+    if has_sides:
+        sides = "CR is taken for money in" + (
+            ", DR for money out" if num_dr else ", not for crores"
+        )
+        note = "; ".join(filter(None, (note, sides)))
     return Reading(readings.within(_LARGEST, sql), chosen, note)
 
 
-def _bare(value: str) -> str:
-    """Write a number with digits, separators and a leading minus alone, in SQL."""
+def _bare(value: str, *, pointed: bool = False) -> str:
+    """Write a number with digits, separators and a leading minus alone, in SQL.
+
+    Args:
+        value: the SQL of a text.
+        pointed: the column has money without decimals, whose points stand between thousands.
+    """
     bare = f"regexp_replace({value}, {sql_text(_SPACES)}, '', 'g')"
+    bare = f"regexp_replace({bare}, {sql_text('[–—−]')}, '-', 'g')"
+    bare = f"regexp_replace({bare}, {sql_text(_DEBIT)}, '-\\1')"
+    bare = f"regexp_replace({bare}, {sql_text(r'(?i:cr[.]?)$|[+]$|[.]-+$')}, '')"
+    bare = f"regexp_replace({bare}, ',-+$', ',00')"
     bare = f"regexp_replace({bare}, {sql_text(f'^([(+-]*){_MONEY}')}, '\\1')"
     bare = f"regexp_replace({bare}, {sql_text(f'{_MONEY}([)-]*)$')}, '\\1')"
-    return f"regexp_replace({bare}, {sql_text(r'^(?:[(]([^()+-]+)[)]|([^()+-]+)-)$')}, '-\\1\\2')"
+    bare = f"regexp_replace({bare}, {sql_text(r'^(?:[(]([^()+-]+)[)]|([^()+-]+)-)$')}, '-\\1\\2')"
+    for word, zeros in _SHORT.items():
+        bare = f"regexp_replace({bare}, {sql_text(rf'^(-?[0-9.,]+)(?i:{word})$')}, '\\1e{zeros}')"
+    if not pointed:
+        return bare
+    is_such = (
+        f"regexp_matches({value}, {sql_text(_POINTED)}) AND "
+        rf"regexp_matches({bare}, '^-?[1-9]\d{{0,2}}(\.\d{{3}})+$')"
+    )
+    return f"CASE WHEN {is_such} THEN replace({bare}, '.', '') ELSE {bare} END"
 
 
 def _cast(bare: str, pattern: str, remove: str, point: str = ".") -> str:
@@ -90,7 +123,7 @@ def _with_point(bare: str, *, foreign: bool) -> str:
 
 def _with_comma(bare: str, *, foreign: bool) -> str:
     """Read 1.234,5; beside it what is clear in any column."""
-    decimal = r"^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d+)?$"
+    decimal = r"^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d+)?([eE][+-]?\d+)?$"
     read = [_cast(bare, decimal, ".", ","), f"TRY_CAST({bare} AS DOUBLE)"]
     if foreign:  # 1,234.50 and 1,234,567 and 1,23,456
         pattern = r"^[+-]?[1-9](\d{0,2}((,\d{3})+\.\d+|(,\d{3}){2,})|\d?(,\d{2})+,\d{3}(\.\d*)?)$"

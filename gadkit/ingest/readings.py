@@ -19,12 +19,29 @@ _MISSING = (
     "(null)", "(none)", "(na)", "(blank)", "(empty)", "(not set)", "[null]", "n.a.", "n.a", "#n/a",
     "#n/a n/a", "#na", "#null!", "#ref!", "#value!", "#div/0!", "#name?", "#num!", "-nan", "+nan",
     "nan(ind)", "-nan(ind)", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "undefined", "missing",
-    "not available", "not applicable",
+    "not available", "not applicable", "-", "--", "\N{EN DASH}", "\N{EM DASH}", ".",
 )  # fmt: skip
 _SAMPLE = 5000  # values looked at to tell how a column is written
 _SHOWN = 100  # characters of a value that an error shows
 # A pair of quotes, or Excel's ="00123" and '00123, around a value that holds none itself.
 _QUOTED = (('"', r'^=?"\s*([^"]*?)\s*"$'), ("'", r"^'\s*([^']*?)\s*'$"), ("'", r"^'(\d+)$"))
+
+
+# What looks like another character: digits and signs of full width, spaces of any width, minus.
+_ODD = "".join(map(chr, (*range(0xFF10, 0xFF1A), 0xFF0E, 0xFF0C, 0xFF1A, 0xFF0F, 0xFF0D, 0x2212)))
+_PLAIN = "0123456789.,:/--"
+_WIDE = "".join(map(chr, (0xA0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)))
+_UNSEEN = "".join(map(chr, (0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, 0xAD)))
+# One value, as MongoDB's tools, its shell, Microsoft's JSON and names of UUIDs wrap it. Extended
+# JSON: https://www.mongodb.com/docs/manual/reference/mongodb-extended-json
+_WRAPPED = (
+    (r'^\{\s*"\$[a-zA-Z]+"\s*:\s*(\{.*\})\s*\}$', "{"),
+    (r'^\{\s*"\$[a-zA-Z]+"\s*:\s*"?([^"{}]*)"?\s*\}$', "{"),
+    (r"^(?:ObjectId|ISODate|NumberDecimal|NumberLong|NumberInt|UUID)[(][\"']?([^\"'()]*)[\"']?[)]$",
+     "OINU"),
+    (r"^/Date[(](-?\d+)(?:[+-]\d{4})?[)]/$", "/"),
+    (r"^urn:uuid:(.*)$", "u"),
+)  # fmt: skip
 
 
 class Reading(NamedTuple):
@@ -48,9 +65,10 @@ class Reading(NamedTuple):
 def cleaned(table: str, names: Sequence[str], where: str = "true") -> str:
     """Take some columns of a table, values stripped, NULL where they only say that there is none.
 
-    Spaces around a value go, and so do quotes around it. What is made of columns is for such a
-    table. A database is free to change the order of rows, so each carries its number in the
-    staged table, as the column `PLACE`.
+    Spaces around a value go, and so do quotes around it, and what is not seen; full-width digits,
+    wide spaces and a minus sign become plain ones, and accents one character with their letter
+    (Unicode's form C). What is made of columns is for such a table. A database is free to change
+    the order of rows, so each carries its number in the staged table, as the column `PLACE`.
     """
     stripped, unquoted, given = (
         ", ".join(f"{change(sql_name(name))} AS {sql_name(name)}" for name in names)
@@ -61,7 +79,13 @@ def cleaned(table: str, names: Sequence[str], where: str = "true") -> str:
 
 
 def _stripped(value: str) -> str:
-    return f"trim({value}, ' ' || chr(9) || chr(160))"
+    odd, plain = sql_text(_ODD + _WIDE + _UNSEEN), sql_text(_PLAIN + " " * len(_WIDE))
+    # As many bytes as characters: nothing but ASCII.
+    text = (
+        f"CASE WHEN strlen({value}) = length({value}) THEN {value} "
+        f"ELSE translate(nfc_normalize({value}), {odd}, {plain}) END"
+    )
+    return f"trim({text}, ' ' || chr(9) || chr(13))"
 
 
 def _unquoted(value: str) -> str:
@@ -69,7 +93,18 @@ def _unquoted(value: str) -> str:
     for _, pattern in _QUOTED:
         bare = rf"regexp_replace({bare}, {sql_text(pattern)}, '\1')"
     starts = " OR ".join(f"starts_with({value}, {sql_text(sign)})" for sign in ("'", '"', '="'))
-    return f"CASE WHEN {starts} THEN {bare} ELSE {value} END"
+    inner = value
+    for pattern, _ in _WRAPPED:
+        inner = rf"regexp_replace({inner}, {sql_text(pattern)}, '\1')"
+    first = sql_text("".join(signs for _, signs in _WRAPPED))
+    is_wrapped = (
+        f"contains({first}, left({value}, 1)) AND (contains({value}, '(') "
+        f"OR starts_with({value}, '{{') OR starts_with({value}, 'urn:'))"
+    )
+    return (
+        f"CASE WHEN {starts} THEN {bare} WHEN {value} <> '' AND {is_wrapped} THEN {inner} "
+        f"ELSE {value} END"
+    )
 
 
 def _given(value: str) -> str:

@@ -217,7 +217,7 @@ def _doubts(role: str, read: dict) -> list[str]:
 
 
 def _by_case(role: str, case: dict | None) -> list[str]:
-    if not case:
+    if not case or not case["ids"]:
         return []
     first, last = case["example"]
     differ = (

@@ -36,6 +36,9 @@ _EXCEL_DAYS = (32_874, 54_789)  # 1990 to 2050
 _DAYS_SINCE_1970 = (10_957, 24_837)  # 2000 to 2038
 _COUNTED = 137_000_000  # seconds, four years: what is counted does not go further than that
 _MOST_STEPS = 20_000  # a counter of steps does not go further: two years of hours do
+_TICK = "tenths of a microsecond since the year 1, as .NET counts"
+_TICKS_1970 = 621_355_968_000_000_000
+_TICKS = (630_000_000_000_000_000, 662_000_000_000_000_000)  # 1997 to 2098; 1990 in nanoseconds
 _MOST_STYLES = 3  # in one column
 
 _DATES = (
@@ -74,13 +77,52 @@ _DIGITS_THROUGHOUT = {  # the same where a number might mean something else: no 
     "%y%m%d%H%M%S": r"\d{12}",
 }  # fmt: skip
 
+# Hours that clocks are ahead of UTC. IST is left out: it is India's, Ireland's and Israel's.
+_ZONES = {
+    "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
+    "AKST": -9, "AKDT": -8, "HST": -10, "BRT": -3, "WET": 0, "WEST": 1, "BST": 1, "CET": 1,
+    "MEZ": 1, "CEST": 2, "MESZ": 2, "EET": 2, "EEST": 3, "MSK": 3, "SGT": 8, "HKT": 8, "JST": 9,
+    "KST": 9, "AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13,
+}  # fmt: skip
+_MONTHS = {  # in English, German, French, Spanish, Portuguese, Italian and Dutch
+    "Jan": "jan|january|januar|jänner|janvier|janv|enero|ene|janeiro|gennaio|gen|januari",
+    "Feb": "feb|february|februar|février|fevrier|févr|fevr|fév|fev|febrero|fevereiro|febbraio"
+           "|februari",
+    "Mar": "mar|march|märz|maerz|mär|mrz|mars|marzo|março|marco|maart|mrt",
+    "Apr": "apr|april|avril|avr|abril|abr|aprile", "May": "may|mai|mayo|maio|maggio|mag|mei",
+    "Jun": "jun|june|juni|juin|junio|junho|giugno|giu",
+    "Jul": "jul|july|juli|juillet|juil|julio|julho|luglio|lug",
+    "Aug": "aug|august|août|aout|agosto|ago|augustus",
+    "Sep": "sep|sept|september|septembre|septiembre|setembro|set|settembre",
+    "Oct": "oct|october|oktober|okt|octobre|octubre|outubro|out|ottobre|ott",
+    "Nov": "nov|november|novembre|noviembre|novembro",
+    "Dec": "dec|december|dezember|dez|décembre|decembre|déc|diciembre|dic|dezembro|dicembre",
+}  # fmt: skip
+_TIDY = (  # what is written otherwise than a format can say, and what is put in its place
+    (r"\[[A-Za-z_/+-]+\]$", ""),  # the name of a zone beside its offset
+    (r"(?i)\b([ap])\.\s?m\.?", r"\1m"),
+    (r"(\d)(?:st|nd|rd|th|er)\b", r"\1"),
+    (r"(\d)\s+d[ei]l?\s+(\p{L})", r"\1 \2"),
+    (r"(\p{L})\s+d[ei]l?\s+(\d)", r"\1 \2"),
+    (r"^\p{L}{2,10}\.?,?\s+(\d{1,2}\.?\s+\p{L})", r"\1"),  # the day of the week
+    *((rf"(?i)(^|[^\p{{L}}])(?:{words})($|[^\p{{L}}])", rf"\1{month}\2")
+      for month, words in _MONTHS.items()),
+    (r"([A-Z][a-z]{2})\.", r"\1"),
+    (r"(\d)\.\s*([A-Z][a-z]{2})\b", r"\1 \2"),
+    (r"^([A-Z][a-z]{2})-(\d{1,2})-(\d{2,4})", r"\2-\1-\3"),
+    (r"^(\d{4})\s?[年년]\s?(\d{1,2})\s?[月월]\s?(\d{1,2})\s?[日일]?", r"\1-\2-\3"),
+    (r"([ T]\d{1,2})\s?h\s?(\d\d)\b", r"\1:\2"),
+    (r"([ T]\d{1,2})\.(\d\d)\.(\d\d)", r"\1:\2:\3"),
+    (r"([ T]\d{1,2})\.(\d\d)(\s*[APap][Mm])?$", r"\1:\2\3"),
+)  # fmt: skip
+
 # What stands behind a time of day: a fraction, AM or PM, a zone, a remark in brackets, a year.
 _BEHIND = (
-    r"^(.*?(?:(?:^|\D)\d\d?:\d\d(?::\d\d)?|\dT\d{4}(?:\d\d)?))([.,:]\d+)?(\s?[AaPp][Mm])?\s*"
-    r"(?i:(Z|UTC|UT|GMT|EST|EDT|CST|CDT|MST|MDT|PST|PDT))?\s*([+-]\d{1,2}(?::?\d\d)?)?"
-    r"(?:\s*[(][^()]*[)])?(\s\d{4})?$"
-)
-_ZONES = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}
+    r"^(.*?(?:(?:^|\D)\d\d?:\d\d(?::\d\d)?|\dT\d{{4}}(?:\d\d)?))([.,:]\d+)?"
+    r"(\s?[AaPp][Mm])?\s*"
+    r"(?i:(Z|UTC|UT|GMT|{zones}))?\s*([+-]\d{{1,2}}(?::?\d\d)?)?"
+    r"(?:\s*[(][^()]*[)])?(\s\d{{4}})?$"
+).format(zones="|".join(_ZONES))
 
 
 def _shape_of(form: str) -> re.Pattern:
@@ -150,7 +192,7 @@ def time_of(
         if time_format:
             return _given(con, names, time_format)
         total = con.execute("SELECT count(*) FROM time_sample").fetchone()[0]
-        chosen = _column(con, joined(names))
+        chosen = _best_of(con, joined(names), total)
         if len(names) == 2:
             chosen = _pair(con, names, chosen, total)
         if total and not chosen:
@@ -173,6 +215,25 @@ def partner_of(name: str, columns: Sequence[str]) -> list[str]:
     if word.endswith("time") and stem + "date" in plain:
         return [plain[stem + "date"], name]
     return [name]
+
+
+def _best_of(con, value: str, total: int) -> Reading | None:
+    """Read a column as it is, or tidied (`_TIDY`) where that reads more of its sample."""
+    chosen = _column(con, value)
+    most = _count(con, chosen.sql) if chosen else 0
+    if most >= total:
+        return chosen
+    tidied = value
+    for pattern, instead in _TIDY:
+        tidied = f"regexp_replace({tidied}, {sql_text(pattern)}, {sql_text(instead)})"
+    tidy = _column(
+        con, f"CASE WHEN regexp_matches({value}, '[^0-9.,-]') THEN {tidied} ELSE {value} END"
+    )
+    if not tidy or _count(con, tidy.sql) <= most:
+        return chosen
+    return tidy._replace(
+        written=f"{tidy.written}, with months and signs as other languages have them"
+    )
 
 
 def _given(con, names: Sequence[str], time_format: str) -> Reading:
@@ -441,16 +502,24 @@ def _number(value: str) -> str:
 
 def _by_unit(choose: Callable[[str], str]) -> str:
     """Choose by the unit that `let_number` counts, as its size says."""
+    low, high = _TICKS
     units = ("seconds", "milliseconds", "microseconds")
     cases = " ".join(
         f"WHEN abs(let_number) < {_FAR / UNITS[unit]:.0f} THEN {choose(unit)}" for unit in units
     )
-    return f"CASE {cases} ELSE {choose('nanoseconds')} END"
+    ticks = f"WHEN let_number BETWEEN {low} AND {high} THEN {choose(_TICK)} "
+    return f"CASE {cases} {ticks}ELSE {choose('nanoseconds')} END"
 
 
 def _since_1970(value: str) -> str:
     """Read a number in seconds, or in what is shorter where that would be after `_FAR`."""
-    seconds = _by_unit(lambda unit: f"let_number / {1 / UNITS[unit]:.0f}")
+
+    def read(unit: str) -> str:
+        if unit == _TICK:
+            return f"(let_number - {_TICKS_1970}) / 10000000"
+        return f"let_number / {1 / UNITS[unit]:.0f}"
+
+    seconds = _by_unit(read)
     return readings.within(_LATEST, readings.let("let_number", _number(value), seconds))
 
 
@@ -462,8 +531,10 @@ def _units(con) -> str:
         f"SELECT DISTINCT {unit} FROM (SELECT {_number('value')} AS let_number FROM time_column) "
         f"WHERE abs(let_number) > {large}"
     ).fetchall()
-    seen = [unit for unit in reversed(UNITS) if (unit,) in rows] or ["seconds"]
-    return f"{' and '.join(seen)} since 1970"
+    seen = [unit for unit in reversed(UNITS) if (unit,) in rows]
+    if (_TICK,) in rows:
+        return " and ".join([*seen, f"{_TICK} (--time-format nanoseconds: since 1970)"])
+    return f"{' and '.join(seen or ['seconds'])} since 1970"
 
 
 def _excel(value: str) -> str:

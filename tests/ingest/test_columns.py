@@ -149,8 +149,11 @@ def test_words_for_missing_are_missing(con):
         "NA",
         "nil",
         "\\N",
+        "-",
+        "--",
+        ".",
     ]
-    kept = ["0", "-", "nope", "nanny", "none of them", ".", "Na-Na", "日本"]
+    kept = ["0", "nope", "nanny", "none of them", "-5", ".5", "Na-Na", "日本"]
     names = fill(con, missing + [f" {value}\t" for value in kept] + [None])
     assert select(con, "a", names) == [None] * len(missing) + kept + [None]
 

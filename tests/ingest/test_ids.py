@@ -201,3 +201,15 @@ def test_own_ids_keep_their_nodes_when_events_are_added(tmp_path):
             for folder in (first, second)
         ]
         assert names[1][: len(names[0])] == names[0]
+
+
+def test_ids_that_look_alike_are_one(read_ids):
+    pairs = {
+        "a1\u200b": "a1", "\ufeffa2": "a2", "a3\u3000": "a3", "Jose\u0301": "Jos\u00e9",
+        "\uff11\uff12": "12", "1.23456789E9": "1234567890", "1E5": "1E5",
+        f"urn:uuid:{UUIDS[0]}": UUIDS[0],
+        '{"$oid":"507f1f77bcf86cd799439011"}': "507f1f77bcf86cd799439011",
+        "ObjectId(507f1f77bcf86cd799439012)": "507f1f77bcf86cd799439012", "-": None,
+        "00000000-0000-0000-0000-000000000000": None,
+    }  # fmt: skip
+    assert dict(zip(pairs, read_ids(*pairs), strict=True)) == pairs

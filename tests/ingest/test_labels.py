@@ -140,14 +140,23 @@ def test_ids_that_may_be_of_two_types_are_of_the_one_with_more_and_that_is_said(
 def test_labels_that_match_no_event_show_one_id_of_each_side(tmp_path):
     message = (
         r"labels.csv: no user that is labelled fraud has an event: 1 of 3 labelled ids are users "
-        r"with events, 'U0' is labelled and has no event, 'u0' has events and no label; values of "
-        r"'verdict': 'fraud' \(2 rows: fraud\), 'ok' \(1 row: normal\); .*--label-id"
+        r"with events, 'U0' is labelled and has no event, 'u0' has events and no label; 2 differ "
+        r"only in case: --same-id casefold joins them; values of 'verdict': 'fraud' \(2 rows: "
+        r"fraud\), 'ok' \(1 row: normal\); .*--label-id"
     )
     with pytest.raises(ValueError, match=message):
         take(tmp_path, table("U0,fraud", "U1,fraud", "u2,ok"))
     with pytest.raises(ValueError, match="all 9 there are are frauds, so that nobody is left to"):
         take(tmp_path, table(*(f"u{k},fraud" for k in range(9))))
     assert [path.name for path in tmp_path.glob("out*")] == []
+
+
+def test_labels_in_another_case_are_joined_where_the_user_says_so(tmp_path):
+    events, reviewed = tmp_path / "events.csv", tmp_path / "reviewed.csv"
+    write(events, EVENTS), write(reviewed, table("U0,fraud", "U1,ok"))
+    options = {"labels": reviewed, "same_id": "casefold", "progress": False}
+    graph = store.load_graph(ingest.ingest(events, tmp_path / "out", **options))
+    assert graph.labels.tolist() == [[0, 1], [1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -241,3 +250,15 @@ def test_the_command_takes_the_options_and_says_what_it_read(tmp_path, capsys):
     assert "labels.csv: the values of 'verdict' can be read in two ways" in capsys.readouterr().err
     assert cli.main([*arguments, "--label-id", "user", "--positive", "-1"]) == 0
     assert "labels    3 labelled fraud, 6 normal\n" in capsys.readouterr().out
+
+
+def test_verdicts_of_parts_and_in_other_languages():
+    right = {
+        "Closed - confirmed": FRAUD, "Chargeback - Fraud": FRAUD, "Resolved (legit)": NORMAL,
+        "Closed: not fraud": NORMAL, "Fraud - suspected": NEITHER,
+        "Fraud - false positive": NEITHER,
+        "Chargeback - Product not received": NEITHER, "VRAI": FRAUD, "Não": NORMAL, "Nein": NORMAL,
+    }  # fmt: skip
+    rows = {value.lower(): 1 for value in right}
+    meanings = read_values(rows, LabelOptions(), "verdict")
+    assert {value: meanings[value.lower()] for value in right} == right

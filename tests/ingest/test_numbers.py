@@ -65,3 +65,19 @@ def test_words_for_nothing_are_missing_and_not_unreadable(tmp_path, value):
     read = about["read"]
     assert (read["user"]["missing"], read["user"]["different"]) == (1, 2)
     assert (read["amount"]["missing"], read["amount"]["unreadable"]) == (1, 0)
+
+
+def test_statements_spreadsheets_and_short_forms(read_numbers):
+    values = {
+        "\u221245.00": -45, "\u201345.00": -45, "1,234.50 CR": 1234.5, "45.00 Dr.": -45,
+        "CHF 45.-": 45,
+        "1.5K": 1500, "1.2 lakh": 120_000, "12.00+": 12, "45.000 ₫": 45_000, "Rp 1.500": 1500,
+        "\uff11\uff12.\uff15": 12.5, '{"$numberDecimal":"12.50"}': 12.5, "-": None, ".": None,
+    }  # fmt: skip
+    reading, numbers = read_numbers(*values)
+    assert dict(zip(values, numbers, strict=True)) == values
+    assert "CR is taken for money in, DR for money out" in reading.note
+
+
+def test_an_exponent_behind_a_decimal_comma(read_numbers):
+    assert read_numbers("1,5E+03", "2,25", "1.200,-")[1] == [1500, 2.25, 1200]

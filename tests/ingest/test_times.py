@@ -237,3 +237,30 @@ def test_formats_are_tried_where_they_may_fit(database):
         fitting = times._fitting(database)
         assert form in fitting and len(fitting) < 20, form
     database.execute("DROP TABLE time_column")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-09-22T12:34:34+02:00[Europe/Berlin]", MOMENT - 2 * 3600),
+        ("2026-09-22 12:34:34 CEST", MOMENT - 2 * 3600),
+        ("Tue Sep 22 12:34:34 CEST 2026", MOMENT - 2 * 3600),
+        ("22 Sept 2026 12:34:34 UTC", MOMENT),
+        ("Sep-22-26 12:34:34 PDT", MOMENT + 7 * 3600),
+        ("9/22/2026, 12:34:34\u202fPM", MOMENT),
+        ("22 sept. 2026 12:34:34", MOMENT),
+        ("22. September 2026 12:34:34", MOMENT),
+        ("22/set/2026 12:34:34", MOMENT),
+        ("22 de setembro de 2026 12:34:34", MOMENT),
+        ("22-SEP-26 12.34.34.000000 PM", MOMENT),
+        ("22/09/2026 12.34.34", MOMENT),
+        ("2026年9月22日 12:34:34", MOMENT),
+        ("/Date(1790080474000)/", MOMENT),
+        ('{"$date":{"$numberLong":"1790080474000"}}', MOMENT),
+        ("2026-09-22\u00a012:34:34", MOMENT),
+        ("639256772740000000", MOMENT),
+    ],
+)
+def test_other_languages_and_programs(read_times, text, seconds):
+    _, values = read_times(text, text)
+    assert values == pytest.approx([seconds] * 2, abs=1e-3)
