@@ -31,6 +31,15 @@ _WORDS = {
     "phone", "mobile", "tel", "telephone", "email", "mail", "ip", "ipaddress", "address", "addr",
     "passport", "ssn", "deviceid", "cardid", "cardhash", "emailaddress", "phonenumber",
 }  # fmt: skip
+# Words that make it a kind of device, card or address, which strangers have in common too.
+_OF_KIND = {
+    "type", "kind", "brand", "network", "scheme", "issuer", "model", "os", "browser", "vendor",
+    "category", "class", "level", "tier", "status", "state", "country", "region", "province",
+    "city", "domain", "provider", "bin", "last", "zip", "zipcode", "postcode", "postal",
+    "currency", "language", "risk", "score", "age", "days", "count", "balance", "limit", "date",
+    "time", "created", "changed", "month", "year", "expiry", "exp", "is", "has", "verified",
+    "confirmed", "valid", "match", "flag", "present",
+}  # fmt: skip
 _ADDRESS = {"address", "addr", "street"}
 _DIGITS = {"card", "pan", "iban", "phone", "mobile", "tel", "telephone", "phonenumber", "ssn"}
 _SHORT = {
@@ -85,10 +94,13 @@ def relation(column: str) -> str:
 def candidates(present: Sequence[str], roles: columns.Roles) -> list[str]:
     """List the columns whose names say that people may share their values, less those with a role.
 
+    A type of device, or the country of a card, is shared by strangers as well and is none of them.
+
     Whether they do share them is for `read` to find.
     """
     taken = {name for names in roles.values() for name in names}
-    return [name for name in present if name not in taken and _WORDS & _words(name)]
+    free = ((name, _words(name)) for name in present if name not in taken)
+    return [name for name, words in free if _WORDS & words and not _OF_KIND & words]
 
 
 def check(options: LinkOptions, present: Sequence[str], roles: columns.Roles) -> None:

@@ -62,6 +62,20 @@ def test_shared_values_become_nodes_and_the_others_do_not(ingested):
     assert len(about["features"]["user"]) == store.FEATURE_DIM == graph.x["user"].shape[1]
 
 
+def test_a_kind_of_device_or_card_is_no_link_unless_it_is_named(ingested):
+    names = ["device_type", "cardBrand", "ip_country", "email_domain", "account_age_days"]
+    header = ["customer_id", "sku", *names, "device_id"]
+    rows = [[f"C{k}", f"P{k % 3}", *["same"] * len(names), f"d{k // 2}"] for k in range(8)]
+    _, about, shared = ingested(rows, header)
+    assert list(shared) == ["device_id"]
+    assert "no_links" not in about
+
+
+def test_what_identifies_is_a_candidate():
+    names = ["deviceId", "card_number", "Phone Number", "email", "billing_address", "device hash"]
+    assert links.candidates([*names, "device_os", "card_last4", "is_mobile"], {}) == names
+
+
 def test_a_pair_counts_once_however_many_orders_it_has(ingested):
     rows = [order("A", "d1"), order("B", "d1"), order("A", "d1", sku="P2"), order("A", "d1")]
     graph, _, shared = ingested(rows)
