@@ -40,7 +40,7 @@ def draw(path: Path, rows: int, form: str, *, links: bool = False) -> None:
     u, p, r = (draw.format(salt=salt) for salt in (1, 2, 3))
     user = f"(power({u}, 2.0) * {users})::BIGINT"
     device = f"if(hash(i, 8) % 50 = 0, hash(i, 9) % {users}, {user})"
-    card = f"hash({user} * 2 + hash(i, 11)::BIGINT % 2) % {users * 9}"
+    card = f"hash({user} * 2 + (hash(i, 11) % 2)::BIGINT) % {users * 9}"
     linked = (
         f", 'dev-' || lower(hex(hash({device}))) AS device_id, "
         f"if(hash(i, 10) % 20 = 0, NULL, md5(({card})::VARCHAR)) AS card_hash"

@@ -406,7 +406,8 @@ def _others(graph: HeteroGraph, node: int, neighbor: int, verdicts: Tensor) -> d
 def _reasons(neighbors: Sequence[dict]) -> list[str]:
     """Say in sentences whom a suspect meets: where there are confirmed frauds, or else suspects."""
     telling = [line for line in neighbors if line["frauds"] or line["known"] == 1]
-    return [line["reason"] for line in (telling or neighbors[:1])[:REASONS]]
+    telling = telling or [line for line in neighbors if line["others"]][:1]
+    return [line["reason"] for line in telling[:REASONS]]
 
 
 def reason(line: dict) -> str:
@@ -419,12 +420,16 @@ def reason(line: dict) -> str:
     >>> reason(line | {"others": 6, "frauds": 5, "cleared": 1})
     'shares device_id 9a with 6 accounts, 5 of them confirmed frauds, 1 cleared'
     """
-    place, relation = f"{line['type']} {line['name']}", line["relation"].replace("_", " ")
+    place, relation = line["name"], line["relation"].replace("_", " ")
+    if not place.startswith(f"{line['type']} "):  # as where the folder keeps no ids
+        place = f"{line['type']} {place}"
     accounts = f"{line['others']:,} account{'' if line['others'] == 1 else 's'}"
     if line["known"] is not None or line["score"] is not None:  # an account itself
         verdict = {1: ", a confirmed fraud", 0: ", cleared"}.get(line["known"], "")
         said = f"is tied to {place} ({relation}){verdict}"
         said += f", and with it to {accounts}" if line["others"] else ""
+    elif not line["others"]:
+        said = f"is alone at {place} ({relation})"
     elif line["relation"] == f"has_{line['type']}":
         said = f"shares {place} with {accounts}"
     else:

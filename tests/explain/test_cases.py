@@ -144,6 +144,14 @@ def test_reasons_read_as_sentences(others, frauds, cleared, words):
     assert bought == f"shares ip 10.0.0.1 (co buys) {words}"
 
 
+def test_a_reason_names_a_thing_once_and_says_who_is_alone():
+    line = {"type": "product", "name": "product 7", "relation": "sells"}
+    line |= {"known": None, "score": None, "others": 0, "frauds": 0, "cleared": 0}
+    assert cases.reason(line) == "is alone at product 7 (sells)"
+    assert cases._reasons([line | {"reason": cases.reason(line)}]) == []
+    assert cases.reason(line | {"others": 2}).startswith("shares product 7 (sells) with 2 accounts")
+
+
 def test_a_neighbor_stands_on_a_card_once_however_many_edges_lead_to_it():
     """User 0 bought product 0 six times, reviewed product 1 as well, and follows user 1 back."""
     bought = torch.tensor([[0, 0]] * 6 + [[0, k] for k in range(1, 6)] + [[1, 0], [1, 1], [2, 1]])
