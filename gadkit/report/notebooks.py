@@ -10,10 +10,12 @@ last: it carries the stamp, so an interrupted run never looks finished.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -31,8 +33,15 @@ ROOT = Path(gadkit.__file__).parents[1]
 DATASET_INPUTS = [
     *store.raw_files(), store.GRAPH, store.ABOUT, store.IDS.format("*"), store.PLANTED,
 ]  # fmt: skip
-LIBRARIES = ("torch", "numpy", "numba", "matplotlib", "pandas", "scikit-learn")
+# What the notebooks and their pages are made with, and all that it stands on. Only some of the
+# names are installed at a time.
+LIBRARIES = (
+    "torch", "numpy", "numba", "matplotlib", "tqdm", "duckdb", "xlsxwriter", "pandas", "scipy",
+    "scikit-learn", "xgboost", "xgboost-cpu", "ipykernel", "nbconvert",
+)  # fmt: skip
 CELL_TIMEOUT = 6 * 3600  # seconds; a guard against a kernel that hangs, not a limit on training
+_SET_HERE = ("GADKIT_DATASET", "GADKIT_OUT")  # for the kernels, whatever they are outside
+_NAME = re.compile(r"[\w.-]+")  # at the head of a requirement
 NEEDS_LABELS = "needs-labels"  # tag of a notebook's parameters, where nothing is left without any
 
 
@@ -89,7 +98,7 @@ def run_notebooks(
             for stale in (target, page_of(target), out / "failed" / source.name):
                 stale.unlink(missing_ok=True)
             continue
-        if not force and _is_up_to_date(target, page_of(target), stamp):
+        if not force and _is_up_to_date(target, dataset, stamp):
             log(f"{label}  unchanged, kept")
         else:
             _run_one(source, target, dataset=dataset, stamp=stamp, label=label)
@@ -98,8 +107,9 @@ def run_notebooks(
 
 
 def written_by(executed: Path) -> list[Path]:
-    """Return the files that a notebook wrote when it was executed, into dataset folder or `out`."""
-    return [Path(path) for path in _mark_of(executed).get("wrote", {})]
+    """Return the files that a notebook wrote into the folder of results when it was executed."""
+    out = executed.parents[1]
+    return [out / name for name in _mark_of(executed).get("wrote", {}).get("out", {})]
 
 
 def needing_labels(notebooks: Path | None = None) -> list[Path]:
@@ -136,7 +146,11 @@ def _run_one(source: Path, target: Path, *, dataset: Path, stamp: str, label: st
         raise NotebookError(f"{source.stem}, {error}\n\nThe notebook so far: {failed}") from None
     outputs.tidy(notebook)
     wrote = sorted(path for path, _ in _list_results(dataset, out).items() - before.items())
-    digests = {path: _hash_file(Path(path)) for path in wrote}
+    # By name, so that the same dataset in another place leaves the same bytes.
+    digests = {
+        key: {path.name: _hash_file(path) for path in wrote if path.parent == folder}
+        for key, folder in (("dataset", dataset), ("out", out))
+    }
     notebook.metadata["gadkit"] = {"stamp": stamp, "wrote": digests}
     failed.unlink(missing_ok=True)
     pages.write(page_of(target), pages.notebook_page(notebook, name=source.stem))
@@ -162,7 +176,7 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
             on_cell_start=_heed_interrupts,
             on_cell_execute=bar.enter_cell,
         )
-        paths = {"GADKIT_DATASET": str(dataset), "GADKIT_OUT": str(out)}
+        paths = dict(zip(_SET_HERE, (str(dataset), str(out)), strict=True))
         try:
             client.execute(cwd=str(folder), env=kernel.environment(private, **paths))
         except CellExecutionError:
@@ -274,9 +288,24 @@ def _hash_surroundings(dataset: Path) -> str:
     digests = []
     for path in sorted(path for path in files if path.is_file()):
         digests.append(f"{path.name} {_hash_file(path)}")
-    libraries = [importlib.metadata.version(name) for name in LIBRARIES]
     settings = sorted(item for item in os.environ.items() if item[0].startswith("GADKIT_"))
-    return _hash(str(dataset), sys.version, *digests, *libraries, *map("=".join, settings))
+    settings = [f"{name}={value}" for name, value in settings if name not in _SET_HERE]
+    return _hash(sys.version, *digests, *_libraries(), *settings)
+
+
+def _libraries() -> list[str]:
+    """Return name and version of each of the `LIBRARIES`, and of what they require."""
+    versions, waiting = {}, set(LIBRARIES)
+    while waiting:
+        name = waiting.pop()
+        versions[name] = ""
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # an option, as a rule
+            library = importlib.metadata.distribution(name)
+            versions[name] = library.version
+            lines = [line for line in library.requires or [] if "extra ==" not in line]
+            waiting |= {_NAME.match(line)[0].lower().replace("_", "-") for line in lines}
+            waiting -= set(versions)
+    return [f"{name} {version}" for name, version in sorted(versions.items()) if version]
 
 
 def _cells_of(source: Path) -> str:
@@ -285,14 +314,18 @@ def _cells_of(source: Path) -> str:
     return json.dumps([(cell.cell_type, cell.source, cell.metadata.get("tags")) for cell in cells])
 
 
-def _is_up_to_date(target: Path, page: Path, stamp: str) -> bool:
-    if not (target.is_file() and page.is_file()):
+def _is_up_to_date(target: Path, dataset: Path, stamp: str) -> bool:
+    if not (target.is_file() and page_of(target).is_file()):
         return False
     mark = _mark_of(target)
     if mark.get("stamp") != stamp:
         return False
-    wrote = {Path(path): digest for path, digest in mark["wrote"].items()}
-    return all(path.is_file() and _hash_file(path) == digest for path, digest in wrote.items())
+    folders = {"dataset": dataset, "out": target.parents[1]}
+    return all(
+        (folders[key] / name).is_file() and _hash_file(folders[key] / name) == digest
+        for key, digests in mark["wrote"].items()
+        for name, digest in digests.items()
+    )
 
 
 def _mark_of(executed: Path) -> dict:
@@ -300,10 +333,10 @@ def _mark_of(executed: Path) -> dict:
     return json.loads(executed.read_text(encoding="utf-8"))["metadata"].get("gadkit", {})
 
 
-def _list_results(*folders: Path) -> dict[str, int]:
+def _list_results(*folders: Path) -> dict[Path, int]:
     """Return the time of modification (ns) of every file that stands directly in the folders."""
     files = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    return {str(path): path.stat().st_mtime_ns for path in files if path.is_file()}
+    return {path: path.stat().st_mtime_ns for path in files if path.is_file()}
 
 
 def _read_stripped(source: Path):

@@ -1,10 +1,13 @@
 """The notebooks are executed in order, again only when needed, and gathered into one page."""
 
 import base64
+import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 
 import nbformat
 import numpy as np
@@ -229,6 +232,38 @@ def test_setting_and_package_count_as_changes(workspace, without_kernel, monkeyp
     (workspace / "kernels" / "gat.cu").write_text("// changed")
     monkeypatch.setattr(notebooks, "ROOT", workspace)
     assert run(workspace) == []
+
+
+def test_every_library_of_the_results_counts():
+    project = tomllib.loads((notebooks.ROOT / "pyproject.toml").read_text())["project"]
+    needed = project["dependencies"] + project["optional-dependencies"]["lab"]
+    names = {re.match(r"[\w.-]+", line)[0] for line in needed}
+    assert names - set(notebooks.LIBRARIES) == {"jupyterlab"}  # which makes no output
+    counted = notebooks._libraries()
+    for name in ("scipy", "duckdb", "nbclient", "ipykernel", "ipython", "matplotlib-inline"):
+        assert f"{name} {importlib.metadata.version(name)}" in counted
+
+
+def test_a_library_of_another_version_counts_as_a_change(workspace, without_kernel, monkeypatch):
+    run(workspace)
+    version = property(lambda library: "0.0.1")
+    monkeypatch.setattr(importlib.metadata.PathDistribution, "version", version)
+    run(workspace)
+    assert len(without_kernel) == 4
+
+
+def test_another_place_leaves_the_same_bytes(workspace, without_kernel, tmp_path, monkeypatch):
+    monkeypatch.setenv("GADKIT_DATASET", "/somewhere/else")  # each kernel is told its own
+    run(workspace)
+    there = tmp_path / "moved"
+    shutil.copytree(workspace, there)
+    executed = "build/notebooks/02_read.ipynb"
+    run(there)
+    assert len(without_kernel) == 2  # nothing again
+    monkeypatch.delenv("GADKIT_DATASET")
+    without_kernel.clear()  # its results are numbered
+    run(there, force=True)
+    assert (there / executed).read_bytes() == (workspace / executed).read_bytes()
 
 
 def test_interrupted_run_is_not_taken_for_finished(workspace, without_kernel, monkeypatch):
