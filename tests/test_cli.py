@@ -3,14 +3,18 @@
 import csv
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 
 import numpy as np
 import pytest
 import torch
 
-from gadkit import audit, cli, network, recommend, store
+from gadkit import audit, cli, datasets, network, recommend, store
 from gadkit.audit.finding import FAILED, Finding
 from gadkit.datasets import marketplace
 from gadkit.evaluation import splits
@@ -389,6 +393,36 @@ def test_audit_of_a_protocol_that_does_not_fit(tmp_path, capsys, monkeypatch):
     store.save_graph(tmp_path / "new", make_graph(45, seed=1))
     assert cli.main(["audit", str(tmp_path / "new"), "--protocol", "temporal"]) == 1
     assert "no protocol 'temporal' for this graph; there are demo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_command_that_is_stopped_says_so(tmp_path, capsys, monkeypatch, number, status):
+    def work(folder):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "prepare", work)
+    assert cli.main(["score"]) == status
+    assert capsys.readouterr().err.startswith("gadkit: stopped; nothing is half written")
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_fault_of_gadkit_leaves_its_traceback_in_a_file(tmp_path, capsys, monkeypatch):
+    def work(folder):
+        raise IndexError("list index out of range")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "prepare", work)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for folder in ("build", str(tmp_path)):
+        assert cli.main(["score"]) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and f"report it with {folder}/gadkit.log" in said
+        log = (tmp_path / folder / "gadkit.log").read_text()
+        assert "in work" in log and log.endswith("IndexError: list index out of range\n")
+        shutil.rmtree(tmp_path / "build", ignore_errors=True)
+        (tmp_path / "build").touch()
 
 
 def test_every_dataset_has_its_own_place(tmp_path, capsys, monkeypatch):

@@ -1,7 +1,12 @@
 """The command `gadkit`: events in, notebooks run, models applied, scores out."""
 
 import argparse
-from collections.abc import Callable
+import contextlib
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from gadkit import __version__
 from gadkit.cli import data, events, lists
@@ -14,24 +19,66 @@ from gadkit.cli.lists import fail
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    It is 1 after an error that the user can mend, and after an audit with a failed check.
+    It is 1 after an error, and after an audit with a failed check; of a command that was stopped,
+    128 and the number of the signal.
     """
     args = _parser().parse_args(argv)
     try:
-        return args.command(args) or 0
+        with _stopped_by(signal.SIGTERM, signal.SIGHUP):
+            return args.command(args) or 0
     except (ValueError, TypeError, OSError) as error:
         return fail(error)
     except ImportError as error:
         return fail(f"{error}; install what the notebooks need: pip install -e .[lab]")
     except (MemoryError, RecursionError) as error:
         return fail(f"{type(error).__name__}: too large, or damaged; {error}")
-    except RuntimeError as error:
-        if "cannot cache function" not in str(error):
-            raise
-        return fail(f"{error}; set NUMBA_CACHE_DIR to a folder that can be written to")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         fail("stopped; nothing is half written, run it again to go on")
-        return 130
+        return 128 + (stopped.args or (signal.SIGINT,))[0]
+    except Exception as error:
+        if "cannot cache function" in str(error):  # as Numba says
+            return fail(f"{error}; set NUMBA_CACHE_DIR to a folder that can be written to")
+        return fail(_unexpected(error))
+
+
+@contextlib.contextmanager
+def _stopped_by(*numbers: int) -> Iterator[None]:
+    """Let signals raise KeyboardInterrupt with their number, as Ctrl-C does without.
+
+    They would end the process where it stands, and leave files half written. Those that somebody
+    handles already, or ignores (nohup), stay so.
+    """
+
+    def stop(number, frame):
+        raise KeyboardInterrupt(number)
+
+    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _unexpected(error: Exception) -> str:
+    """Keep the traceback of an error that nobody has foreseen, and say where."""
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    for folder in (Path("build"), Path(tempfile.gettempdir())):
+        log = folder / "gadkit.log"
+        try:
+            folder.mkdir(exist_ok=True)
+            log.write_text(f"gadkit {__version__}: {' '.join(sys.argv)}\n{text}", encoding="utf-8")
+        except OSError:
+            continue
+        return (
+            f"{type(error).__name__}: {error}; this is a fault of gadkit, not of yours: please "
+            f"report it with {log}, which says where it happened"
+        )
+    return text
 
 
 class _Parser(argparse.ArgumentParser):

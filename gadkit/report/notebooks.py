@@ -9,24 +9,21 @@ Everything under `out` is written to a temporary file first and renamed, the exe
 last: it carries the stamp, so an interrupted run never looks finished.
 """
 
-import asyncio
 import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import re
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import gadkit
 from gadkit import store
 from gadkit.ops.timing import RESULTS
-from gadkit.report import kernel, outputs, pages
+from gadkit.report import client, kernel, outputs, pages
 
 ROOT = Path(gadkit.__file__).parents[1]
 # Names, and patterns of them; the rest are results.
@@ -163,9 +160,12 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
     from traitlets.config import Config
 
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    with tempfile.TemporaryDirectory(prefix="gadkit") as private, _Progress(label, code) as bar:
+    with (
+        tempfile.TemporaryDirectory(prefix="gadkit") as private,
+        client.Progress(label, code) as bar,
+    ):
         private = Path(private)
-        client = _client_of(bar)(
+        runner = client.client_of(bar)(
             notebook,
             timeout=CELL_TIMEOUT,
             record_timing=False,
@@ -173,93 +173,25 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
             kernel_name="python3",
             kernel_manager_class=kernel.manager_class(),
             config=Config({"KernelManager": kernel.connection(private)}),
-            on_cell_start=_heed_interrupts,
             on_cell_execute=bar.enter_cell,
         )
         paths = dict(zip(_SET_HERE, (str(dataset), str(out)), strict=True))
+        surroundings = {"cwd": str(folder), "env": kernel.environment(private, **paths)}
+        said = private / "kernel.log"  # what the process says beside the outputs of its cells
         try:
-            client.execute(cwd=str(folder), env=kernel.environment(private, **paths))
+            with said.open("wb") as stderr, runner.stoppable():
+                runner.execute(**surroundings, stderr=stderr)
         except CellExecutionError:
             raise NotebookError(_explain(bar, "raised")) from None
         except CellTimeoutError:
             raise NotebookError(_explain(bar, f"ran for over {CELL_TIMEOUT} s")) from None
         except DeadKernelError:
-            raise NotebookError(_explain(bar, "ended its kernel (out of memory?)")) from None
+            last = said.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+            why = _explain(bar, "ended its kernel (out of memory?)")
+            raise NotebookError("\n".join([why, *last])) from None
 
 
-def _client_of(bar: "_Progress") -> type:
-    """Return a client that shows what cells say of their progress, and keeps it from the results.
-
-    Progress bars write to stderr, and tell the time: no two runs would leave the same bytes. What
-    else is written there, such as warnings, stays.
-    """
-    from nbclient import NotebookClient
-
-    class Client(NotebookClient):
-        def process_message(self, msg, cell, cell_index):
-            if msg["msg_type"] == "stream" and msg["content"]["name"] == "stderr":
-                text = msg["content"]["text"]
-                bar.note(text)
-                msg["content"]["text"] = bar.stderr.keep(text)
-                if not msg["content"]["text"]:
-                    return None
-            return super().process_message(msg, cell, cell_index)
-
-    return Client
-
-
-def _heed_interrupts(**_) -> None:
-    """Let Ctrl-C raise KeyboardInterrupt; nbclient would end the kernel and fail on its absence."""
-    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-
-
-class _Progress:
-    """A bar over the code cells of one notebook, whose clock goes on while a cell runs."""
-
-    def __init__(self, label: str, cells: list):
-        from tqdm import tqdm
-
-        self.cells, self.stderr = cells, outputs.Stderr()
-        self.bar = tqdm(
-            total=len(cells),
-            desc=label,
-            bar_format="{desc}  cell {n_fmt}/{total_fmt} |{bar:20}| {elapsed_s:.0f} s{postfix}",
-        )
-        self.done = threading.Event()
-        self.clock = threading.Thread(target=self._tick, daemon=True)
-
-    def _tick(self) -> None:
-        # Where the output is kept in a file, each refresh adds to it.
-        while not self.done.wait(1 if sys.stderr.isatty() else 30):
-            self.bar.refresh()
-
-    def enter_cell(self, cell, cell_index: int) -> None:
-        self.stderr = outputs.Stderr()
-        self.bar.n += 1
-        self.bar.set_postfix_str("")
-
-    def note(self, text: str) -> None:
-        """Show the last line that a cell wrote about its progress."""
-        lines = text.replace("\r", "\n").split("\n")
-        said = [" ".join(line.split()) for line in lines if line.strip()]
-        if said:
-            self.bar.set_postfix_str(said[-1], refresh=sys.stderr.isatty())
-
-    @property
-    def cell(self):
-        return self.cells[max(self.bar.n, 1) - 1]
-
-    def __enter__(self) -> "_Progress":
-        self.clock.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.done.set()
-        self.clock.join()
-        self.bar.close()
-
-
-def _explain(bar: _Progress, what: str) -> str:
+def _explain(bar: client.Progress, what: str) -> str:
     """Return the failing cell's number, its source and the last lines of its traceback."""
     from nbconvert.filters import strip_ansi
 

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -15,7 +16,7 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gadkit import store
+from gadkit import cli, store
 from gadkit.audit import checks, finding
 from gadkit.audit.finding import PASSED, WARNING, Finding
 from gadkit.explain import cases
@@ -161,6 +162,28 @@ def test_kernel_that_dies_is_reported(workspace):
     write_notebook(workspace / "notebooks/01_write.ipynb", "import os\nos.kill(os.getpid(), 9)")
     with pytest.raises(notebooks.NotebookError, match="code cell 1 of 1 ended its kernel"):
         run(workspace)
+
+
+def test_last_words_of_a_kernel_are_reported(workspace):
+    words = "import os\nos.write(2, b'no memory left on the device')\nos.kill(os.getpid(), 9)"
+    write_notebook(workspace / "notebooks/01_write.ipynb", words)
+    with pytest.raises(notebooks.NotebookError, match="no memory left on the device"):
+        run(workspace)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_raises_no_other_error(workspace, number):
+    run(workspace)
+    before = (workspace / "build/notebooks/01_write.ipynb").read_bytes()
+    stop = f"import os, time\nos.kill(os.getppid(), {int(number)})\ntime.sleep(5)"
+    write_notebook(workspace / "notebooks/01_write.ipynb", stop)
+    with pytest.raises(KeyboardInterrupt) as stopped, cli._stopped_by(signal.SIGTERM):
+        run(workspace)
+    assert stopped.value.args == (number,)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (workspace / "build/notebooks/01_write.ipynb").read_bytes() == before
+    assert not (workspace / "build/failed").exists()
 
 
 def change_dataset(workspace):
