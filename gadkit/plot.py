@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 FRAUD = "#D55E00"  # vermilion, for fraud alone: no model or relation is drawn in it
 NORMAL = "#8C96A3"
 USER, PRODUCT, SELLER = "#0072B2", "#009E73", "#CC79A7"
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#6A4C93")
+PALETTE = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#6A4C93", "#A6761D", "#1B1B1B",
+)  # fmt: skip
 DASHES = ("-", "--", ":")  # once each for all colors of the palette
 INK = "#3A3F47"  # reference lines and text on the figure
 COLORS = {"fraud": FRAUD, "normal": NORMAL, "user": USER, "product": PRODUCT, "seller": SELLER}
@@ -94,8 +96,10 @@ def _name(key: Hashable) -> str:
 
 
 def _colors(names: Iterable[str]) -> list[str]:
-    """The fixed color of a class or node type, the next of the palette for anything else."""
-    free = cycle(PALETTE)
+    """The fixed color of a class or node type; for anything else the next that is still free."""
+    names = list(names)
+    taken = {COLORS[name] for name in names if name in COLORS}
+    free = cycle([color for color in PALETTE if color not in taken])
     return [COLORS[name] if name in COLORS else next(free) for name in names]
 
 
@@ -324,7 +328,7 @@ def embedding_map(
             rasterized=True,
         )
     ax.set(xlabel=f"{axis} 1", ylabel=f"{axis} 2", xticks=[], yticks=[])
-    for handle in _legend_above(ax, columns=4).legend_handles:
+    for handle in _legend_above(ax, columns=3 if len(values) <= 3 else 2).legend_handles:
         handle.set(alpha=1, sizes=[36])
     return ax
 

@@ -153,6 +153,13 @@ def test_embedding_map_names_groups_by_themselves(ax):
     assert matplotlib.colors.same_color(ax.collections[1].get_facecolor()[0, :3], plot.SELLER)
 
 
+def test_node_types_have_different_colors(ax):
+    types = ["user", "product", "seller", "device_id", "card_hash", "ship_address", "ip", "phone"]
+    plot.embedding_map(ax, np.zeros((8, 2)), np.array(types))
+    colors = {tuple(points.get_facecolor()[0, :3]) for points in ax.collections}
+    assert len(colors) == 8
+
+
 def test_embedding_map_errors(ax):
     with pytest.raises(ValueError, match=r"\(3, 1\) and \(3,\)"):
         plot.embedding_map(ax, np.zeros((3, 1)), np.zeros(3))

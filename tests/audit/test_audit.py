@@ -68,8 +68,8 @@ def test_what_checks_share_is_made_once():
 
     audit.audit(graph, split, features=features, detector=detector, permutations=3)
     train, test = len(split.train), len(split.test)
-    # For the columns; with test labels turned over and not; with training labels permuted and not.
-    assert made == [train, test, 300, 300, train, train, train, train]
+    # For the columns; with training labels permuted and not; with test labels turned over and not.
+    assert made == [train, test, train, train, train, train, 300, 300]
     assert len(fitted) == 1 + 1 + 3 + 3  # as it is, turned over, permuted, on each control
 
 

@@ -5,9 +5,11 @@ import torch
 from leaks import FRACTIONS, findings, make_features
 
 from gadkit.audit import table
+from gadkit.audit.checks import CHECKS, Context
 from gadkit.audit.finding import PASSED, WARNING
 from gadkit.evaluation import splits
 from gadkit.evaluation.metrics import Interval
+from gadkit.graph import CSR, HeteroGraph
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -79,6 +81,25 @@ def test_a_value_artefact_is_found(sign):
     rows = amount[:, None], y
     area = table.single_column(["amount"], rows, rows).value
     assert area.high < 0.7  # one number does not show it
+
+
+def test_a_rate_of_labels_is_no_artefact():
+    """Where rings share nothing with others, their rate of known fraud is 1, and nobody else's."""
+    draw = torch.Generator().manual_seed(0)
+    user = torch.arange(600)
+    y = (user < 120).long()
+    buys = CSR.from_edges(user, user // 6, num_src=600, num_dst=100)
+    x = {"user": torch.randn(600, 4, generator=draw), "product": torch.randn(100, 4)}
+    sizes = {"user": 600, "product": 100}
+    edges = {("user", "buys", "product"): buys}
+    graph = HeteroGraph(sizes, edges, x, torch.stack([user, y], 1))
+    split = splits.stratified(graph.labels, fractions=FRACTIONS)
+    context = Context(graph=graph, split=split, features=make_features(labels="out of fold"))
+    assert table.value_artefact(context.names, *context.train).verdict == WARNING
+    names, _ = context.apart_from_labels
+    assert 0 < len(names) < len(context.names)
+    (check,) = (check for check in CHECKS if check.name == "value artefact")
+    assert check.finding(context).verdict == PASSED
 
 
 @pytest.mark.parametrize("shift", [0.5, 1, 2, 3, 4])
