@@ -142,8 +142,11 @@ def score(source: Path | str, models: Path | str) -> Scored:
     saved = saved_recipe.load(models)
     saved.check_checkpoints()
     graph, time = store.load_graph(source), store.load_time(source)
+    is_same = saved.is_of(graph, time)
+    if not is_same:
+        graph, left_out = transfer.without_strangers(source, graph, models)
     aligned = transfer.align(source, graph, saved)
-    if saved.is_of(graph, time):
+    if is_same:
         tables, labels = transfer.views_of(aligned, saved, time=time), saved.split.train
         given = _ask_networks(aligned.graph, saved, labels)
         scores = saved.committee(tables, labels, given).scores
@@ -155,7 +158,8 @@ def score(source: Path | str, models: Path | str) -> Scored:
         committee = saved.committee(tables, memory.labels, given)
         scores = transfer.transferred_scores(committee)
         seen = aligned.ids[memory.carried[:, 0]]
-        notes = _notes(source, aligned, saved, memory, committee)
+        notes = [("links", note) for note in left_out]
+        notes += _notes(source, aligned, saved, memory, committee)
     out = torch.full((graph.total,), torch.nan, dtype=torch.float64)
     out[aligned.ids] = scores
     return Scored(graph, out, saved.types, seen, notes, aligned, memory)

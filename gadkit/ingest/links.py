@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CAP = 100  # users of a value; more are strangers
 _SHOWN = 60  # characters of a value
+_KEPT = 1000  # values over the cap that are written down, for the tables of a later time
 MOST_CUT = (
     0.5  # of the rows with a value; a column is not taken by a guess if more are over the cap
 )
@@ -296,15 +297,16 @@ def _person_of(source: "Source", rows: np.ndarray) -> np.ndarray:
 
 
 def _cut(con, table: str, shared: _Shared, cap: int) -> dict:
-    """Say what is over the cap: how many values, their rows, and the one that most users have."""
+    """Say what is over the cap: how many values, their rows, and which most users have."""
     over = np.flatnonzero(shared.users > cap)
+    over = over[np.lexsort((shared.place[over], -shared.users[over]))]
     cut = {"values": len(over), "rows": int(shared.events[over].sum()), "most": 0, "example": None}
-    if len(over):
-        most = over[np.lexsort((shared.place[over], -shared.users[over]))[0]]
-        cut["most"] = int(shared.users[most])
-        query = f"SELECT value FROM {table}_values WHERE rowid = {most}"
-        cut["example"] = con.execute(query).fetchall()[0][0]
-    return cut
+    if not len(over):
+        return cut
+    query = f"SELECT rowid, value FROM {table}_values WHERE list_contains(?, rowid)"
+    value_of = dict(con.execute(query, [over[:_KEPT].tolist()]).fetchall())
+    names = [value_of[code] for code in over[:_KEPT].tolist()]
+    return cut | {"most": int(shared.users[over[0]]), "example": names[0], "names": names}
 
 
 def _name(con, table: str, codes: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """A graph never seen, made to look as the graph that a recipe has learned from.
 
+`without_strangers` leaves out the links that were left out then: in the table of a single week even
+a gift card or the gateway of a mobile carrier has few users.
 `align` puts node types, relations and features in the order learned from. `remember` adds what is
 known already: labels of nodes that are in both graphs, by the user's own ids, and of nodes that
 are only in the old one but share something with the new: the device of last month's fraud, seen
@@ -30,6 +32,36 @@ _NOTHING = re.compile(r"empty_\d+")  # what ingest calls a column of zeros
 _NUMBERED = re.compile(r"x_\d+")  # what a feature without a name is called
 _PLACE = re.compile(r"line \d+")  # an id that says where a row stood, and not who it is
 _COUNT = re.compile(r"\w+: log labels over (?!walks)")  # a walk comes to every label there is
+
+
+def without_strangers(
+    folder: Path | str, graph: HeteroGraph, old_folder: Path | str
+) -> tuple[HeteroGraph, list[str]]:
+    """Leave out of a graph the values of links that were over the cap in another folder.
+
+    Returns:
+        The graph, and in words what was left out of it.
+    """
+    edges, said = dict(graph.edges), []
+    for edge_type, csr in graph.edges.items():
+        name = edge_type[2]
+        cut = store.read_about(old_folder).get("links", {}).get(name, {}).get("cut", {})
+        ids = node_ids.load(folder, name, rows=graph.num_nodes[name]) if cut.get("names") else None
+        if ids is None:
+            continue
+        is_cut = torch.from_numpy(np.isin(np.asarray(ids, str), cut["names"]))
+        src, dst = csr.pairs()
+        is_kept = ~is_cut[dst]
+        if is_kept.all():
+            continue
+        sizes = {"num_src": csr.num_src, "num_dst": csr.num_dst}
+        edges[edge_type] = CSR.from_edges(src[is_kept], dst[is_kept], **sizes)
+        example = ids[dst[~is_kept].bincount().argmax()]
+        said.append(
+            f"{int(is_cut.sum()):,} {name} are left out, such as {example!r}: more than "
+            f"{cut['cap']} users had each in {old_folder}, so they join strangers"
+        )
+    return HeteroGraph(graph.num_nodes, edges, graph.x, graph.labels), said
 
 
 class Aligned(NamedTuple):

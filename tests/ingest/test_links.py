@@ -235,3 +235,12 @@ def test_about_is_plain_json(ingested, tmp_path):
     )
     about = json.loads((tmp_path / "out" / "about.json").read_text())
     assert about["links"]["card_hash"]["cut"]["values"] == 0
+
+
+def test_values_over_the_cap_are_written_down_the_most_common_first(ingested):
+    cards = ["gift"] * 6 + ["Voucher"] * 7 + ["mine", "mine", "lone"]
+    rows = [order(f"U{i}", f"d{i}", card) for i, card in enumerate(cards)]
+    _, about, _ = ingested(rows, links=links.LinkOptions(columns=["card_hash"], cap=4))
+    cut = about["links"]["card_hash"]["cut"]
+    assert cut["names"] == ["voucher", "gift"]
+    assert (cut["values"], cut["rows"], cut["most"], cut["example"]) == (2, 13, 7, "voucher")

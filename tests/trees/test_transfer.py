@@ -258,6 +258,29 @@ def test_a_network_is_asked_wherever_it_sits():
     torch.testing.assert_close(transfer.transferred_scores(committee)[:3], given[:3])
 
 
+def test_links_that_were_left_out_stay_so(tmp_path):
+    has, old = ("user", "has_card", "card"), tmp_path / "old"
+    user, card = torch.tensor([[0, 1, 2, 1, 2], [0, 0, 0, 1, 1]])
+    edges = {has: CSR.from_edges(user, card, num_src=3, num_dst=2)}
+    x = {"user": torch.rand(3, 2), "card": torch.rand(2, 1)}
+    graph = HeteroGraph({"user": 3, "card": 2}, edges, x, torch.tensor([[2, 1]]))
+    write(tmp_path, graph)
+    node_ids.save(tmp_path, {"user": ["ann", "bob", "cat"], "card": ["gift", "c1"]})
+    for cut in ({"cap": 100, "values": 0}, {"cap": 100, "names": ["voucher"]}):
+        store.write_about(old, {"links": {"card": {"cut": cut}}})
+        same, said = transfer.without_strangers(tmp_path, graph, old)
+        assert (same.fingerprint, said) == (graph.fingerprint, [])
+    store.write_about(old, {"links": {"card": {"cut": {"cap": 100, "names": ["gift", "voucher"]}}}})
+    fewer, said = transfer.without_strangers(tmp_path, graph, old)
+    assert [end.tolist() for end in fewer.edges[has].pairs()] == [[1, 2], [1, 1]]
+    assert fewer.num_nodes == graph.num_nodes and torch.equal(fewer.labels, graph.labels)
+    assert all(torch.equal(fewer.x[name], x[name]) for name in x)
+    assert said == [
+        f"1 card are left out, such as 'gift': more than 100 users had each in {old}, so they join "
+        "strangers"
+    ]
+
+
 def test_views_of_another_graph_have_the_columns_that_were_learned_from():
     """Columns that this graph would leave out, or has in another order, or has more of."""
     used = [(0, 0), (1, 1), (1, 2)]
