@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gadkit import lazy
-from gadkit.graph import CSR, HeteroGraph
+from gadkit.graph import CSR, EdgeType, HeteroGraph
 from gadkit.store.files import (
     appearing,
     atomic_path,
@@ -116,14 +116,29 @@ def save_graph(folder: Path | str, graph: HeteroGraph) -> None:
         "num_nodes": np.array(list(graph.num_nodes.values()), dtype=np.int64),
         "edge_types": np.array(graph.edge_types),
     }
-    for edge_type, csr in graph.edges.items():
-        arrays[f"{'__'.join(edge_type)}_indptr"] = csr.indptr.numpy(force=True)
-        arrays[f"{'__'.join(edge_type)}_indices"] = csr.indices.numpy(force=True)
+    names = _names_of_relations(graph.edge_types, graph.node_types)
+    for name, csr in zip(names, graph.edges.values(), strict=True):
+        arrays[f"{name}_indptr"] = csr.indptr.numpy(force=True)
+        arrays[f"{name}_indices"] = csr.indices.numpy(force=True)
     if graph.x is not None:
         arrays |= {f"x_{name}": graph.x[name].numpy(force=True) for name in graph.node_types}
     if graph.labels is not None:
         arrays["labels"] = graph.labels.numpy(force=True)
     write_npz(Path(folder) / GRAPH, arrays)
+
+
+def _names_of_relations(edge_types: list[EdgeType], node_types: list[str]) -> list[str]:
+    """Say what the arrays of each relation are called after.
+
+    By its types and its own name; by its number, if two arrays would have one name.
+    """
+    names = ["__".join(edge_type) for edge_type in edge_types]
+    arrays = [f"{name}_{part}" for name in names for part in ("indptr", "indices")]
+    arrays += ["node_types", "num_nodes", "edge_types", "labels"]
+    arrays += [f"x_{node_type}" for node_type in node_types]
+    if len(set(arrays)) == len(arrays):
+        return names
+    return [f"relation_{number}" for number in range(len(names))]
 
 
 def _read_graph(path: Path) -> HeteroGraph:
@@ -142,9 +157,11 @@ def _read_graph(path: Path) -> HeteroGraph:
                 "must be distinct names, as many counts >= 0, and (num_relations, 3) names"
             )
         num_nodes = dict(zip(node_types, counts, strict=True))
+    edge_types = edge_types.tolist()
+    names = _names_of_relations(edge_types, node_types)
     edges = {
-        tuple(edge_type): _read_csr(path, arrays, edge_type, num_nodes)
-        for edge_type in edge_types.tolist()
+        tuple(edge_type): _read_csr(path, arrays, name, edge_type[0], num_nodes)
+        for edge_type, name in zip(edge_types, names, strict=True)
     }
     with errors_about(path):
         x = {
@@ -158,10 +175,9 @@ def _read_graph(path: Path) -> HeteroGraph:
 
 
 def _read_csr(
-    path: Path, arrays: dict[str, np.ndarray], edge_type: list[str], num_nodes: dict[str, int]
+    path: Path, arrays: dict[str, np.ndarray], name: str, src_type: str, num_nodes: dict[str, int]
 ) -> CSR:
-    name = "__".join(edge_type)
-    if edge_type[0] not in num_nodes:
+    if src_type not in num_nodes:
         raise ValueError(
             f"{path}: relation {name} starts at a node type that is not in {list(num_nodes)}"
         )
@@ -169,7 +185,7 @@ def _read_csr(
         indptr = torch.from_numpy(_typed(arrays, f"{name}_indptr", "i8", 1))
         indices = torch.from_numpy(_typed(arrays, f"{name}_indices", "i", 1))
     with errors_about(f"{path}, {name}"):
-        return CSR(indptr, indices, num_nodes[edge_type[0]])
+        return CSR(indptr, indices, num_nodes[src_type])
 
 
 def _typed(arrays: dict[str, np.ndarray], name: str, kind: str, ndim: int) -> np.ndarray:

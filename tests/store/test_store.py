@@ -303,6 +303,24 @@ def test_graph_round_trip(tmp_path):
     assert_equal(store.load_graph(tmp_path), graph)
 
 
+@pytest.mark.parametrize(
+    ("node_types", "edge_types"),
+    [
+        (["a", "a__b", "d"], [("a", "b__c", "d"), ("a__b", "c", "d")]),
+        (["x", "b", "_r__b_indptr"], [("x", "r", "b"), ("b", "s", "_r__b_indptr")]),
+    ],
+)
+def test_names_with_underscores_overwrite_nothing(tmp_path, node_types, edge_types):
+    edges = {
+        edge_type: CSR.from_edges(torch.tensor([k]), torch.tensor([0]), num_src=3, num_dst=3)
+        for k, edge_type in enumerate(edge_types)
+    }
+    x = {name: torch.full((3, 1), float(k)) for k, name in enumerate(node_types)}
+    graph = HeteroGraph(dict.fromkeys(node_types, 3), edges, x)
+    store.save_graph(tmp_path, graph)
+    assert_equal(store.load_graph(tmp_path), graph)
+
+
 def test_graph_without_features_and_labels(tmp_path):
     graph = small_graph()
     bare = HeteroGraph(graph.num_nodes, graph.edges)
