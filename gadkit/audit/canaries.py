@@ -297,6 +297,8 @@ def _held_out_area(table: Tensor, y: Tensor, folds: int, seed: int) -> float:
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from xgboost import XGBClassifier
 
+    from gadkit.trees.learners import seed_of_32_bits
+
     if len(y) > DECODED_ROWS:
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(y), generator=generator)[:DECODED_ROWS]
@@ -307,9 +309,9 @@ def _held_out_area(table: Tensor, y: Tensor, folds: int, seed: int) -> float:
         learning_rate=0.2,
         colsample_bytree=0.7,
         n_jobs=1,
-        random_state=seed,
+        random_state=seed_of_32_bits(seed),
     )
-    cv = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    cv = StratifiedKFold(folds, shuffle=True, random_state=seed_of_32_bits(seed))
     proba = cross_val_predict(trees, table.numpy(), y.numpy(), cv=cv, method="predict_proba")
     return roc_auc(y, torch.from_numpy(proba[:, 1]))
 

@@ -44,6 +44,15 @@ Predict = Callable[[Tensor], Tensor]  # (n, dim) -> (n,) float64 in [0, 1]
 Learner = Callable[[Rows, Rows, int], Predict]  # training rows, validation rows, seed
 
 
+def seed_of_32_bits(seed: int) -> int:
+    """Return a seed for libraries that take no more: itself, or a hash of one that is longer.
+
+    Torch takes 64 bits, and a negative one by its complement; so does the rest of gadkit.
+    """
+    seed &= 2**64 - 1
+    return seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
 def boosted_trees(train: Rows, val: Rows, seed: int) -> Boosted:
     """Fit gradient-boosted trees slowly, stopped by AUPRC on the validation rows.
 
@@ -58,7 +67,7 @@ def boosted_trees(train: Rows, val: Rows, seed: int) -> Boosted:
 
     share = min(1.0, max(_SHARE, _COLUMNS / train.x.shape[1]))
     options = _BOOSTING | {"colsample_bytree": share}
-    options |= {"seed": seed, "nthread": torch.get_num_threads()}
+    options |= {"seed": seed_of_32_bits(seed), "nthread": torch.get_num_threads()}
     rows = xgboost.DMatrix(train.x.numpy(), train.y.numpy())
     if len(train.y) < FEW:
         booster = xgboost.train(options | _BOOSTING_FEW, rows, _ROUNDS_FEW)
@@ -134,7 +143,7 @@ def _forest_options(train: Rows, seed: int) -> dict:
     return {
         "n_estimators": TREES,
         "min_samples_leaf": leaf,
-        "random_state": seed,
+        "random_state": seed_of_32_bits(seed),
         "n_jobs": threads,
     }
 
@@ -177,7 +186,7 @@ def perceptron(train: Rows, val: Rows, seed: int) -> Perceptron:
         alpha=1e-3,
         learning_rate_init=3e-3,
         batch_size=min(128, len(train.y)),
-        random_state=seed,
+        random_state=seed_of_32_bits(seed),
     )
     best, layers = -1.0, None
     for _ in range(60):
@@ -195,7 +204,8 @@ def quantile_scale(rows: Tensor, seed: int) -> Scale:
     from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
     count, x = min(QUANTILES, len(rows)), filled(rows)
-    ranks = QuantileTransformer(output_distribution="normal", n_quantiles=count, random_state=seed)
+    options = {"n_quantiles": count, "random_state": seed_of_32_bits(seed)}
+    ranks = QuantileTransformer(output_distribution="normal", **options)
     normal = ranks.fit_transform(x)
     return Scale.of_pipeline(ranks, StandardScaler().fit(normal))
 

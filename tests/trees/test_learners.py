@@ -47,6 +47,16 @@ def test_the_same_seed_gives_the_same_bits(name):
     assert torch.equal(one, other) == (name == "logistic regression")  # which draws nothing
 
 
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_seed_may_have_64_bits(name):
+    train, val = rows(150, 0), rows(150, 1)
+    for seed in (-1, 2**32 + 5, 2**64 - 1):
+        assert LEARNERS[name](train, val, seed)(val.x).isfinite().all()
+    assert learners.seed_of_32_bits(7) == 7
+    assert learners.seed_of_32_bits(2**32 + 5) not in (5, learners.seed_of_32_bits(2**33 + 5))
+    assert learners.seed_of_32_bits(-1) == learners.seed_of_32_bits(2**64 - 1) < 2**32
+
+
 @pytest.mark.parametrize("name", ["boosted trees", *FORESTS])
 def test_trees_do_not_depend_on_the_number_of_threads(name, with_threads, monkeypatch):
     monkeypatch.setattr(learners, "_ROUNDS", 20)
