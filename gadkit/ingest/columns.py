@@ -6,7 +6,7 @@ Ids are read in `ids`, numbers in `numbers`, times in `times`; `readings` holds 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gadkit.ingest import ends, readings
+from gadkit.ingest import ends, readings, vocabulary
 from gadkit.ingest.ends import ENDS
 from gadkit.ingest.headers import meanings
 from gadkit.ingest.ids import id_of as id_of
@@ -35,15 +35,15 @@ ID_ROLES = (*NODE_TYPES, *ENDS)
 JOINED = (*ID_ROLES, "time", "amount")  # roles that several columns may play together
 
 # Names that columns have in the wild, less case and punctuation; the first one that is there wins.
+# Others are known by their words (`vocabulary`).
 _NAMES = {
     "user": (
         "user", "userid", "reviewerid", "customer", "customerid", "buyer", "buyerid", "account",
-        "accountid", "member", "memberid", "client", "clientid", "author", "authorid", "source",
+        "accountid", "member", "memberid", "client", "clientid", "author", "authorid",
     ),
     "product": (
         "product", "productid", "parentasin", "asin", "item", "itemid", "sku", "article",
-        "articleid", "listing", "listingid", "merchant", "merchantid", "business", "businessid",
-        "target",
+        "articleid", "listing", "listingid",
     ),
     "seller": (
         "seller", "sellerid", "vendor", "vendorid", "shop", "shopid", "store", "storeid",
@@ -67,6 +67,11 @@ _NAMES = {
     "text": ("text", "reviewtext", "reviewbody", "comment"),
     "label": ("label", "labels", "isfraud", "fraud", "islaundering", "issar", "isspam"),
 }  # fmt: skip
+# The same, of what is taken where no words say more.
+_WEAK_NAMES = {
+    "user": ("source",),
+    "product": ("merchant", "merchantid", "business", "businessid", "target"),
+}
 _DEBIT_AND_CREDIT = (
     ("debit", "credit"), ("debitamount", "creditamount"), ("withdrawal", "deposit"),
     ("withdrawalamt", "depositamt"), ("withdrawals", "deposits"), ("paidout", "paidin"),
@@ -82,6 +87,9 @@ _LAYOUTS = (
         "user": ["card1"], "product": ["ProductCD"], "time": ["TransactionDT"],
         "amount": ["TransactionAmt"],
     },
+    # Elliptic++, who pays into a transaction, and whom it pays
+    {"user": ["input_address"], "product": ["txId"]},
+    {"user": ["output_address"], "product": ["txId"]},
 )  # fmt: skip
 
 _YES = (
@@ -144,7 +152,11 @@ def guess_roles(columns: Sequence[str], given: dict[str, Sequence[str]] | None =
 
 def _sells_itself(product: Sequence[str]) -> bool:
     """Whether what is bought is called like a seller, as where a card pays a merchant."""
-    return any(plain(name) in _NAMES["seller"] for name in product)
+    return any(
+        plain(name) in _NAMES["seller"] or "seller" in vocabulary.words(name)
+        for name in product
+        if "product" not in vocabulary.words(name)
+    )
 
 
 def _ends_given(given: Roles) -> bool:
@@ -163,8 +175,11 @@ def _ends(columns: Sequence[str], given: Roles) -> Roles:
             return {}
         guessed, _ = ends.guess(columns)
         taken = {name for names in guessed.values() for name in names}
-        if all(named_like(role, columns, taken) for role in NODE_TYPES[:2]):
+        if all(_called(role, columns, taken, (_NAMES, _WEAK_NAMES)) for role in NODE_TYPES[:2]):
             return {}  # what a user and a product have is a purchase, whoever sends the parcel
+        by_mail = any("email" in vocabulary.words(name) for name in taken)
+        if by_mail and named_like("product", columns, set(), vocabulary.USUAL):
+            return {}
         return guessed and guessed | dict.fromkeys(NODE_TYPES, [])
     if others:
         raise ValueError(
@@ -192,11 +207,46 @@ def _all_names(layout: Roles) -> set[str]:
     return {name for names in layout.values() for name in names}
 
 
-def named_like(role: str, columns: Sequence[str], taken: set[str]) -> list[str]:
-    """Return the columns that are called like a role, best first name only; none if none is."""
+def named_like(
+    role: str, columns: Sequence[str], taken: set[str], least: str = vocabulary.LAST
+) -> list[str]:
+    """Return the column that is called most like a role; none if none is.
+
+    Args:
+        role: one of `ROLES`.
+        columns: the columns there are.
+        taken: those that play another role.
+        least: how sure it has to be, one of `vocabulary.RANKS`.
+    """
+    usual = _called(role, columns, taken, (_NAMES,))
+    free = [name for name in columns if name not in taken]
+    ranks = vocabulary.RANKS[: vocabulary.RANKS.index(least) + 1]
+    for rank in ranks:
+        if usual:
+            break
+        has_target = "target" in meanings(columns, usual_names()).values()
+        if rank == vocabulary.LAST and (role != "user" or has_target):
+            usual = _called(role, columns, taken, (_WEAK_NAMES,))
+        usual = usual or vocabulary.named_like(role, free, rank)[:1]
+    return usual
+
+
+def is_usual(role: str, columns: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a column has a name that says a role whatever its values are."""
+    if layout_of(columns).get(role) == list(names):
+        return True
+    others = set(columns) - set(names)
+    return _called(role, columns, others, (_NAMES, _WEAK_NAMES)) == list(names[:1])
+
+
+def _called(
+    role: str, columns: Sequence[str], taken: set[str], lists: Sequence[dict[str, tuple[str, ...]]]
+) -> list[str]:
+    """Return the first column whose whole name is one of some names of a role."""
     meaning = meanings(columns, usual_names())
-    plain = {meaning[name]: name for name in reversed(columns) if name not in taken}
-    return next(([plain[name]] for name in _NAMES.get(role, ()) if name in plain), [])
+    by_name = {meaning[name]: name for name in reversed(columns) if name not in taken}
+    names = (name for names in lists for name in names.get(role, ()))
+    return next(([by_name[name]] for name in names if name in by_name), [])
 
 
 def with_partner(role: str, chosen: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -216,7 +266,7 @@ def usual_names(given: dict[str, Sequence[str]] | None = None) -> frozenset[str]
     Args:
         given: columns by role, as the user says, whose names are added.
     """
-    usual = {name for names in _NAMES.values() for name in names}
+    usual = {name for lists in (_NAMES, _WEAK_NAMES) for names in lists.values() for name in names}
     usual |= {name for pair in _DEBIT_AND_CREDIT for name in pair}
     layouts = (name for layout in _LAYOUTS for name in _all_names(layout))
     named = (name for names in (given or {}).values() for name in names)
@@ -235,7 +285,8 @@ def find_id(columns: Sequence[str], node_type: str, roles: Roles) -> list[str]:
         return names
     if node_type == ACCOUNT:
         return ends.find_account(columns, roles)
-    return named_like(node_type, columns, set())
+    sure = named_like(node_type, columns, set(), vocabulary.STRONG)
+    return sure or _called(node_type, columns, set(), (_WEAK_NAMES,))
 
 
 def types_of(roles: Roles) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ _UNSURE = {"source", "src", "from", "input", "target", "tgt", "dst", "to", "outp
 _OF_MONEY = ("account", "acct", "acc", "iban", "wallet", "address", "addr")
 _AROUND = (
     *_OF_MONEY, "identifier", "id", "number", "num", "nr", "no", "customer", "client", "party",
-    "user", "node", "hash", "key", "name",
+    "user", "node", "hash", "key", "name", "email",
 )  # fmt: skip
 _WORDS = "|".join(_AROUND)
 _FORMS = [

@@ -5,13 +5,12 @@ says nothing of anybody else and is no node. A value that very many have (the ad
 carrier's gateway, a gift card) joins strangers, so it is left out beyond a cap, and that is said.
 """
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gadkit.ingest import columns
+from gadkit.ingest import columns, vocabulary
 from gadkit.ingest.columns import NODE_TYPES, PLACE
 from gadkit.store.tables import sql_name, sql_text
 
@@ -25,24 +24,27 @@ MOST_CUT = (
     0.5  # of the rows with a value; a column is not taken by a guess if more are over the cap
 )
 
-# Words in the names of columns that people share; a name is split at whatever is no letter, and
-# where a capital follows a small letter.
+# A guess is no link if hardly any values are shared by most users, as types of devices are.
+_FEW_VALUES, _MANY_USERS, _STRANGERS = 20, 10, 5
+
+# Words, as `vocabulary.words` has them, in the names of columns that people share.
 _WORDS = {
-    "device", "fingerprint", "imei", "cookie", "card", "pan", "iban", "account", "bank", "wallet",
-    "phone", "mobile", "tel", "telephone", "email", "mail", "ip", "ipaddress", "address", "addr",
-    "passport", "ssn", "deviceid", "cardid", "cardhash", "emailaddress", "phonenumber",
+    "device", "fingerprint", "cookie", "card", "iban", "account", "bank", "wallet", "phone",
+    "email", "ip", "address", "passport", "taxid", "instrument", "visitor",
 }  # fmt: skip
-# Words that make it a kind of device, card or address, which strangers have in common too.
+_OF_ONE = {"id", "fingerprint", "cookie"}  # a browser's are as good as a device's
+# Words that make it a kind of device, card or address, which strangers have in common too; or
+# something of the seller.
 _OF_KIND = {
     "type", "kind", "brand", "network", "scheme", "issuer", "model", "os", "browser", "vendor",
     "category", "class", "level", "tier", "status", "state", "country", "region", "province",
-    "city", "domain", "provider", "bin", "last", "zip", "zipcode", "postcode", "postal",
-    "currency", "language", "risk", "score", "age", "days", "count", "balance", "limit", "date",
-    "time", "created", "changed", "month", "year", "expiry", "exp", "is", "has", "verified",
-    "confirmed", "valid", "match", "flag", "present",
+    "city", "domain", "provider", "bin", "last", "zip", "currency", "language", "risk", "score",
+    "age", "days", "count", "balance", "limit", "date", "clock", "at", "made", "changed", "month",
+    "year", "expiry", "exp", "flag", "has", "verified", "confirmed", "valid", "match", "present",
+    "name", "funding", "distinct", "free", "similarity", "amount", "price", "fraud", "agent",
+    "holder", "seller", "company", "bancaria",
 }  # fmt: skip
-_ADDRESS = {"address", "addr", "street"}
-_DIGITS = {"card", "pan", "iban", "phone", "mobile", "tel", "telephone", "phonenumber", "ssn"}
+_DIGITS = {"card", "iban", "phone", "taxid"}
 _SHORT = {
     "street": "st", "avenue": "ave", "road": "rd", "boulevard": "blvd", "drive": "dr",
     "lane": "ln", "court": "ct", "place": "pl", "square": "sq", "highway": "hwy",
@@ -100,8 +102,7 @@ def candidates(present: Sequence[str], roles: columns.Roles) -> list[str]:
     Whether they do share them is for `read` to find.
     """
     taken = {name for names in roles.values() for name in names}
-    free = ((name, _words(name)) for name in present if name not in taken)
-    return [name for name, words in free if _WORDS & words and not _OF_KIND & words]
+    return [name for name in present if name not in taken and _is_shared_by_name(name)]
 
 
 def check(options: LinkOptions, present: Sequence[str], roles: columns.Roles) -> None:
@@ -131,8 +132,16 @@ def check(options: LinkOptions, present: Sequence[str], roles: columns.Roles) ->
 
 
 def _words(name: str) -> set[str]:
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return set(re.split(r"[^a-z]+", spaced.lower())) | {re.sub("[^a-z]", "", name.lower())}
+    """Return the words of a name; `visitor`, who is a person elsewhere, as well."""
+    words = set(vocabulary.words(name))
+    return words | {"visitor"} if "visitor" in name.lower() else words
+
+
+def _is_shared_by_name(name: str) -> bool:
+    words = _words(name)
+    if "browser" in words and words & _OF_ONE:
+        words = words - {"browser"} | {"device"}
+    return bool(_WORDS & words) and not _OF_KIND & words
 
 
 def normalised(name: str) -> tuple[str, str]:
@@ -142,7 +151,7 @@ def normalised(name: str) -> tuple[str, str]:
         bare = f"regexp_replace({value}, '[^a-z0-9*]', '', 'g')"
         return f"nullif({bare}, '')", "letters and digits only, lower case"
     plain = rf"trim(regexp_replace({value}, '\s+', ' ', 'g'))"
-    if not words & _ADDRESS or "ip" in words or "email" in words or "mail" in words:
+    if "address" not in words or words & {"ip", "email"}:
         return f"nullif({plain}, '')", "lower case, spaces collapsed"
     spoken = rf"trim(regexp_replace({value}, '[^\p{{L}}\p{{N}}]+', ' ', 'g'))"
     for long, short in _SHORT.items():
@@ -176,6 +185,8 @@ def read(source: "Source", options: LinkOptions) -> tuple[list[Linked], dict[str
             refused[name] = _why(link.about)
         elif guessed and link.about["cut"]["rows"] > MOST_CUT * link.about["given"]:
             refused[name] = f"most rows have {_common(link.about['cut'])}"
+        elif guessed and _is_kind(link, source.num_different(source.who[0])):
+            refused[name] = _few(link)
         else:
             linked.append(link)
     if refused and not guessed:
@@ -193,6 +204,21 @@ def _why(about: dict) -> str:
     if about["cut"]["values"]:
         return f"what is shared is {_common(about['cut'])}"
     return "nobody shares a value"
+
+
+def _is_kind(link: Linked, num_users: int) -> bool:
+    """Whether a few values are shared by most users: a type of device, or the shop's own mail."""
+    num_values, linked = len(link.ids) + link.about["cut"]["values"], link.about["users"]
+    many = _STRANGERS if num_values == 1 else _MANY_USERS * num_values
+    return num_values <= _FEW_VALUES and linked > max(many, num_users / 2)
+
+
+def _few(link: Linked) -> str:
+    values = "one value" if len(link.ids) == 1 else f"only {len(link.ids):,} values"
+    return (
+        f"{link.about['users']:,} users have {values}, such as {link.ids[0][:_SHOWN]!r}, as "
+        f"strangers do (--link {link.column!r} takes it)"
+    )
 
 
 def _common(cut: dict) -> str:

@@ -277,6 +277,8 @@ class _View:
         fields = self._split(index, delimiter)
         if self._num_usual(fields) < 2 or not self._is_regular(index, delimiter, 0.5):
             return False
+        if any(map(_is_value, fields)):  # a row whose words, such as `paid`, are names elsewhere
+            return False
         first = self._split(self.first, delimiter)
         return self._num_usual(first) == 0 or self._num_filled(first) < self._num_filled(fields)
 
