@@ -185,15 +185,18 @@ class _Judge:
         given, different, _ = self._counts([name])
         if not given or different > _VALUES_OF_LABEL:
             return False
+        column = self.name_of[name]
         try:
-            verdicts = labels.read_verdicts(
-                self.con, "sample", self.name_of[name], labels.NOTHING_SAID
-            )
-        except ValueError:  # no value says a verdict, or some may be read in two ways
-            return False
-        source = columns.cleaned("sample", [self.name_of[name]])
+            sql = labels.read_verdicts(self.con, "sample", column, labels.NOTHING_SAID).sql
+        except ValueError:  # no value says fraud, as may well be in the first rows; or two may
+            if "fraud" not in vocabulary.words(name):
+                return False
+            try:
+                sql = columns.flag_of(self.con, "sample", column).sql
+            except ValueError:  # no value says yes or no
+                return False
         read = self.con.execute(
-            f"SELECT count(*) FILTER (({verdicts.sql}) >= -1) FROM {source}"
+            f"SELECT count(*) FILTER (({sql}) >= 0) FROM {columns.cleaned('sample', [column])}"
         ).fetchone()[0]
         return read >= _NEARLY_ALL * given
 
