@@ -39,11 +39,11 @@ JOINED = (*ID_ROLES, "time", "amount")  # roles that several columns may play to
 _NAMES = {
     "user": (
         "user", "userid", "reviewerid", "customer", "customerid", "buyer", "buyerid", "account",
-        "accountid", "member", "memberid", "client", "clientid", "author", "authorid",
+        "accountid", "member", "memberid", "client", "clientid", "author", "authorid", "uid",
     ),
     "product": (
         "product", "productid", "parentasin", "asin", "item", "itemid", "sku", "article",
-        "articleid", "listing", "listingid",
+        "articleid", "listing", "listingid", "iid",
     ),
     "seller": (
         "seller", "sellerid", "vendor", "vendorid", "shop", "shopid", "store", "storeid",
@@ -57,12 +57,13 @@ _NAMES = {
         "invoicedate", "eventdate", "transdatetranstime",
         "trantimestamp", "txtimestamp", "ts", "when", "transactiondt", "timestep", "step",
     ),
-    "rating": ("rating", "overall", "stars", "starrating"),
+    "rating": ("rating", "overall", "stars", "starrating", "rate"),
     "verified": ("verified", "verifiedpurchase", "isverified"),
     "votes": ("vote", "votes", "helpfulvote", "helpfulvotes"),
     "amount": (
         "amount", "amountpaid", "paidamount", "transactionamount", "transactionamt", "tranamount",
         "txamount", "amt", "baseamt", "transferamount", "price", "total", "paid", "amountreceived",
+        "sales",
     ),
     "text": ("text", "reviewtext", "reviewbody", "comment"),
     "label": ("label", "labels", "isfraud", "fraud", "islaundering", "issar", "isspam"),
@@ -252,12 +253,21 @@ def _called(
 def with_partner(role: str, chosen: Sequence[str], columns: Sequence[str]) -> list[str]:
     """Add what the chosen column needs: to a date the time of day; to nothing debit and credit."""
     if role == "time" and len(chosen) == 1:
-        return partner_of(chosen[0], columns)
+        return _date_and_clock(chosen[0], columns)
     if role == "amount" and not chosen:
         by_name = {plain(name): name for name in reversed(columns)}
         pairs = ([by_name[name] for name in pair if name in by_name] for pair in _DEBIT_AND_CREDIT)
         return next((pair for pair in pairs if len(pair) == 2), [])
     return list(chosen)
+
+
+def _date_and_clock(name: str, columns: Sequence[str]) -> list[str]:
+    """Return date and time of day, by their names or by their words in other languages."""
+    names, words = partner_of(name, columns), set(vocabulary.words(name))
+    if len(names) > 1 or "date" not in words or "clock" in words:
+        return names
+    wanted = words - {"date"} | {"clock"}
+    return [name, *[other for other in columns if set(vocabulary.words(other)) == wanted][:1]]
 
 
 def usual_names(given: dict[str, Sequence[str]] | None = None) -> frozenset[str]:

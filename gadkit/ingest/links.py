@@ -42,7 +42,7 @@ _OF_KIND = {
     "age", "days", "count", "balance", "limit", "date", "clock", "at", "made", "changed", "month",
     "year", "expiry", "exp", "flag", "has", "verified", "confirmed", "valid", "match", "present",
     "name", "funding", "distinct", "free", "similarity", "amount", "price", "fraud", "agent",
-    "holder", "seller", "company", "bancaria",
+    "holder", "cvv", "cvc", "seller", "company", "bancaria",
 }  # fmt: skip
 _DIGITS = {"card", "iban", "phone", "taxid"}
 _SHORT = {

@@ -19,30 +19,35 @@ _SYNONYMS = {
         "author visitor shopper consumer subscriber purchaser borrower kunde kunden kaufer "
         "kaeufer besteller nutzer benutzer mitglied acheteur utilisateur cliente clientes "
         "comprador usuario utilizador klient klienta kupujacy kupujacego uzytkownik "
-        "uzytkownika acquirente compratore utente klant klanten koper gebruiker"
+        "uzytkownika acquirente compratore utente klant klanten koper gebruiker bidder bieter "
+        "patient policyholder pembeli pelanggan"
     ),
     "product": (
         "product products prod produkt produkte produktu produit produits producto productos "
         "produto produtos prodotto prodotti artikel article articles articulo artigo articolo "
         "item items lineitem listing sku asin isbn ean gtin upc movie film book game app song "
         "track hotel restaurant gmap terminal anuncio publicacion oferta oferty aukcji "
-        "variant"
+        "variant auction auktion auktions produk barang lot"
     ),
     "seller": (
         "seller vendor shop store merchant retailer supplier dealer verkaufer verkaeufer "
         "handler haendler vendeur marchand vendedor tienda loja venditore negozio sprzedawca "
-        "sprzedawcy sklep verkoper winkel"
+        "sprzedawcy sklep verkoper winkel lieferant fournisseur proveedor fornecedor "
+        "fornitore provider penjual toko"
     ),
     "id": (
         "id ids n steamid identifier number num nr no numero numer nummer code codice codigo "
         "kod key uid uuid guid ref reference referenz referencia riferimento unique unico "
         "hash token index"
     ),
-    "name": "name names nom nome nombre nazwa naam",
+    "name": "name names nom nome nombre nazwa naam nama",
     "title": "title titulo titre titel bezeichnung designation",
     "login": "username login nick nickname handle benutzername",
     "email": "email mail emails courriel correo",
-    "date": "date datetime timestamp datum data fecha zeitpunkt ts dt moment when zeitstempel",
+    "date": (
+        "date datetime timestamp datum data fecha zeitpunkt ts dt moment when zeitstempel "
+        "tanggal waktu"
+    ),
     "clock": "time zeit uhrzeit hora heure godzina ora tijd",
     "at": "at on",
     "zone": "timezone tz zeitzone",
@@ -51,19 +56,23 @@ _SYNONYMS = {
         "event review reviews click booking bestell bestellung kauf verkaufs rechnungs achat "
         "commande vente pedido compra venda venta zakupu zamowienia sprzedazy ordine acquisto "
         "vendita bestel bestelling pedidos rezension rezensions avis resena recenzja "
-        "recensione"
+        "recensione pesanan pembelian transaksi rechnung facture factura fatura fattura claim "
+        "claims"
     ),
-    "made": "created creation create ordered placed purchased sold posted occurred clicked",
+    "made": (
+        "created creation create ordered placed purchased sold posted occurred clicked played "
+        "watched listened rated bought viewed dibuat erstellt"
+    ),
     "payment": "payment payments zahlung paiement pago pagamento platnosci betaling",
     "amount": (
         "amount amt total totals paid gross revenue value sum subtotal betrag gesamtbetrag "
         "summe umsatz gesamt montant importe monto valor kwota wartosc importo totale bedrag "
         "totaal spend net"
     ),
-    "price": "price preis prix precio preco cena prezzo prijs",
+    "price": "price preis prix precio preco cena prezzo prijs harga",
     "unit": (
         "unit einzel unitaire unitario jednostkowa stuk grand line deal base authorized "
-        "settled"
+        "settled netto brutto ht ttc"
     ),
     "rating": (
         "rating ratings stars star overall bewertung bewertungs sterne ocena avaliacao "
@@ -73,7 +82,7 @@ _SYNONYMS = {
     "fraud": (
         "fraud fraudulent fraudster laundering spam fake scam illicit chargeback deceptive "
         "suspicious anomaly anomalous betrug betrugerisch fraude fraudulento fraudulenta "
-        "frauduleux oszustwo frode"
+        "frauduleux oszustwo frode penipuan"
     ),
     "flagged": "flagged",
     "class": "class",
@@ -111,16 +120,19 @@ _SYNONYMS = {
     "wallet": "wallet",
     "phone": (
         "phone mobile tel telephone telefon telefonu telefono telefone telefoon handy "
-        "cellphone movil cellulare"
+        "cellphone movil cellulare telepon"
     ),
     "ip": "ip",
     "address": (
         "address addr adresse adres adresu direccion endereco indirizzo anschrift domicilio "
-        "street strasse rue calle rua ulica"
+        "street strasse rue calle rua ulica alamat"
     ),
     "passport": "passport",
     "taxid": "ssn dni cpf nif pesel vat cnpj nie curp rfc codicefiscale",
-    "of": "o de del da do di du des der die das la le les el i e of the per for van het a an",
+    "of": (
+        "o de del da do di du des der die das la le les el i e of the per for van het a an "
+        "induk"
+    ),
     "billing": (
         "billing bill rechnungsadresse facturation facturacion cobranca fakturacja from"
     ),
@@ -204,9 +216,9 @@ _FORMS = {
         STRONG: _forms("id of shop", "person id") + _forms("of", "person"),
         USUAL: _forms("person id of name", "person login", "login") + _forms("of id", "account id")
         + _forms("person of billing address id", "person email", "email"),
-        LAST: _forms("id fingerprint of person number", "card id", "card fingerprint")
-        + _forms("of billing", "person name")
-        + _forms("of billing shipping id", "phone", "name")
+        LAST: _forms("of billing", "person name")
+        + _forms("id fingerprint of person number", "card id", "card fingerprint", "card")
+        + _forms("of billing shipping id person", "phone", "name")
         + _forms("of id", "device id", "ip", "ip address"),
     },
     "product": {
