@@ -79,7 +79,7 @@ def test_a_table_without_a_header(tmp_path, capsys):
 
 
 def test_the_error_names_the_options_for_layouts(tmp_path, capsys):
-    path = write(tmp_path / "e.csv", "Kunde,Artikel\nann,tea\nbob,cup\n")
+    path = write(tmp_path / "e.csv", "Wer,Was\nann,tea\nbob,cup\n")
     assert cli.main(["ingest", str(path), "--out", str(tmp_path / "out")]) == 1
     message = capsys.readouterr().err
     for option in ("--user", "--skip-lines", "--no-header", "--columns"):
@@ -202,13 +202,13 @@ def test_the_column_whose_values_fit_is_taken(tmp_path):
 
 
 def test_the_only_column_of_dates_is_the_time(tmp_path):
-    names = ("user", "product", "sold", "birthday", "size")
+    names = ("user", "product", "moved", "birthday", "size")
     rows = [
         (f"u{k % 9}", f"p{k % 7}", f"2024-01-{k % 28 + 1:02}", "1990-01-01", "1/2")
         for k in range(40)
     ]
     roles, notes = guessed(tmp_path, names, rows)
-    assert roles["time"] == ["sold"] and "by its values" in " ".join(notes)
+    assert roles["time"] == ["moved"] and "by its values" in " ".join(notes)
 
 
 def test_a_column_that_alone_is_called_so_stays(tmp_path):
