@@ -129,10 +129,11 @@ class _Judge:
             elif names and role not in NODE_TYPES and not self._is_sure(role, present, names):
                 del roles[role]
                 shown = " ".join(names)
-                notes.append(
-                    f"{shown!r} is called like a {role}, but its values make none: it is not used "
-                    f"(--{role} {shown!r} takes it)"
-                )
+                if not _is_last(role, present, names):  # such as `note`, which is often none
+                    notes.append(
+                        f"{shown!r} is called like a {role}, but its values make none: it is not "
+                        f"used (--{role} {shown!r} takes it)"
+                    )
         notes += self._zoned(present, roles) + self._said_of_last(present, roles)
         return {role: roles[role] for role in columns.ROLES if role in roles}, notes
 
