@@ -27,11 +27,37 @@ LINKS = ("device_id", "card_hash")
 NO_LINKS, TWO_LINKS = "without links", "with two links"
 
 
-def draw(path: Path, rows: int, form: str, *, links: bool = False) -> None:
+def dirty(salt: int, *ways: str) -> str:
+    """Choose in SQL one of some ways to write a value, by row."""
+    listed = " ".join(f"WHEN {number} THEN {way}" for number, way in enumerate(ways))
+    return f"CASE hash(i, {salt}) % {len(ways)} {listed} END"
+
+
+def soiled(user: str, product: str, moment: str, amount: str) -> str:
+    """Write SQL of the columns that differ in a dirty export, of what they hold in a clean one."""
+    words = "if(hash(i, 20) % 200 = 0, ['N/A', 'null', '-', ''][1 + (hash(i, 21) % 4)::INTEGER], {})"
+    ids = dirty(22, user, user, user, f"lower({user})", f"' ' || {user} || '  '")
+    stamp = f"to_timestamp({moment})::TIMESTAMP"
+    forms = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%m/%d/%Y %I:%M %p", "%d %b %Y %H:%M:%S")
+    times = dirty(23, *(f"strftime({stamp}, '{form}')" for form in forms))
+    paid = f"printf('%.2f', {amount})"
+    amounts = dirty(
+        24, paid, paid, f"'$' || {paid}", f"'USD ' || {paid}", f"printf('€%,.2f', {amount} * 50)",
+        f"'(' || {paid} || ')'", f"{paid} || '-'",
+    )  # fmt: skip
+    return (
+        f"{words.format(ids)} AS user_id, {product} AS product_id, {words.format(times)} AS timestamp, "
+        f"{words.format(amounts)} AS price"
+    )
+
+
+def draw(path: Path, rows: int, form: str, *, links: bool = False, is_dirty: bool = False) -> None:
     """Write a table of purchases: 22 % as many users as rows, 5 % as many products.
 
     Where there are links, 2 % of the rows have a device that belongs to another user, every user
     has one or two cards, a tenth of which is another one's too, and 5 % of the rows have none.
+    A dirty table holds the same, its times in four styles, its amounts with currencies, thousands
+    and brackets, its users in either case and with spaces, and words for nothing in every column.
     """
     import duckdb
 
@@ -45,17 +71,22 @@ def draw(path: Path, rows: int, form: str, *, links: bool = False) -> None:
         f", 'dev-' || lower(hex(hash({device}))) AS device_id, "
         f"if(hash(i, 10) % 20 = 0, NULL, md5(({card})::VARCHAR)) AS card_hash"
     )
+    user_id = f"'U' || {user}"
+    product_id = f"'P' || (power({p}, 2.5) * {products})::BIGINT"
+    moment = "1400000000 + (hash(i, 4) % 63000000)::BIGINT"
+    price = "round(hash(i, 7) % 20000 / 100.0, 2)"
+    plain = (
+        f"{user_id} AS user_id, {product_id} AS product_id, {moment} AS timestamp, {price} AS price"
+    )
+    columns = soiled(f"({user_id})", product_id, f"({moment})", price) if is_dirty else plain
     duckdb.execute(
         f"""COPY (SELECT
-        'U' || {user} AS user_id,
-        'P' || (power({p}, 2.5) * {products})::BIGINT AS product_id,
+        {columns},
         'S' || (hash((power({p}, 2.5) * {products})::BIGINT) % {max(2, products // 25)})
             AS seller_id,
         1 + (sqrt({r}) * 5)::BIGINT % 5 AS rating,
-        1400000000 + (hash(i, 4) % 63000000)::BIGINT AS timestamp,
         hash(i, 5) % 3 > 0 AS verified,
-        hash(i, 6) % 7 AS votes,
-        round(hash(i, 7) % 20000 / 100.0, 2) AS price{linked if links else ""}
+        hash(i, 6) % 7 AS votes{linked if links else ""}
         FROM range({rows}) AS t(i)) TO '{path}' ({COPY[form]})"""
     )
 

@@ -53,6 +53,8 @@ class Reading(NamedTuple):
         note: what else is to be said of them, such as several currencies; or empty.
         is_counter: of a time: it counts steps from a start that nobody names, and is no date.
         names: the columns that are read where they are not all that were given; else empty.
+        quick: an expression of the column as it is staged, not `cleaned`: gives what `sql` does or
+            NULL, and costs little; empty if there is none.
     """
 
     sql: str
@@ -60,22 +62,32 @@ class Reading(NamedTuple):
     note: str = ""
     is_counter: bool = False
     names: tuple[str, ...] = ()
+    quick: str = ""
 
 
-def cleaned(table: str, names: Sequence[str], where: str = "true") -> str:
+def cleaned(
+    table: str, names: Sequence[str], where: str = "true", *, carried: Sequence[str] = ()
+) -> str:
     """Take some columns of a table, values stripped, NULL where they only say that there is none.
 
     Spaces around a value go, and so do quotes around it, and what is not seen; full-width digits,
     wide spaces and a minus sign become plain ones, and accents one character with their letter
     (Unicode's form C). What is made of columns is for such a table. A database is free to change
     the order of rows, so each carries its number in the staged table, as the column `PLACE`.
+
+    Args:
+        table: has the columns.
+        names: those to clean.
+        where: which rows.
+        carried: columns that are taken as they are.
     """
     stripped, unquoted, given = (
         ", ".join(f"{change(sql_name(name))} AS {sql_name(name)}" for name in names)
         for change in (_stripped, _unquoted, _given)
     )
-    inner = f"SELECT rowid AS {PLACE}, {stripped} FROM {table} WHERE {where}"
-    return f"(SELECT {PLACE}, {given} FROM (SELECT {PLACE}, {unquoted} FROM ({inner})))"
+    beside = ", ".join([PLACE, *map(sql_name, carried)])
+    inner = f"SELECT rowid AS {beside}, {stripped} FROM {table} WHERE {where}"
+    return f"(SELECT {beside}, {given} FROM (SELECT {beside}, {unquoted} FROM ({inner})))"
 
 
 def _stripped(value: str) -> str:
@@ -114,6 +126,68 @@ def _given(value: str) -> str:
     return (
         f"CASE WHEN length({value}) > {longest} OR NOT contains({first}, lower(left({value}, 1))) "
         f"OR NOT {is_word(f'lower({value})', _MISSING)} THEN {value} END"
+    )
+
+
+class Read(NamedTuple):
+    """Columns that were read, in SQL for a query of the staged table.
+
+    Attributes:
+        join: joins what was read to the table.
+        value: DOUBLE, as a reading's `sql`.
+        given: whether there is a value at all, readable or not.
+    """
+
+    join: str
+    value: str
+    given: str
+
+
+def read_spellings(
+    con: "DuckDBPyConnection",
+    table: str,
+    names: Sequence[str],
+    reading: Reading,
+    *,
+    role: str,
+    given: str,
+) -> Read:
+    """Read each spelling in some columns once, however many rows have it.
+
+    What `reading.quick` reads is left out of that, so that of clean columns next to nothing is
+    left. Makes the table `spelled_<role>`.
+
+    Args:
+        con: holds the table.
+        table: as it is staged.
+        names: the columns.
+        reading: how they are read.
+        role: names what is made.
+        given: SQL that says of cleaned columns whether there is a value at all.
+    """
+    spelled = f"spelled_{role}"
+    key_of = {name: f"{spelled} {number}" for number, name in enumerate(names)}
+    keys = ", ".join(f"{sql_name(name)} AS {sql_name(key)}" for name, key in key_of.items())
+    is_left = f"({reading.quick}) IS NULL" if reading.quick else "true"
+    # One number for all of them: nobody asks where a spelling stands.
+    spellings = (
+        f"(SELECT DISTINCT 0 AS rowid, {', '.join(map(sql_name, names))}, {keys} "
+        f"FROM {table} WHERE {is_left})"
+    )
+    value, is_given = sql_name(f"{spelled} value"), sql_name(f"{spelled} given")
+    listed = ", ".join(map(sql_name, key_of.values()))
+    con.execute(
+        f"CREATE TABLE {spelled} AS SELECT {listed}, ({reading.sql})::DOUBLE AS {value}, "
+        f"{given} AS {is_given} FROM {cleaned(spellings, names, carried=[*key_of.values()])}"
+    )
+    same = " AND ".join(
+        f"{table}.{sql_name(name)} IS NOT DISTINCT FROM {sql_name(key)}"
+        for name, key in key_of.items()
+    )
+    return Read(
+        f"LEFT JOIN {spelled} ON {same}",
+        f"COALESCE({reading.quick}, {value})" if reading.quick else value,
+        f"COALESCE({is_given}, true)",  # all others were read quickly
     )
 
 
