@@ -21,6 +21,7 @@ _MISSING = (
     "nan(ind)", "-nan(ind)", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "undefined", "missing",
     "not available", "not applicable", "-", "--", "\N{EN DASH}", "\N{EM DASH}", ".",
 )  # fmt: skip
+_SPACES = ("' '", "chr(9)", "chr(13)")  # around a value, in SQL
 _SAMPLE = 5000  # values looked at to tell how a column is written
 _SHOWN = 100  # characters of a value that an error shows
 # A pair of quotes, or Excel's ="00123" and '00123, around a value that holds none itself.
@@ -92,12 +93,17 @@ def cleaned(
 
 def _stripped(value: str) -> str:
     odd, plain = sql_text(_ODD + _WIDE + _UNSEEN), sql_text(_PLAIN + " " * len(_WIDE))
-    # As many bytes as characters: nothing but ASCII.
-    text = (
-        f"CASE WHEN strlen({value}) = length({value}) THEN {value} "
-        f"ELSE translate(nfc_normalize({value}), {odd}, {plain}) END"
+    # To trim costs more than to see that there is nothing to trim.
+    ends = " OR ".join(f"ends_with({value}, {space})" for space in _SPACES)
+    trimmed, untranslated = (
+        f"trim({text}, {' || '.join(_SPACES)})"
+        for text in (f"translate(nfc_normalize({value}), {odd}, {plain})", value)
     )
-    return f"trim({text}, ' ' || chr(9) || chr(13))"
+    # As many bytes as characters: nothing but ASCII.
+    return (
+        f"CASE WHEN strlen({value}) <> length({value}) THEN {trimmed} "
+        f"WHEN ascii({value}) <= 32 OR {ends} THEN {untranslated} ELSE {value} END"
+    )
 
 
 def _unquoted(value: str) -> str:
