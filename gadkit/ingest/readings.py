@@ -149,6 +149,11 @@ class Read(NamedTuple):
     given: str
 
 
+def spelled(role: str) -> str:
+    """Name the table of what is read of each spelling."""
+    return f"spelled_{role}"
+
+
 def read_spellings(
     con: "DuckDBPyConnection",
     table: str,
@@ -161,7 +166,7 @@ def read_spellings(
     """Read each spelling in some columns once, however many rows have it.
 
     What `reading.quick` reads is left out of that, so that of clean columns next to nothing is
-    left. Makes the table `spelled_<role>`.
+    left. Makes the table `spelled(role)`.
 
     Args:
         con: holds the table.
@@ -171,8 +176,8 @@ def read_spellings(
         role: names what is made.
         given: SQL that says of cleaned columns whether there is a value at all.
     """
-    spelled = f"spelled_{role}"
-    key_of = {name: f"{spelled} {number}" for number, name in enumerate(names)}
+    spellings_read = spelled(role)
+    key_of = {name: f"{role} spelled {number}" for number, name in enumerate(names)}
     keys = ", ".join(f"{sql_name(name)} AS {sql_name(key)}" for name, key in key_of.items())
     is_left = f"({reading.quick}) IS NULL" if reading.quick else "true"
     # One number for all of them: nobody asks where a spelling stands.
@@ -180,10 +185,10 @@ def read_spellings(
         f"(SELECT DISTINCT 0 AS rowid, {', '.join(map(sql_name, names))}, {keys} "
         f"FROM {table} WHERE {is_left})"
     )
-    value, is_given = sql_name(f"{spelled} value"), sql_name(f"{spelled} given")
+    value, is_given = sql_name(f"{role} spelled so"), sql_name(f"{role} spelled at all")
     listed = ", ".join(map(sql_name, key_of.values()))
     con.execute(
-        f"CREATE TABLE {spelled} AS SELECT {listed}, ({reading.sql})::DOUBLE AS {value}, "
+        f"CREATE TABLE {spellings_read} AS SELECT {listed}, ({reading.sql})::DOUBLE AS {value}, "
         f"{given} AS {is_given} FROM {cleaned(spellings, names, carried=[*key_of.values()])}"
     )
     same = " AND ".join(
@@ -191,7 +196,7 @@ def read_spellings(
         for name, key in key_of.items()
     )
     return Read(
-        f"LEFT JOIN {spelled} ON {same}",
+        f"LEFT JOIN {spellings_read} ON {same}",
         f"COALESCE({reading.quick}, {value})" if reading.quick else value,
         f"COALESCE({is_given}, true)",  # all others were read quickly
     )

@@ -155,6 +155,8 @@ class Source:
         selected = ", ".join(f"{sql} AS {sql_name(role)}" for role, sql in read.items())
         cleaned = columns.cleaned(table, self._used_columns(), carried=[*carried.values()])
         self.con.execute(f"CREATE TABLE typed AS SELECT {PLACE}, {selected} FROM {cleaned}")
+        for role in self.readings:
+            self.con.execute(f"DROP TABLE {readings.spelled(role)}")
 
     def _read_values(self) -> tuple[str, dict[str, str]]:
         """Read what is no id: SQL of the events with it, and its columns in that.

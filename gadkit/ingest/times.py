@@ -245,9 +245,8 @@ def _best_of(con, value: str, total: int) -> Reading | None:
     tidy = _column(con, tidied, "let_tidy")
     if not tidy:
         return chosen
-    quick = tidy.quick and (
-        f"CASE WHEN NOT {_may_be_untidy(value)} THEN {readings.let('let_tidy', value, tidy.quick)} END"
-    )
+    quick = tidy.quick and readings.let("let_tidy", value, tidy.quick)
+    quick = quick and f"CASE WHEN NOT {_may_be_untidy(value)} THEN {quick} END"
     tidy = tidy._replace(
         sql=readings.let("let_tidy", tidied, tidy.sql),
         quick=quick,
@@ -264,8 +263,8 @@ def _tidied(value: str) -> str:
 
 
 def _may_be_untidy(value: str) -> str:
-    """Say in SQL that a value may have what `_TIDY` changes: a letter, or points in a clock."""
-    return rf"regexp_matches({value}, '\p{{L}}|[ T]\d\d?[.]')"
+    """Say in SQL that a value may have what `_TIDY` changes: letters, points in a clock."""
+    return rf"regexp_matches({value}, '\p{{L}}|\[|[ T]\d\d?[.]')"
 
 
 def _given(con, names: Sequence[str], time_format: str) -> Reading:
