@@ -52,7 +52,9 @@ def _is_double(value: str) -> str:
 def is_inexact(names: Sequence[str]) -> str:
     """Say in SQL that an id was a number whose last digits are lost: a double of 2^53 or more."""
     return " OR ".join(
-        f"COALESCE((contains({value}, '+') AND {_is_double(value)}) OR (contains({value}, '.') "
-        f"AND abs(TRY_CAST({value} AS DOUBLE)) >= {EXACT}), false)"
+        f"CASE WHEN contains({value}, '.') OR contains({value}, '+') "
+        f"THEN COALESCE((contains({value}, '+') AND {_is_double(value)}) "
+        f"OR (contains({value}, '.') AND abs(TRY_CAST({value} AS DOUBLE)) >= {EXACT}), false) "
+        "ELSE false END"
         for value in map(sql_name, names)
     )

@@ -66,15 +66,17 @@ def number_of(con: "DuckDBPyConnection", table: str, *names: str) -> Reading:
     alone = [reading._replace(sql=readings.within(_LARGEST, reading.sql)) for reading in alone]
     chosen = readings.best(con, table, names, alone, "number").written
     sql = next(reading.sql for reading in beside if reading.written == chosen)
+    quick = ""
     if chosen == "numbers":
-        sql = f"COALESCE(TRY_CAST({value} AS DOUBLE), {sql})"  # is enough for most, and quick
+        plain = f"TRY_CAST({value} AS DOUBLE)"
+        sql, quick = f"COALESCE({plain}, {sql})", readings.within(_LARGEST, plain)
     note = _currencies(con, table, name)
     if has_sides:
         sides = "CR is taken for money in" + (
             ", DR for money out" if num_dr else ", not for crores"
         )
         note = "; ".join(filter(None, (note, sides)))
-    return Reading(readings.within(_LARGEST, sql), chosen, note)
+    return Reading(readings.within(_LARGEST, sql), chosen, note, quick=quick)
 
 
 def _bare(value: str, *, pointed: bool = False) -> str:

@@ -21,6 +21,7 @@ _MISSING = (
     "nan(ind)", "-nan(ind)", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "undefined", "missing",
     "not available", "not applicable", "-", "--", "\N{EN DASH}", "\N{EM DASH}", ".",
 )  # fmt: skip
+_SPACES = ("' '", "chr(9)", "chr(13)")  # around a value, in SQL
 _SAMPLE = 5000  # values looked at to tell how a column is written
 _SHOWN = 100  # characters of a value that an error shows
 # A pair of quotes, or Excel's ="00123" and '00123, around a value that holds none itself.
@@ -53,6 +54,8 @@ class Reading(NamedTuple):
         note: what else is to be said of them, such as several currencies; or empty.
         is_counter: of a time: it counts steps from a start that nobody names, and is no date.
         names: the columns that are read where they are not all that were given; else empty.
+        quick: an expression of the column as it is staged, not `cleaned`: gives what `sql` does or
+            NULL, and costs little; empty if there is none.
     """
 
     sql: str
@@ -60,32 +63,47 @@ class Reading(NamedTuple):
     note: str = ""
     is_counter: bool = False
     names: tuple[str, ...] = ()
+    quick: str = ""
 
 
-def cleaned(table: str, names: Sequence[str], where: str = "true") -> str:
+def cleaned(
+    table: str, names: Sequence[str], where: str = "true", *, carried: Sequence[str] = ()
+) -> str:
     """Take some columns of a table, values stripped, NULL where they only say that there is none.
 
     Spaces around a value go, and so do quotes around it, and what is not seen; full-width digits,
     wide spaces and a minus sign become plain ones, and accents one character with their letter
     (Unicode's form C). What is made of columns is for such a table. A database is free to change
     the order of rows, so each carries its number in the staged table, as the column `PLACE`.
+
+    Args:
+        table: has the columns.
+        names: those to clean.
+        where: which rows.
+        carried: columns that are taken as they are.
     """
     stripped, unquoted, given = (
         ", ".join(f"{change(sql_name(name))} AS {sql_name(name)}" for name in names)
         for change in (_stripped, _unquoted, _given)
     )
-    inner = f"SELECT rowid AS {PLACE}, {stripped} FROM {table} WHERE {where}"
-    return f"(SELECT {PLACE}, {given} FROM (SELECT {PLACE}, {unquoted} FROM ({inner})))"
+    beside = ", ".join([PLACE, *map(sql_name, carried)])
+    inner = f"SELECT rowid AS {beside}, {stripped} FROM {table} WHERE {where}"
+    return f"(SELECT {beside}, {given} FROM (SELECT {beside}, {unquoted} FROM ({inner})))"
 
 
 def _stripped(value: str) -> str:
     odd, plain = sql_text(_ODD + _WIDE + _UNSEEN), sql_text(_PLAIN + " " * len(_WIDE))
-    # As many bytes as characters: nothing but ASCII.
-    text = (
-        f"CASE WHEN strlen({value}) = length({value}) THEN {value} "
-        f"ELSE translate(nfc_normalize({value}), {odd}, {plain}) END"
+    # To trim costs more than to see that there is nothing to trim.
+    ends = " OR ".join(f"ends_with({value}, {space})" for space in _SPACES)
+    trimmed, untranslated = (
+        f"trim({text}, {' || '.join(_SPACES)})"
+        for text in (f"translate(nfc_normalize({value}), {odd}, {plain})", value)
     )
-    return f"trim({text}, ' ' || chr(9) || chr(13))"
+    # As many bytes as characters: nothing but ASCII.
+    return (
+        f"CASE WHEN strlen({value}) <> length({value}) THEN {trimmed} "
+        f"WHEN ascii({value}) <= 32 OR {ends} THEN {untranslated} ELSE {value} END"
+    )
 
 
 def _unquoted(value: str) -> str:
@@ -114,6 +132,73 @@ def _given(value: str) -> str:
     return (
         f"CASE WHEN length({value}) > {longest} OR NOT contains({first}, lower(left({value}, 1))) "
         f"OR NOT {is_word(f'lower({value})', _MISSING)} THEN {value} END"
+    )
+
+
+class Read(NamedTuple):
+    """Columns that were read, in SQL for a query of the staged table.
+
+    Attributes:
+        join: joins what was read to the table.
+        value: DOUBLE, as a reading's `sql`.
+        given: whether there is a value at all, readable or not.
+    """
+
+    join: str
+    value: str
+    given: str
+
+
+def spelled(role: str) -> str:
+    """Name the table of what is read of each spelling."""
+    return f"spelled_{role}"
+
+
+def read_spellings(
+    con: "DuckDBPyConnection",
+    table: str,
+    names: Sequence[str],
+    reading: Reading,
+    *,
+    role: str,
+    given: str,
+) -> Read:
+    """Read each spelling in some columns once, however many rows have it.
+
+    What `reading.quick` reads is left out of that, so that of clean columns next to nothing is
+    left. Makes the table `spelled(role)`.
+
+    Args:
+        con: holds the table.
+        table: as it is staged.
+        names: the columns.
+        reading: how they are read.
+        role: names what is made.
+        given: SQL that says of cleaned columns whether there is a value at all.
+    """
+    spellings_read = spelled(role)
+    key_of = {name: f"{role} spelled {number}" for number, name in enumerate(names)}
+    keys = ", ".join(f"{sql_name(name)} AS {sql_name(key)}" for name, key in key_of.items())
+    is_left = f"({reading.quick}) IS NULL" if reading.quick else "true"
+    # One number for all of them: nobody asks where a spelling stands.
+    spellings = (
+        f"(SELECT DISTINCT 0 AS rowid, {', '.join(map(sql_name, names))}, {keys} "
+        f"FROM {table} WHERE {is_left})"
+    )
+    value, is_given = sql_name(f"{role} spelled so"), sql_name(f"{role} spelled at all")
+    listed = ", ".join(map(sql_name, key_of.values()))
+    con.execute(
+        f"CREATE TABLE {spellings_read} AS SELECT {listed}, ({reading.sql})::DOUBLE AS {value}, "
+        f"{given} AS {is_given} FROM {cleaned(spellings, names, carried=[*key_of.values()])}"
+    )
+    same = " AND ".join(
+        f"{table}.{sql_name(name)} IS NOT DISTINCT FROM {sql_name(key)}"
+        for name, key in key_of.items()
+    )
+    return Read(
+        f"LEFT JOIN {spellings_read} ON {same}",
+        f"COALESCE({reading.quick}, {value})" if reading.quick else value,
+        f"COALESCE({is_given}, true)",  # all others were read quickly
     )
 
 

@@ -143,11 +143,8 @@ class Source:
         with store.errors_about(path):
             self.readings = self._choose_readings(time_format)
         self.written = {role: reading.written for role, reading in self.readings.items()}
-        for role, reading in self.readings.items():
-            read[role] = f"({reading.sql})::DOUBLE"
-            some = " OR " if role == "amount" else " AND "  # of debit and credit, one is enough
-            given = some.join(f"{sql_name(name)} IS NOT NULL" for name in roles[role])
-            read[said.given(role)] = given
+        table, carried = self._read_values()
+        read |= {column: sql_name(value) for column, value in carried.items()}
         for role in self.id_roles:
             if role in roles:
                 read[said.inexact(role)] = is_inexact(roles[role])
@@ -156,8 +153,31 @@ class Source:
         if "label" in roles:
             read["label"] = self._label_of_events(path)
         selected = ", ".join(f"{sql} AS {sql_name(role)}" for role, sql in read.items())
-        cleaned = columns.cleaned("events", self._used_columns())
+        cleaned = columns.cleaned(table, self._used_columns(), carried=[*carried.values()])
         self.con.execute(f"CREATE TABLE typed AS SELECT {PLACE}, {selected} FROM {cleaned}")
+        for role in self.readings:
+            self.con.execute(f"DROP TABLE {readings.spelled(role)}")
+
+    def _read_values(self) -> tuple[str, dict[str, str]]:
+        """Read what is no id: SQL of the events with it, and its columns in that.
+
+        Of each role there is the value and, as `said.given` names it, whether there is one.
+        """
+        joins, values, carried = [], [], {}
+        for role, reading in self.readings.items():
+            names = self.roles[role]
+            some = " OR " if role == "amount" else " AND "  # of debit and credit, one is enough
+            given = some.join(f"{sql_name(name)} IS NOT NULL" for name in names)
+            read = readings.read_spellings(
+                self.con, "events", names, reading, role=role, given=given
+            )
+            joins.append(read.join)
+            for column, sql in ((role, read.value), (said.given(role), read.given)):
+                carried[column] = f"{column}, as it is read"
+                values.append(f"{sql} AS {sql_name(carried[column])}")
+        used = (f"events.{sql_name(name)}" for name in self._used_columns())
+        listed = ", ".join(["events.rowid AS rowid", *used, *values])
+        return f"(SELECT {listed} FROM events {' '.join(joins)})", carried
 
     def _choose_readings(self, time_format: str | None) -> dict[str, columns.Reading]:
         """Say how values are read, by role; of a time, which of its columns."""

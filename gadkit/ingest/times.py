@@ -7,6 +7,7 @@ doubt.
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from gadkit.ingest import readings
@@ -146,6 +147,8 @@ class _Style(NamedTuple):
         throughout: the style is taken only if it reads every number of the sample.
         weight: what a value that is read counts in the choice.
         is_counter: see `Reading`.
+        quick: makes SQL of a value that gives what `read` does, or NULL, and costs little; `read`
+            itself if None, where that does not look at the second.
     """
 
     written: str
@@ -155,15 +158,30 @@ class _Style(NamedTuple):
     throughout: bool = False
     weight: float = 1.0
     is_counter: bool = False
+    quick: Callable[[str], str] | None = None
 
     def tested(self) -> str:
         """Return the SQL of `test` for the table `time_column`."""
         return (self.test or self.read)("value", "split")
 
-    def sql(self, value: str) -> str:
-        """Return the SQL of `read` for any table."""
-        sql = self.read(value, "let_split")
-        return readings.let("let_split", _split(value), sql) if self.is_split else sql
+    def quickly(self, value: str) -> str:
+        """Return the SQL of `quick`; empty where there is none."""
+        if self.quick:
+            return self.quick(value)
+        return "" if self.is_split else self.read(value, "")
+
+
+def _sql_of(styles: Sequence[_Style], value: str) -> str:
+    """Read a value in the first style that fits; it is split once for those that follow another."""
+    read = []
+    for is_split, following in groupby(styles, key=lambda style: style.is_split):
+        sql = _first_of([style.read(value, "let_split") for style in following])
+        read.append(readings.let("let_split", _split(value), sql) if is_split else sql)
+    return _first_of(read)
+
+
+def _first_of(expressions: Sequence[str]) -> str:
+    return f"COALESCE({', '.join(expressions)})" if len(expressions) > 1 else expressions[0]
 
 
 def time_of(
@@ -223,26 +241,40 @@ def _best_of(con, value: str, total: int) -> Reading | None:
     most = _count(con, chosen.sql) if chosen else 0
     if most >= total:
         return chosen
+    tidied = _tidied(value)
+    tidy = _column(con, tidied, "let_tidy")
+    if not tidy:
+        return chosen
+    quick = tidy.quick and readings.let("let_tidy", value, tidy.quick)
+    quick = quick and f"CASE WHEN NOT {_may_be_untidy(value)} THEN {quick} END"
+    tidy = tidy._replace(
+        sql=readings.let("let_tidy", tidied, tidy.sql),
+        quick=quick,
+        written=f"{tidy.written}, with months and signs as other languages have them",
+    )
+    return tidy if _count(con, tidy.sql) > most else chosen
+
+
+def _tidied(value: str) -> str:
     tidied = value
     for pattern, instead in _TIDY:
         tidied = f"regexp_replace({tidied}, {sql_text(pattern)}, {sql_text(instead)})"
-    tidy = _column(
-        con, f"CASE WHEN regexp_matches({value}, '[^0-9.,-]') THEN {tidied} ELSE {value} END"
-    )
-    if not tidy or _count(con, tidy.sql) <= most:
-        return chosen
-    return tidy._replace(
-        written=f"{tidy.written}, with months and signs as other languages have them"
-    )
+    return f"CASE WHEN {_may_be_untidy(value)} THEN {tidied} ELSE {value} END"
+
+
+def _may_be_untidy(value: str) -> str:
+    """Say in SQL that a value may have what `_TIDY` changes: letters, points in a clock."""
+    return rf"regexp_matches({value}, '\p{{L}}|\[|[ T]\d\d?[.]')"
 
 
 def _given(con, names: Sequence[str], time_format: str) -> Reading:
     """Read as the user says: in a unit, or in a format; ISO 8601 is read beside a format."""
     value, word = joined(names), time_format.lower()
     if word == EXCEL:
-        reading = Reading(_excel(value), _EXCEL_STYLE)
+        reading = Reading(_excel(value), _EXCEL_STYLE, quick=_excel(value))
     elif word in UNITS:
-        reading = Reading(_counted(value, word), f"{word} since 1970")
+        counted = _counted(value, word)
+        reading = Reading(counted, f"{word} since 1970", quick=counted)
         late = f"CASE WHEN {reading.sql} > {_COUNTED} THEN 1 END"
         if not _count(con, late):
             reading = reading._replace(written=f"a counter of {word}, not dates", is_counter=True)
@@ -252,7 +284,8 @@ def _given(con, names: Sequence[str], time_format: str) -> Reading:
         plain, split = _formatted(time_format)
         counts = _counts(con, [style.tested() for style in (plain, split)], "time_column")
         best = split if counts[1] > counts[0] else plain
-        reading = Reading(f"COALESCE({best.sql(value)}, {_iso(value)})", time_format)
+        sql = _first_of([_sql_of([best], value), _iso(value)])
+        reading = Reading(sql, time_format, quick=best.quickly(value))
     if not _count(con, reading.sql) and _count(con, value):
         readings.refuse(con, "time_sample", names, "time", _HINT)
     return reading
@@ -273,8 +306,14 @@ def _fill_column(con, value: str) -> None:
     )
 
 
-def _column(con, value: str) -> Reading | None:
-    """Choose how a column, or several that are joined, is read; None where nothing fits."""
+def _column(con, value: str, name: str = "") -> Reading | None:
+    """Choose how a column, or several that are joined, is read; None where nothing fits.
+
+    Args:
+        con: holds `time_sample`.
+        value: SQL of what is read.
+        name: what `value` is called in the SQL that reads it; `value` itself by default.
+    """
     _fill_column(con, value)
     styles = _styles(con)
     numbers = _count(con, _number("value"), "time_column")
@@ -291,12 +330,12 @@ def _column(con, value: str) -> Reading | None:
         if not further:
             break
         chosen.append(further)
-    read = [style.sql(value) for style in chosen]
-    if not any(style.written == _ISO for style in chosen) and not chosen[0].throughout:
-        read.append(_iso(value))
     written = list(dict.fromkeys(style.written for style in chosen))
-    sql = f"COALESCE({', '.join(read)})" if len(read) > 1 else read[0]
-    return Reading(sql, ", or ".join(written), is_counter=chosen[0].is_counter)
+    is_counter, quick = chosen[0].is_counter, chosen[0].quickly(name or value)
+    if _ISO not in written and not chosen[0].throughout:
+        chosen.append(styles[0])
+    sql = _sql_of(chosen, name or value)
+    return Reading(sql, ", or ".join(written), is_counter=is_counter, quick=quick)
 
 
 def _styles(con) -> list[_Style]:
@@ -306,7 +345,7 @@ def _styles(con) -> list[_Style]:
         _Style(_ISO, lambda value, _: _iso(value)),
         _Style(_ISO, lambda _, split: _dated(
             f"(epoch(TRY_CAST({split}.body AS TIMESTAMP)) - {split}.shift)"
-        ), is_split=True),
+        ), is_split=True, quick=_iso_away),
     ]  # fmt: skip
     for written in _fitting(con):
         styles += _formatted(written)
@@ -466,6 +505,14 @@ def _iso(value: str) -> str:
     return _dated(f"epoch(TRY_CAST({value} AS TIMESTAMPTZ))")
 
 
+def _iso_away(value: str) -> str:
+    """Read 2024-05-31 19:00:04 -0500, which has no colon or a space more than the cast knows."""
+    pattern = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d ?[+-]\d\d:?\d\d"
+    zone = f"right(replace({value}, ':', ''), 5)"
+    moment = f"left({value}, 19) || left({zone}, 3) || ':' || right({zone}, 2)"
+    return f"CASE WHEN regexp_full_match({value}, '{pattern}') THEN {_iso(moment)} END"
+
+
 def _split(value: str) -> str:
     """Split a time into `body`, and `shift`: seconds that zone and fraction take from it."""
     parts = "['head', 'fraction', 'half', 'zone', 'away', 'year']"
@@ -475,9 +522,11 @@ def _split(value: str) -> str:
     minutes = f"TRY_CAST(if(length({digits}) > 2, {digits}[-2:], '0') AS INTEGER)"
     # East of Greenwich clocks are ahead: +02:00 is two hours less in UTC.
     shift = (
-        f"CASE WHEN let_part.away = '' THEN CASE upper(let_part.zone) {named} ELSE 0 END "
-        f"ELSE if(let_part.away[1] = '-', -1, 1) * ({hours} * 3600 + {minutes} * 60) END "
-        "- COALESCE(TRY_CAST('0.' || let_part.fraction[2:] AS DOUBLE), 0)"
+        "CASE WHEN let_part.away <> '' THEN if(let_part.away[1] = '-', -1, 1) * "
+        f"({hours} * 3600 + {minutes} * 60) "
+        f"WHEN let_part.zone <> '' THEN CASE upper(let_part.zone) {named} ELSE 0 END ELSE 0 END "
+        "- CASE WHEN let_part.fraction <> '' "
+        "THEN COALESCE(TRY_CAST('0.' || let_part.fraction[2:] AS DOUBLE), 0) ELSE 0 END"
     )
     body = f"if(let_part.head = '', {value}, let_part.head || let_part.half || let_part.year)"
     return readings.let(

@@ -39,24 +39,47 @@ def select(database):
 
 
 @pytest.fixture
-def read_times(database, fill, select):
+def check_spellings(database):
+    """Check that the ways to read the table `t` agree: cleaned, quickly, and a spelling once."""
+
+    def check(reading, names):
+        given = " AND ".join(f'"{name}" IS NOT NULL' for name in names)
+        read = readings.read_spellings(database, "t", names, reading, role="tested", given=given)
+        cleaned = readings.cleaned("t", names)
+        expected, values = (
+            database.execute(f"{sql} ORDER BY 1").fetchall()
+            for sql in (
+                f"SELECT {readings.PLACE}, {reading.sql}, {given} FROM {cleaned}",
+                f"SELECT t.rowid, {read.value}, {read.given} FROM t {read.join}",
+            )
+        )
+        database.execute("DROP TABLE spelled_tested")
+        assert values == expected
+
+    return check
+
+
+@pytest.fixture
+def read_times(database, fill, select, check_spellings):
     """Read rows as times: the reading, and the seconds of every row."""
 
     def read(*rows, names="abcd", time_format=None):
         columns = fill(rows, names)
         reading = times.time_of(database, "t", columns, time_format)
+        check_spellings(reading, list(reading.names) or columns)
         return reading, select(reading.sql, columns)
 
     return read
 
 
 @pytest.fixture
-def read_numbers(database, fill, select):
+def read_numbers(database, fill, select, check_spellings):
     """Read rows as numbers: the reading, and the number of every row."""
 
     def read(*rows, names="abcd"):
         columns = fill(rows, names)
         reading = numbers.number_of(database, "t", *columns)
+        check_spellings(reading, columns)
         return reading, select(reading.sql, columns)
 
     return read

@@ -220,7 +220,9 @@ def test_a_counter_has_no_dates_in_the_folder(tmp_path):
 def test_every_format_reads_what_it_writes(database, month):
     moment = dt.datetime(2022, month, 27, 21, 4, 57)
     texts = {form: moment.strftime(form) for form in times.FORMATS}
-    listed = ", ".join(times._formatted(form)[0].sql(f"'{text}'") for form, text in texts.items())
+    listed = ", ".join(
+        times._formatted(form)[0].quickly(f"'{text}'") for form, text in texts.items()
+    )
     expected = [dt.datetime.strptime(text, form).replace(tzinfo=dt.UTC).timestamp()
                 for form, text in texts.items()]  # fmt: skip
     assert list(database.execute(f"SELECT {listed}").fetchone()) == expected
