@@ -154,10 +154,12 @@ def normalised(name: str) -> tuple[str, str]:
     if "address" not in words or words & {"ip", "email"}:
         return f"nullif({plain}, '')", "lower case, spaces collapsed"
     spoken = rf"trim(regexp_replace({value}, '[^\p{{L}}\p{{N}}]+', ' ', 'g'))"
-    for long, short in _SHORT.items():
-        spoken = rf"regexp_replace({spoken}, '\b{long}\b', {sql_text(short)}, 'g')"
+    pairs = ", ".join(f"{sql_text(long)}: {sql_text(short)}" for long, short in _SHORT.items())
+    short = (
+        f"list_transform(string_split({spoken}, ' '), lambda w: COALESCE(MAP {{{pairs}}}[w], w))"
+    )
     return (
-        f"nullif({spoken}, '')",
+        f"nullif(array_to_string({short}, ' '), '')",
         "lower case, without punctuation, street and the like abbreviated",
     )
 
