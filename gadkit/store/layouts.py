@@ -12,6 +12,7 @@ from typing import NamedTuple
 from gadkit.store import lines
 
 DELIMITERS = (",", "\t", ";", "|", "\x01")  # the last one is Hive's
+_RARE = ("~", "^", "\x1f", "\x1e", "\x02", "\xa6", "#", "!", ":")  # taken where none of them is there
 ENCODINGS = ("utf-8", "windows-1252", "latin-1", "utf-16")
 COPIES = ("drop", "keep")
 

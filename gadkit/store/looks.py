@@ -124,11 +124,15 @@ def all_columns(understood: list[File]) -> list[str]:
 
 def first_rows(file: File, layout: Layout, most: int) -> list[list[str | None]]:
     """Read the first rows of a text file, None where nothing is; what is no row is left out."""
-    head = _cleaned(head_of(file.part.path, layout))
+    is_json = file.part.kind == JSON
+    head = json_head(file.part.path, layout) if is_json else head_of(file.part.path, layout)
+    head = _cleaned(head)
     num_fields = len(file.columns)
-    if file.part.kind == JSON:
+    if is_json:
         rows = objects.objects_of(head, most)
-        return [[_json_text(row.get(name)) for name in file.columns] for row in rows]
+        return [
+            [_json_text(objects.value_of(row, name)) for name in file.columns] for row in rows
+        ]
     ends = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", head))]
     text = head[ends[min(file.seen.skip_lines, len(ends) - 1)] :]
     escape = layout.escape or None
@@ -223,7 +227,31 @@ def _is_bare_utf_16(head: bytes) -> bool:
 
 def _json_keys(part: Part, layout: Layout) -> list[str]:
     with store.errors_about(part.path):
-        return objects.keys_of(_cleaned(head_of(part.path, layout)))
+        return objects.keys_of(_cleaned(json_head(part.path, layout)))
+
+
+def json_head(path: Path, layout: Layout) -> str:
+    """Read how a file of JSON begins; of one object that holds columns, its rows, one a line."""
+    head = head_of(path, layout)
+    text = whole_object(path, head, layout)
+    rows = objects.rows_of_whole(text) if text else []
+    return "\n".join(map(json.dumps, rows)) if rows else head
+
+
+def whole_object(path: Path, head: str, layout: Layout) -> str | None:
+    """Read a file of JSON that is one object of columns or rows by name; None if it is not.
+
+    Raises:
+        ValueError: it is cut off or damaged.
+    """
+    if not objects.is_one_object(head, objects.find_array(head)):
+        return None
+    with packed.open_text(path) as file:
+        text = lines.decoded(file.read(), encoding_of(path, layout))
+    try:
+        return text if objects.rows_of_whole(text) else None
+    except json.JSONDecodeError:  # no object: its lines are looked at one by one
+        return None
 
 
 def _cleaned(text: str) -> str:

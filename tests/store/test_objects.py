@@ -35,7 +35,7 @@ def test_an_array_is_a_table_of_its_objects(tmp_path, monkeypatch, block):
 
 def test_an_array_may_be_indented_packed_or_in_utf_16(tmp_path):
     table = [{"user": f"u{k}", "item": {"id": k}} for k in range(50)]
-    expected = [(f"u{k}", json.dumps({"id": k}, separators=(",", ":"))) for k in range(50)]
+    expected = [(f"u{k}", str(k)) for k in range(50)]
     for text in (
         json.dumps(table),
         json.dumps(table, indent=2),
