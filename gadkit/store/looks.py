@@ -19,6 +19,8 @@ _HEAD = 1 << 20  # bytes looked at to find the header or the keys
 _NAMED = 50  # characters kept of the name of a column
 _BARE = 64  # bytes that tell UTF-16
 _SHARE_FOREIGN = 0.01  # of the first lines that are no UTF-8, before another encoding is guessed
+_SQL_SHOWN = 60  # characters of a statement
+_SQL = re.compile(r"\s*(INSERT\s+INTO|CREATE\s+TABLE|DROP\s+TABLE|COPY\s+\S+\s*\()", re.IGNORECASE)
 _MARKUP = re.compile(r"\s*<(!doctype|html|head|body|table|meta|\?xml)\b", re.IGNORECASE)
 
 
@@ -72,6 +74,7 @@ def _see_parts(files: list[Part], layout: Layout) -> list[File]:
             head = head_of(part.path, layout, may_be_empty=bool(part.name))
             if not head.strip():
                 continue
+            _refuse_no_delimited(head, part.path)
             first = understood[0].seen if understood else None
             seen = _see_like(head, first, layout) if first else layouts.see(head, layout)
             notes = notes_on_encoding(part.path, layout) + seen.notes
@@ -79,6 +82,18 @@ def _see_parts(files: list[Part], layout: Layout) -> list[File]:
     if not understood:
         raise ValueError("is empty")
     return understood
+
+
+def _refuse_no_delimited(head: str, path: Path) -> None:
+    """Refuse JSON and SQL that are called like a table with delimiters."""
+    first = head.lstrip().partition("\n")[0]
+    if first.startswith('{"') and objects.objects_of(first, 1):
+        raise ValueError(f"holds objects of JSON; rename it, such as to {path.stem}.jsonl")
+    if _SQL.match(head):
+        raise ValueError(
+            f"holds statements of SQL, such as {first[:_SQL_SHOWN]!r}; load it into a database, "
+            "and write the table as CSV"
+        )
 
 
 def _see_like(head: str, first: Seen, layout: Layout) -> Seen:

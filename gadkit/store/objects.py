@@ -194,7 +194,10 @@ def keys_of(head: str) -> list[str]:
     for row in objects_of(head, _LOOKED_AT):
         _add_keys(row, "", keys)
     inner = {name.rpartition(".")[0] for name in keys}
-    keys = {name: True for name, is_value in keys.items() if is_value or name not in inner}
+    keys = {
+        name: True for name, is_value in keys.items()
+        if (is_value or name not in inner) and not any(map(keys.get, _around(name)))
+    }  # fmt: skip
     if not keys:
         what = "holds arrays, which do not name the columns" if _ARRAYS.match(head) else (
             "none of its first lines is a JSON object"
@@ -215,6 +218,11 @@ def _add_keys(row: dict, within: str, keys: dict[str, bool]) -> None:
         keys[name] = keys.get(name, False) or not (is_nested or value is None)
         if is_nested:
             _add_keys(value, f"{name}.", keys)
+
+
+def _around(name: str) -> list[str]:
+    """List the keys of the objects in which a key stands, if dots part them."""
+    return [name[:place] for place, letter in enumerate(name) if letter == "."]
 
 
 def _is_operator(key: str) -> bool:
