@@ -81,7 +81,12 @@ _BESIDE = (
 _CHARGEBACK = ("chargeback", "charge back", "chargebacked", "charged back", "cb")
 # So is what was done to an account, which may have had other reasons; who stands against it is not.
 _SANCTIONS = (
-    "banned", "suspended", "terminated", "permanently banned", "account banned", "account suspended"
+    "banned",
+    "suspended",
+    "terminated",
+    "permanently banned",
+    "account banned",
+    "account suspended",
 )
 _NO_SANCTION = ("active", "not banned", "not suspended")
 _SCORE = re.compile(r"[01]?\.\d*[1-9]\d*|[1-9]\d*(\.\d+)?e-\d+")  # a number that is not whole

@@ -342,10 +342,8 @@ class _View:
             return usual
         num_fields = len(self._split(index, " "))
         widths = {len(self._split(k, " ")) for k in after}
-        if widths in ({num_fields}, {num_fields + 1}):
-            return " "
         self._refuse_fixed_places(index, after)
-        return usual
+        return " " if widths in ({num_fields}, {num_fields + 1}) else usual
 
     def _refuse_fixed_places(self, index: int, after: list[int]) -> None:
         """Refuse a table whose columns stand at fixed places, padded with spaces."""
@@ -355,7 +353,7 @@ class _View:
                 f"line {index + 1} and those after it have no delimiter, but columns at fixed "
                 f"places: {self.lines[index][: lines.SHOWN]!r}; write commas between them, as "
                 "python -c \"import pandas; pandas.read_fwf('NAME').to_csv('events.csv', "
-                "index=False)\" does, or say --delimiter CHARACTER"
+                'index=False)" does, or say --delimiter CHARACTER'
             )
 
     def _split(self, index: int, delimiter: str) -> list[str]:

@@ -145,9 +145,7 @@ def first_rows(file: File, layout: Layout, most: int) -> list[list[str | None]]:
     num_fields = len(file.columns)
     if is_json:
         rows = objects.objects_of(head, most)
-        return [
-            [_json_text(objects.value_of(row, name)) for name in file.columns] for row in rows
-        ]
+        return [[_json_text(objects.value_of(row, name)) for name in file.columns] for row in rows]
     ends = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", head))]
     text = head[ends[min(file.seen.skip_lines, len(ends) - 1)] :]
     escape = layout.escape or None

@@ -199,12 +199,14 @@ def keys_of(head: str) -> list[str]:
         if (is_value or name not in inner) and not any(map(keys.get, _around(name)))
     }  # fmt: skip
     if not keys:
-        what = "holds arrays, which do not name the columns" if _ARRAYS.match(head) else (
-            "none of its first lines is a JSON object"
+        what = (
+            "holds arrays, which do not name the columns"
+            if _ARRAYS.match(head)
+            else ("none of its first lines is a JSON object")
         )
         raise ValueError(
             f"{what}; it begins with {head.strip()[: lines.SHOWN]!r}; expected one object a line, "
-            "as {\"user\": \"ann\", \"product\": 7}, or an array of them (pandas: orient='records', "
+            'as {"user": "ann", "product": 7}, or an array of them (pandas: orient=\'records\', '
             "lines=True); a table with delimiters should be called .csv"
         )
     return list(keys)
