@@ -154,7 +154,11 @@ def rows_of_whole(text: str) -> list[dict]:
 def _are_alike(rows: list[dict]) -> bool:
     """Whether most keys of each object are those of the first one, as where they are rows."""
     first = set(rows[0])
-    return len(rows) > 1 and all(2 * len(first & set(row)) > len(first | set(row)) for row in rows)
+    return (
+        len(rows) > 1
+        and len(first) > 1
+        and all(2 * len(first & set(row)) > len(first | set(row)) for row in rows)
+    )
 
 
 def _count(names: dict) -> bool:
