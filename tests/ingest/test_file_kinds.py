@@ -184,7 +184,7 @@ def test_a_zip_file_may_hold_a_remark_beside_the_table(tmp_path):
         ("e.xlsx", b"PK\x03\x04", "workbook; save the sheet as CSV"),
         ("e.csv", b"SQLite format 3\0", "database of SQLite.*sqlite3 -csv -header"),
         ("e.csv", b"\x28\xb5\x2f\xfd....", "packed by zstd; unpack it"),
-        ("e.csv.zst", b"\x28\xb5\x2f\xfd....", "rename it, once it is unpacked"),
+        ("e.csv.zst", b"\x28\xb5\x2f\xfd....", "packed by zstd; unpack it with zstd -d"),
         ("e.csv", "<!DOCTYPE html>\n<table><tr><td>user</td></tr></table>", "HTML or XML"),
         ("e.csv", table().encode("utf-16-le"), "--encoding utf-16"),
         ("e.csv", table().encode("utf-32"), "UTF-32; save it as UTF-8"),
