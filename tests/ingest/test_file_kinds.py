@@ -274,10 +274,10 @@ def test_other_tables_may_be_folders_and_zip_files(tmp_path):
 
 def test_errors_about_other_tables_name_what_to_do(tmp_path):
     events = write(tmp_path / "e.csv", table())
-    labels = write(tmp_path / "l.csv", table(VERDICTS, "~", ("user", "verdict")))
+    labels = write(tmp_path / "l.csv", table(VERDICTS, "::", ("user", "verdict")))
     with pytest.raises(ValueError, match="--label-value.*commas"):
         take(events, tmp_path / "out", labels=labels)
-    products = write(tmp_path / "p.csv", table(SHOPS, "~", ("product", "seller")))
+    products = write(tmp_path / "p.csv", table(SHOPS, "::", ("product", "seller")))
     with pytest.raises(ValueError, match="a first line that names the columns"):
         take(events, tmp_path / "out", products=products)
     labels = write(tmp_path / "l.csv", "u0\nu1\nu2\n")
