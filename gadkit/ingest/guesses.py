@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gadkit import store
-from gadkit.ingest import columns, labels, transfers, vocabulary
+from gadkit.ingest import columns, elliptic, labels, transfers, vocabulary
 from gadkit.ingest.columns import NODE_TYPES, Roles
 from gadkit.store import tables
 from gadkit.store.layouts import UNSAID, Layout
@@ -73,7 +73,7 @@ def guess(
         try:
             roles, instead = transfers.choose(looks.columns, given)
         except ValueError as error:
-            raise ValueError(f"{error}{_hint(looks)}") from error
+            raise ValueError(f"{error}{elliptic.hint(looks.columns) or _hint(looks)}") from error
     if set(given) >= set(columns.ROLES):
         return Guess(looks.columns, roles, instead, layout, looks.notes)
     with tables.sample(path, layout) as (con, name_of):

@@ -36,6 +36,29 @@ def meanings(columns: Sequence[str], usual: Collection[str] = ()) -> dict[str, s
             result[name] = _end(ends[name], is_within, usual)
         else:
             result[name] = plain(typed[1] if typed else name)
+    return result | _without_prefixes(result, usual)
+
+
+def _without_prefixes(meaning: dict[str, str], usual: Collection[str]) -> dict[str, str]:
+    """Say what columns mean whose names say first in what they stand: `orders.user_id`.
+
+    What stands before a dot, or before a `_` in the names of all columns, is left out where the
+    rest is usual and no other column means it; but not where it says whose the rest is, as in
+    `user.created_at`.
+    """
+    shared = next(iter(meaning), "").partition("_")[0] + "_"
+    are_alike = len(meaning) > 1 and all(name.startswith(shared) for name in meaning)
+    result, taken = {}, set(meaning.values())
+    for name, whole in meaning.items():
+        cuts = [k + 1 for k, letter in enumerate(name) if letter == "."]
+        cuts += [len(shared)] if are_alike else []
+        for cut in cuts if whole not in usual else []:
+            before, rest = name[: cut - 1].rpartition(".")[2], plain(name[cut:])
+            says_whose = plain(before) in usual and not before.startswith("_")
+            if rest in usual and rest not in taken and not says_whose:
+                result[name] = rest
+                taken.add(rest)
+                break
     return result
 
 

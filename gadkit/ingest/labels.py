@@ -14,6 +14,7 @@ import numpy as np
 
 from gadkit import store
 from gadkit.ingest import columns
+from gadkit.ingest import ids as ids_of
 from gadkit.ingest.account import Account
 from gadkit.ingest.columns import PLACE, Roles
 from gadkit.ingest.headers import meanings
@@ -43,7 +44,10 @@ _YES = (
     "scam", "scammer", "spammer", "anomalous", "outlier", "illegal", "malicious", "abuse",
     "abusive", "abuser", "fake", "laundering", "money laundering", "positive", "pos",
     "true positive", "wahr", "ja", "vrai", "oui", "verdadero", "verdadeiro", "sí", "si", "sim",
-    "vero", "sì", "waar", "x", "✓", "✔", "betrug", "fraude", "frode", "betrüger",
+    "vero", "sì", "waar", "x", "✓", "✔", "betrug", "fraude", "frode", "betrüger", "tp",
+    "confirmed abuse", "confirmed abuser", "confirmed scam", "confirmed fraudulent",
+    "confirmed positive", "confirmed bad", "confirmed laundering", "substantiated", "guilty",
+    "proven", "sar filed",
 )  # fmt: skip
 _NO = (
     "0", "false", "f", "no", "n", "normal", "legit", "legitimate", "genuine", "licit", "ok", "good",
@@ -52,20 +56,41 @@ _NO = (
     "non spam", "real", "negative", "neg", "false positive", "falsch", "nein", "faux", "non",
     "falso", "não", "nao", "onwaar", "nee", "kein betrug", "pas de fraude", "sin fraude",
     "sem fraude", "geen fraude", "no fraude", "legitim", "légitime", "legítimo", "legitimate user",
+    "dismissed", "fp", "confirmed legit", "confirmed legitimate", "confirmed genuine",
+    "confirmed normal", "confirmed good", "confirmed not fraud", "confirmed false positive",
+    "legit user", "unsubstantiated", "unfounded", "not guilty", "no issue", "no issues",
+    "no violation", "no abuse", "not abuse", "no chargeback", "no scam", "not scam", "exonerated",
+    "in good standing", "good standing", "reinstated", "no sar",
 )  # fmt: skip
 _UNKNOWN = (
     "-1", "unknown", "?", "unlabeled", "unlabelled", "pending", "open", "in review", "under review",
     "to review", "not reviewed", "unreviewed", "undecided", "undetermined", "inconclusive", "tbd",
+    "suspected", "suspected fraud", "escalated", "investigating", "in progress",
+    "under investigation", "being investigated", "needs review", "review", "on hold", "ongoing",
+    "not sure", "unsure", "unclear", "maybe", "indeterminate", "not determined",
 )  # fmt: skip
 # Words that say nothing of fraud, beside one that does: `Closed - confirmed`, `Chargeback - fraud`.
 _BESIDE = (
     "closed", "case closed", "resolved", "completed", "complete", "done", "reviewed", "final",
     "manual review", "chargeback", "dispute", "account takeover", "ato", "card testing",
-    "stolen card", "identity theft", "friendly fraud", "promo abuse", "refund abuse",
+    "stolen card", "identity theft", "friendly fraud", "promo abuse", "refund abuse", "no action",
+    "no action taken",
 )  # fmt: skip
 # A chargeback is a fraud to some shops and a complaint to others: a word of last resort, read where
 # no other value of the column says yes.
 _CHARGEBACK = ("chargeback", "charge back", "chargebacked", "charged back", "cb")
+# So is what was done to an account, which may have had other reasons; who stands against it is not.
+_SANCTIONS = (
+    "banned",
+    "suspended",
+    "terminated",
+    "permanently banned",
+    "account banned",
+    "account suspended",
+)
+_NO_SANCTION = ("active", "not banned", "not suspended")
+_SCORE = re.compile(r"[01]?\.\d*[1-9]\d*|[1-9]\d*(\.\d+)?e-\d+")  # a number that is not whole
+_DATED = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?([ t].*)?|\d\d?[-/.]\d\d?[-/.]\d{4}([ t].*)?")
 _BARE = ("1", "0", "true", "false", "t", "f", "yes", "no", "y", "n")  # say nothing without a name
 _OF_GOOD = re.compile(
     r"genuine|(?<!il)legit|(?<!il)licit|(?<!ab)normal|trusted|cleared|innocent|benign|no[nt]fraud"
@@ -206,6 +231,7 @@ def read_values(rows: dict[str, int], options: LabelOptions, name: str) -> dict[
     _check_given(options, set(plain.values()), f"the values of {name!r} are {listed}")
     if not said:
         _refuse_two_ways(set(plain.values()), name, listed)
+        _refuse_no_verdicts(set(plain.values()), name, listed)
     by_word = _words(set(plain.values()) - set(said))
     if options.positive:
         rest = NORMAL if _others_are_normal(options) else NEITHER
@@ -230,6 +256,9 @@ def _words(plain: set[str]) -> dict[str, str]:
             meaning[value] = _of_parts(value)
     if FRAUD not in meaning.values():
         meaning |= dict.fromkeys(plain & set(_CHARGEBACK), FRAUD)
+    if FRAUD not in meaning.values() and plain & set(_SANCTIONS):
+        meaning |= dict.fromkeys(plain & set(_SANCTIONS), FRAUD)
+        meaning |= dict.fromkeys(plain & set(_NO_SANCTION), NORMAL)
     return meaning
 
 
@@ -278,6 +307,22 @@ def _refuse_two_ways(plain: set[str], name: str, listed: str) -> None:
         raise ValueError(
             f"the column {name!r} seems to say who is no fraud; its values are {listed}: say which "
             "one is fraud with --positive VALUE"
+        )
+
+
+def _refuse_no_verdicts(plain: set[str], name: str, listed: str) -> None:
+    """Refuse scores and dates: what of them is a fraud is for the user to say."""
+    if any(map(_SCORE.fullmatch, plain)):
+        raise ValueError(
+            f"{name!r} holds numbers that are not whole, as scores do: {listed}; write a column of "
+            "1 and 0 by a threshold of your own, or name the values that say fraud with "
+            "--positive VALUE"
+        )
+    if plain and all(map(_DATED.fullmatch, plain)):
+        raise ValueError(
+            f"{name!r} holds dates, which say when and not what: {listed}; name a column of "
+            "verdicts with --label-value COLUMN; if whoever has a date is a fraud, keep those rows "
+            "alone and say --label-value '', or write 1 in a column for them and 0 for the cleared"
         )
 
 
@@ -389,7 +434,8 @@ class LabelTable:
             sql, self.values = read_verdicts(self.con, "labels", self.column, options, published)
         self.con.execute(
             f"CREATE TABLE verdicts AS SELECT {PLACE}, {columns.id_of(self.ids)} AS id, "
-            f"{sql} AS label FROM {columns.cleaned('labels', self._used)}"
+            f"{sql} AS label, {ids_of.is_inexact(self.ids)} AS is_inexact "
+            f"FROM {columns.cleaned('labels', self._used)}"
         )
         if not self._count("SELECT count(*) FROM verdicts WHERE label = 1 AND id IS NOT NULL"):
             raise ValueError(f"no row says of a {' '.join(self.ids)} that it is a fraud")
@@ -488,7 +534,31 @@ class LabelTable:
         bare = "id NOT IN (SELECT id FROM verdicts WHERE id IS NOT NULL)"
         unlabelled = self._first(f"SELECT id FROM ids_{role} WHERE {bare} ORDER BY node")
         parts += [f"{unlabelled!r} has events and no label"] if unlabelled is not None else []
-        return ", ".join(parts)
+        return ", ".join(parts + self._mangled(role))
+
+    def _mangled(self, role: str) -> list[str]:
+        """Say how many labelled ids have no event because a spreadsheet has changed them."""
+        there, parts = f"SELECT id FROM ids_{role}", []
+        bare = "ltrim(id, '0')"
+        shorter = self.con.execute(
+            f"SELECT count(DISTINCT id), min(id) FROM verdicts WHERE id NOT IN ({there}) "
+            f"AND {bare} IN (SELECT {bare} FROM ({there}) WHERE {bare} != '')"
+        ).fetchone()
+        if shorter[0]:
+            parts.append(
+                f"{shorter[0]:,} such as {shorter[1][:_LONGEST]!r} differ only in zeros at the "
+                "front, which spreadsheets drop: write the ids as text on both sides, equally long"
+            )
+        rounded = self.con.execute(
+            f"SELECT count(*), min(id) FROM verdicts WHERE is_inexact AND id NOT IN ({there})"
+        ).fetchone()
+        if rounded[0]:
+            parts.append(
+                f"{rounded[0]:,} rows have ids that lost their last digits in a spreadsheet, such "
+                f"as {rounded[1][:_LONGEST]!r} (written like 1.23E+11): export the labels again "
+                "with that column as text"
+            )
+        return parts
 
     def _read_as(self) -> str:
         if self.column is None:
@@ -558,7 +628,7 @@ def find_values(present: Sequence[str], ids: Sequence[str], options: LabelOption
         _check_present(present, [options.value], "--label-value")
         return [options.value]
     others = [name for name in present if name not in ids]
-    meaning = meanings(others)
+    meaning = meanings(others, _VALUE_NAMES)
     plain = {meaning[name]: name for name in reversed(others)}
     called = [plain[name] for name in _VALUE_NAMES if name in plain]
     if not others:

@@ -12,12 +12,15 @@ from typing import NamedTuple
 from gadkit.store import lines
 
 DELIMITERS = (",", "\t", ";", "|", "\x01")  # the last one is Hive's
+_RARE = ("~", "^", "\x1f", "\x1e", "\x02")  # taken where none of them is in the first line
 ENCODINGS = ("utf-8", "windows-1252", "latin-1", "utf-16")
 COPIES = ("drop", "keep")
 
 _COMMENTS = "#%"
 _LOOKED_AT = 200  # lines, from the first one on
 _PREAMBLE = 50  # lines that may stand before a header that is looked for
+_GAP = re.compile(r"\S {2,}\S")
+_PARTED = re.compile(r"\w[^\w\s.-]+\w")
 _FEWEST = 3  # rows below a header, before the first one of them can be told from the others
 _NOTHING = ("n/a", "na", "nan", "nat", "null", "none", "-", "\\n", "?")
 _NUMBER = re.compile(r"[-+(]?[$€£]?\s?[-+]?\d[\d.,' ]*(e[-+]?\d+)?%?\)?", re.IGNORECASE)
@@ -137,6 +140,12 @@ def see(head: str, layout: Layout = UNSAID) -> Seen:
     if layout.columns:
         return view.named_by_user(header)
     names = view.record(header)
+    if len(names) == 1 and _PARTED.search(names[0]):
+        view.notes.append(
+            f"line {header + 1} is one field, {names[0][: lines.SHOWN]!r}; if something parts its "
+            "fields, say it with --delimiter CHARACTER, and if whole lines are quoted, take the "
+            "quotes away"
+        )
     if header == view.commented:
         return view.seen(names, header + 1, "")
     is_header = not view.is_row(header, names) if layout.header is None else layout.header
@@ -323,12 +332,31 @@ class _View:
         It is a space only where there is no other one, and all lines after it have as many, of
         which one may be behind the name of the row.
         """
-        usual = usual_delimiter(self.lines[index])
-        if usual in self.lines[index] or " " not in self.lines[index]:
+        line = self.lines[index]
+        usual = usual_delimiter(line)
+        if usual in line:
+            return usual
+        after = self._after(index)
+        for rare in sorted(filter(line.__contains__, _RARE), key=line.count, reverse=True):
+            if {len(self._split(k, rare)) for k in after} == {len(self._split(index, rare))}:
+                return rare
+        if " " not in line:
             return usual
         num_fields = len(self._split(index, " "))
-        widths = {len(self._split(k, " ")) for k in self._after(index)}
+        widths = {len(self._split(k, " ")) for k in after}
+        self._refuse_fixed_places(index, after)
         return " " if widths in ({num_fields}, {num_fields + 1}) else usual
+
+    def _refuse_fixed_places(self, index: int, after: list[int]) -> None:
+        """Refuse a table whose columns stand at fixed places, padded with spaces."""
+        padded = [k for k in (index, *after) if _GAP.search(self.lines[k].strip())]
+        if index in padded and len(padded) > max(_FEWEST, 0.9 * len(after)):
+            raise ValueError(
+                f"line {index + 1} and those after it have no delimiter, but columns at fixed "
+                f"places: {self.lines[index][: lines.SHOWN]!r}; write commas between them, as "
+                "python -c \"import pandas; pandas.read_fwf('NAME').to_csv('events.csv', "
+                'index=False)" does, or say --delimiter CHARACTER'
+            )
 
     def _split(self, index: int, delimiter: str) -> list[str]:
         try:

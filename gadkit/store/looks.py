@@ -19,6 +19,8 @@ _HEAD = 1 << 20  # bytes looked at to find the header or the keys
 _NAMED = 50  # characters kept of the name of a column
 _BARE = 64  # bytes that tell UTF-16
 _SHARE_FOREIGN = 0.01  # of the first lines that are no UTF-8, before another encoding is guessed
+_SQL_SHOWN = 60  # characters of a statement
+_SQL = re.compile(r"\s*(INSERT\s+INTO|CREATE\s+TABLE|DROP\s+TABLE|COPY\s+\S+\s*\()", re.IGNORECASE)
 _MARKUP = re.compile(r"\s*<(!doctype|html|head|body|table|meta|\?xml)\b", re.IGNORECASE)
 
 
@@ -72,6 +74,7 @@ def _see_parts(files: list[Part], layout: Layout) -> list[File]:
             head = head_of(part.path, layout, may_be_empty=bool(part.name))
             if not head.strip():
                 continue
+            _refuse_no_delimited(head, part.path)
             first = understood[0].seen if understood else None
             seen = _see_like(head, first, layout) if first else layouts.see(head, layout)
             notes = notes_on_encoding(part.path, layout) + seen.notes
@@ -79,6 +82,18 @@ def _see_parts(files: list[Part], layout: Layout) -> list[File]:
     if not understood:
         raise ValueError("is empty")
     return understood
+
+
+def _refuse_no_delimited(head: str, path: Path) -> None:
+    """Refuse JSON and SQL that are called like a table with delimiters."""
+    first = head.lstrip().partition("\n")[0]
+    if first.startswith('{"') and objects.objects_of(first, 1):
+        raise ValueError(f"holds objects of JSON; rename it, such as to {path.stem}.jsonl")
+    if _SQL.match(head):
+        raise ValueError(
+            f"holds statements of SQL, such as {first[:_SQL_SHOWN]!r}; load it into a database, "
+            "and write the table as CSV"
+        )
 
 
 def _see_like(head: str, first: Seen, layout: Layout) -> Seen:
@@ -124,11 +139,13 @@ def all_columns(understood: list[File]) -> list[str]:
 
 def first_rows(file: File, layout: Layout, most: int) -> list[list[str | None]]:
     """Read the first rows of a text file, None where nothing is; what is no row is left out."""
-    head = _cleaned(head_of(file.part.path, layout))
+    is_json = file.part.kind == JSON
+    head = json_head(file.part.path, layout) if is_json else head_of(file.part.path, layout)
+    head = _cleaned(head)
     num_fields = len(file.columns)
-    if file.part.kind == JSON:
+    if is_json:
         rows = objects.objects_of(head, most)
-        return [[_json_text(row.get(name)) for name in file.columns] for row in rows]
+        return [[_json_text(objects.value_of(row, name)) for name in file.columns] for row in rows]
     ends = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", head))]
     text = head[ends[min(file.seen.skip_lines, len(ends) - 1)] :]
     escape = layout.escape or None
@@ -223,7 +240,31 @@ def _is_bare_utf_16(head: bytes) -> bool:
 
 def _json_keys(part: Part, layout: Layout) -> list[str]:
     with store.errors_about(part.path):
-        return objects.keys_of(_cleaned(head_of(part.path, layout)))
+        return objects.keys_of(_cleaned(json_head(part.path, layout)))
+
+
+def json_head(path: Path, layout: Layout) -> str:
+    """Read how a file of JSON begins; of one object that holds columns, its rows, one a line."""
+    head = head_of(path, layout)
+    text = whole_object(path, head, layout)
+    rows = objects.rows_of_whole(text) if text else []
+    return "\n".join(map(json.dumps, rows)) if rows else head
+
+
+def whole_object(path: Path, head: str, layout: Layout) -> str | None:
+    """Read a file of JSON that is one object of columns or rows by name; None if it is not.
+
+    Raises:
+        ValueError: it is cut off or damaged.
+    """
+    if not objects.is_one_object(head, objects.find_array(head)):
+        return None
+    with packed.open_text(path) as file:
+        text = lines.decoded(file.read(), encoding_of(path, layout))
+    try:
+        return text if objects.rows_of_whole(text) else None
+    except json.JSONDecodeError:  # no object: its lines are looked at one by one
+        return None
 
 
 def _cleaned(text: str) -> str:

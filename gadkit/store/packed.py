@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-TEXT = (".csv", ".tsv", ".txt", ".jsonl", ".json", ".ndjson")  # suffixes
+TEXT = (".csv", ".tsv", ".txt", ".jsonl", ".json", ".ndjson", ".psv", ".tab", ".dat")  # suffixes
 PARQUET_MAGIC = b"PAR1"
 
 # What reading a damaged file raises, or a zip file with a password.
@@ -37,6 +37,15 @@ _NO_TEXT = {
     b"ORC": "a file of ORC; write it as CSV, JSON lines or Parquet",
     b"ARROW1": "a file of Arrow; write it as CSV, JSON lines or Parquet",
     b"\x89HDF": "a file of HDF5; write it as CSV, JSON lines or Parquet",
+    b"\xff\xff\xff\xff": "a stream of Arrow; write it as CSV, JSON lines or Parquet",
+    b"FEA1": "a file of Feather; write it as CSV, JSON lines or Parquet",
+    b"<stata_dta>": "a file of Stata; write it as CSV, JSON lines or Parquet",
+    b"$FL2": "a file of SPSS; write it as CSV, JSON lines or Parquet",
+    b"\x04\x22\x4d\x18": "packed by LZ4; unpack it with lz4 -d",
+    b"\x1f\x9d": "packed by compress; unpack it with uncompress",
+    b"\x80\x04\x95": "a pickle, which may run code; write it as CSV, JSON lines or Parquet",
+    b"\x80\x05\x95": "a pickle, which may run code; write it as CSV, JSON lines or Parquet",
+    b"RDX3": "a file of R; write it as CSV, JSON lines or Parquet",
     b"%PDF": "a PDF; write it as CSV, JSON lines or Parquet",
 }
 _TAR = (257, b"ustar")  # where it stands

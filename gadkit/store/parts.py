@@ -11,8 +11,40 @@ SUFFIXES = (*packed.TEXT, ".parquet")  # text also packed
 CSV, JSON, PARQUET = "csv", "json", "parquet"
 
 _PACKED = (".gz", ".bz2", ".xz", ".zip")
-_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
-_ARCHIVES = (".zst", ".7z", ".rar", ".tar", ".tgz")
+_WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers")
+_DATABASES = (".db", ".sqlite", ".sqlite3", ".db3")
+_CURES = {  # what makes a table that is read of a file that is not, by its suffix
+    (".zst", ".zstd"): "is packed by zstd; unpack it with zstd -d",
+    (".lz4",): "is packed by LZ4; unpack it with lz4 -d",
+    (".z",): "is packed by compress; unpack it with uncompress",
+    (".br",): "is packed by Brotli; unpack it with brotli -d",
+    (".snappy",): "is packed by Snappy; unpack it, or write it with gzip",
+    (".7z", ".rar"): "is an archive; unpack it, and name the table in it",
+    (".tar", ".tgz"): "is an archive of tar; unpack it with tar -xf, and name the table in it",
+    (".feather", ".arrow", ".ipc"): "is a file of Arrow; write it as Parquet with python -c "
+    "\"import pandas; pandas.read_feather('NAME').to_parquet('events.parquet')\"",
+    (".arrows",): "is a stream of Arrow; write it as Parquet",
+    (".parq", ".pq"): "may be Parquet; let its name end in .parquet",
+    (".dta",): "is a file of Stata; write it as CSV with python -c "
+    "\"import pandas; pandas.read_stata('NAME').to_csv('events.csv', index=False)\"",
+    (".sav", ".zsav", ".por"): "is a file of SPSS; save it as CSV, or with pandas.read_spss",
+    (".sas7bdat", ".xpt"): "is a file of SAS; write it as CSV with python -c "
+    "\"import pandas; pandas.read_sas('NAME').to_csv('events.csv', index=False)\"",
+    (".rds", ".rda", ".rdata"): "is a file of R; write it as CSV with write.csv(table, "
+    "'events.csv', row.names=FALSE)",
+    (".pkl", ".pickle"): "is a pickle, which may run code when it is read, and so is not; write "
+    "the table with to_csv('events.csv', index=False) or to_parquet",
+    (".h5", ".hdf", ".hdf5"): "is a file of HDF5; write the table as CSV with pandas.read_hdf",
+    (".avro",): "is a file of Avro; write it as CSV, JSON lines or Parquet",
+    (".orc",): "is a file of ORC; write it as Parquet with python -c "
+    "\"import pandas; pandas.read_orc('NAME').to_parquet('events.parquet')\"",
+    (".duckdb",): "is a database of DuckDB; write the table with COPY table TO 'events.parquet'",
+    (".sql",): "holds statements of SQL; load it into a database, and write the table as CSV",
+    (".mdb", ".accdb"): "is a database of Access; export the table as text with commas",
+    (".xml", ".html", ".htm"): "is HTML or XML; save it as CSV UTF-8",
+    (".yaml", ".yml"): "is YAML; write it as CSV or JSON lines",
+    (".npz", ".npy", ".mat"): "holds arrays and no table; write CSV or Parquet of named columns",
+}
 _NOBODY = "__HIVE_DEFAULT_PARTITION__"
 _OTHER_FORMATS = {"_delta_log": "Delta", "metadata/*.metadata.json": "Iceberg", ".hoodie": "Hudi"}
 
@@ -93,6 +125,7 @@ def _partition(name: str) -> tuple[str, str | None] | None:
 def _kind_in_folder(place: Path) -> str:
     """Return the kind of a part, whose name may have no suffix, as those of Hive."""
     suffix = _suffix(place)
+    _refuse_with_cure(place)
     if suffix and suffix not in SUFFIXES and not re.fullmatch(r"\.[\d-]+", suffix):
         raise ValueError(
             f"{place.name!r} in it is no table: parts end in one of {', '.join(SUFFIXES)}, or in "
@@ -130,6 +163,7 @@ def kind_of(path: Path) -> str:
     name = path
     if path.suffix.lower() in _WORKBOOKS:
         raise ValueError("is a workbook; save the sheet as CSV UTF-8, and name that file")
+    _refuse_with_cure(path)
     if path.suffix.lower() == ".zip" or (path.is_file() and packed.is_zip(path)):
         name = Path(packed.name_in_zip(path))
     suffix = _suffix(name)
@@ -138,7 +172,7 @@ def kind_of(path: Path) -> str:
     if suffix not in SUFFIXES:
         raise ValueError(
             f"a table ends in one of {', '.join(SUFFIXES)}, text also in one of "
-            f"{', '.join(_PACKED)} after it; rename it{_hint(path)}"
+            f"{', '.join(_PACKED)} after it; rename it"
         )
     if suffix == ".parquet" and name is not path:
         raise ValueError(f"holds {name.name}; Parquet is not read within a zip file: unpack it")
@@ -147,8 +181,19 @@ def kind_of(path: Path) -> str:
     return JSON if suffix in (".jsonl", ".json", ".ndjson") else CSV
 
 
-def _hint(path: Path) -> str:
-    return ", once it is unpacked" if path.suffix.lower() in _ARCHIVES else ""
+def _refuse_with_cure(path: Path) -> None:
+    """Refuse a file that another program can make a table of, and say how."""
+    suffix = path.suffix.lower()
+    if path.name.lower().endswith((".tar.gz", ".tar.bz2", ".tar.xz")):
+        suffix = ".tar"
+    if suffix in _DATABASES:
+        raise ValueError(
+            f"is a database; write the table with sqlite3 -csv -header {path.name} "
+            "'SELECT * FROM orders' > orders.csv"
+        )
+    cure = next((cure for suffixes, cure in _CURES.items() if suffix in suffixes), None)
+    if cure:
+        raise ValueError(cure.replace("NAME", path.name))
 
 
 def _suffix(path: Path) -> str:

@@ -251,10 +251,13 @@ class _Loader(NamedTuple):
 
     def _load_json(self, copied: Path, layout: Layout) -> StagedPart:
         con, part = self.con, self.file.part
-        array = objects.find_array(looks.head_of(part.path, layout))
+        head = looks.head_of(part.path, layout)
+        array, whole = objects.find_array(head), looks.whole_object(part.path, head, layout)
         encoding = looks.encoding_of(part.path, layout)
-        if array:
-            scanned = objects.copy_array(part.path, copied, encoding, array.begin)
+        if whole:
+            scanned = objects.copy_whole(whole, copied)
+        elif array:
+            scanned = objects.copy_array(part.path, copied, encoding, array)
         else:
             scanned = lines.copy(part.path, copied, lines.Form(",", 1, False, encoding))
         source = _read_csv(copied, {"line": "VARCHAR"}, delimiter="\x01", quote="", header=False)
@@ -262,8 +265,8 @@ class _Loader(NamedTuple):
             name for name in self.columns
             if name in self.file.columns or name not in part.partitions
         ]  # fmt: skip
-        pointers = (name.replace("~", "~0").replace("/", "~1") for name in in_file)  # RFC 6901
-        paths = ", ".join(sql_text(f"/{name}") for name in pointers) or "''"
+        pointers = [pointer for name in in_file for pointer in objects.pointers(name)]
+        paths = ", ".join(map(sql_text, pointers)) or "''"
         num_lines = _create(
             con,
             "parsed",
@@ -281,7 +284,15 @@ class _Loader(NamedTuple):
             BadLine(line, "no JSON object", text)
             for line, (_, text) in zip(bad_lines, bad, strict=True)
         ]
-        place = {name: f"fields[{number}]" for number, name in enumerate(in_file, 1)}
+        if 2 * len(refused) > num_lines:
+            raise ValueError(
+                f"{len(refused):,} of {num_lines:,} lines are no JSON object, such as line "
+                f"{refused[0].line}: {refused[0].text!r}; write one object a line, or one array"
+            )
+        place = {
+            name: f"COALESCE(fields[{2 * k + 1}], fields[{2 * k + 2}])"
+            for k, name in enumerate(in_file)
+        }
         fields = ", ".join(
             f"{place.get(name) or _expression(self.file, name)} AS {sql_name(name)}"
             for name in self.columns
@@ -291,6 +302,7 @@ class _Loader(NamedTuple):
         records = np.delete(np.arange(num_lines), numbers)
         notes = looks.notes_on_encoding(part.path, layout)
         notes += (f"the rows are what {array.key!r} holds",) if array and array.key else ()
+        notes += ("is one JSON object of all rows: lines are the numbers of rows",) if whole else ()
         return StagedPart(part.name, kept, sorted(scanned.bad + refused), scanned, records, notes)
 
 

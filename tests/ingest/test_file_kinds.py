@@ -184,7 +184,7 @@ def test_a_zip_file_may_hold_a_remark_beside_the_table(tmp_path):
         ("e.xlsx", b"PK\x03\x04", "workbook; save the sheet as CSV"),
         ("e.csv", b"SQLite format 3\0", "database of SQLite.*sqlite3 -csv -header"),
         ("e.csv", b"\x28\xb5\x2f\xfd....", "packed by zstd; unpack it"),
-        ("e.csv.zst", b"\x28\xb5\x2f\xfd....", "rename it, once it is unpacked"),
+        ("e.csv.zst", b"\x28\xb5\x2f\xfd....", "packed by zstd; unpack it with zstd -d"),
         ("e.csv", "<!DOCTYPE html>\n<table><tr><td>user</td></tr></table>", "HTML or XML"),
         ("e.csv", table().encode("utf-16-le"), "--encoding utf-16"),
         ("e.csv", table().encode("utf-32"), "UTF-32; save it as UTF-8"),
@@ -274,10 +274,10 @@ def test_other_tables_may_be_folders_and_zip_files(tmp_path):
 
 def test_errors_about_other_tables_name_what_to_do(tmp_path):
     events = write(tmp_path / "e.csv", table())
-    labels = write(tmp_path / "l.csv", table(VERDICTS, "~", ("user", "verdict")))
+    labels = write(tmp_path / "l.csv", table(VERDICTS, "::", ("user", "verdict")))
     with pytest.raises(ValueError, match="--label-value.*commas"):
         take(events, tmp_path / "out", labels=labels)
-    products = write(tmp_path / "p.csv", table(SHOPS, "~", ("product", "seller")))
+    products = write(tmp_path / "p.csv", table(SHOPS, "::", ("product", "seller")))
     with pytest.raises(ValueError, match="a first line that names the columns"):
         take(events, tmp_path / "out", products=products)
     labels = write(tmp_path / "l.csv", "u0\nu1\nu2\n")
@@ -286,3 +286,42 @@ def test_errors_about_other_tables_name_what_to_do(tmp_path):
     options = ingest.LabelOptions(value="")
     about, _ = take(events, tmp_path / "out", labels=labels, label_options=options)
     assert about["labels"]["frauds"] == 3
+
+
+FIXED = "".join(f"{a:<12}{b:<10}{c:>10}  {d:<20}\n" for a, b, c, d in [NAMES, *ROWS])
+
+
+@pytest.mark.parametrize("delimiter", ["~", "^", "\x1f"])
+def test_a_rare_delimiter_is_seen(tmp_path, delimiter):
+    check(write(tmp_path / "e.psv", table(delimiter=delimiter)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("e.txt", FIXED, r"line 1 and those after it have no delimiter.*pandas.read_fwf"),
+        ("e.csv", table(delimiter="::"), "line 1 is one field, 'user::product.*--delimiter"),
+        (
+            "e.csv",
+            json.dumps(RECORDS[0]) + "\n",
+            r"objects of JSON; rename it, such as to e\.jsonl",
+        ),
+        ("e.txt", "INSERT INTO orders VALUES (1, 2);\n", "statements of SQL, such as 'INSERT"),
+        ("e.csv", b"\xff\xff\xff\xff" + bytes(99), "is a stream of Arrow"),
+        ("e.feather", b"ARROW1", r"pandas.read_feather\('e.feather'\).to_parquet"),
+        ("e.dta", b"<stata_dta>", r"pandas.read_stata\('e.dta'\).to_csv"),
+        ("e.sqlite", b"SQLite format 3", "sqlite3 -csv -header e.sqlite"),
+        ("e.jsonl.zst", b"\x28\xb5\x2f\xfd", "unpack it with zstd -d"),
+        ("e.tar.gz", b"\x1f\x8b", "unpack it with tar -xf"),
+        ("AddrTx_edgelist.csv", "input_address,txId\na,1\n", "--user input_address --product txId"),
+        (
+            "wallets.csv",
+            "address,Time step,class\na,1,2\n",
+            "wallets with their classes, and no eve",
+        ),
+    ],
+)
+def test_a_file_of_another_kind_names_its_cure(tmp_path, name, content, message):
+    with pytest.raises(ValueError, match=message):
+        take(write(tmp_path / name, content), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -39,3 +39,15 @@ def test_neo4js_label_is_no_verdict():
         "product": [":END_ID(Item)"],
         "rating": ["rating:int"],
     }
+
+
+def test_what_names_of_columns_stand_in_is_left_out():
+    usual = {"userid", "amount", "user", "createdat", "productid"}
+    names = ["orders.user_id", "orders.amount", "user.created_at", "order.user.id"]
+    read = meanings(names, usual)
+    assert [*read.values()] == ["userid", "amount", "usercreatedat", "orderuserid"]
+    assert meanings(["orders_user_id", "orders_amount"], usual) == {
+        "orders_user_id": "userid", "orders_amount": "amount",
+    }  # fmt: skip
+    assert meanings(["user_id", "user_amount"], usual)["user_amount"] == "useramount"
+    assert meanings(["_source.user", "_id"], usual)["_source.user"] == "user"

@@ -51,7 +51,12 @@ CLASSES = table(*(f"u{k},{('1', '2', 'unknown')[k % 3]}" for k in range(9)))
         (table("u0,0", "u1,-1"), r"says fraud: '-1' \(1 row: not known\), '0' \(1 row: normal\)"),
         (table("u0,", "u1,NULL"), "no value of 'verdict' says fraud: there is none"),
         (table(",fraud", "u1,ok"), "no row says of a user that it is a fraud"),
-        (table("u0,2026-01-01", header="user,when"), "no value of 'when' says fraud: '2026-01-01'"),
+        (
+            table("u0,2026-01-01", header="user,when"),
+            "'when' holds dates, .*'2026-01-01'.*-value ''",
+        ),
+        (table("u0,2026-01-01 10:00", "u1,", header="user,fraud_at"), "'fraud_at' holds dates"),
+        (table("u0,0.0", "u1,1.0", "u2,0.3"), r"numbers that are not whole, .*'0.3'.*threshold"),
         (table("u0", "u1", header="user"), "no column of verdicts beside user; .*--label-value ''"),
         (table("u0,a,b", header="user,first,second"), "first, second may: .*--label-value COLUMN"),
         (table("u0,1,2", header="whom,a,b"), "expected a column called .*--label-id COLUMN"),
@@ -262,3 +267,34 @@ def test_verdicts_of_parts_and_in_other_languages():
     rows = {value.lower(): 1 for value in right}
     meanings = read_values(rows, LabelOptions(), "verdict")
     assert {value: meanings[value.lower()] for value in right} == right
+
+
+@pytest.mark.parametrize(
+    ("fraud", "normal"),
+    [
+        ("confirmed", "dismissed"), ("TP", "FP"), ("true_positive", "FALSE POSITIVE"),
+        ("chargeback", "dismissed"), ("guilty", "not guilty"), ("banned", "active"),
+        ("suspended", "ok"), ("confirmed_fraud", "confirmed_legit"), ("SAR filed", "no SAR"),
+        ("fraud - confirmed", "dismissed - no action"), ("substantiated", "unsubstantiated"),
+    ],
+)  # fmt: skip
+def test_pairs_of_verdicts(fraud, normal):
+    read = read_values({fraud.lower(): 3, normal.lower(): 6}, LabelOptions(), "verdict")
+    assert [*read.values()] == [FRAUD, NORMAL]
+
+
+@pytest.mark.parametrize("value", ["suspended", "banned"])
+def test_a_sanction_beside_a_verdict_is_none(value):
+    assert read_values({"fraud": 3, value: 2}, LabelOptions(), "verdict")[value] == NEITHER
+
+
+def test_ids_that_a_spreadsheet_has_changed_are_said(tmp_path):
+    ids = [*(f"{100 + k:05}" for k in range(7)), "123456789012", "77", "88"]
+    events = "user,product\n" + "".join(f"{ids[k % 10]},p{k % 6}\n" for k in range(40))
+    rows = [f"{100 + k},{k % 2}" for k in range(7)]
+    _, said = take(tmp_path, table(*rows, "1.23E+11,1", "77,1", "88,0"), events=events)
+    matched = " ".join(said)
+    assert "7 such as '100' differ only in zeros at the front" in matched
+    assert "1 rows have ids that lost their last digits in a spreadsheet" in matched
+    with pytest.raises(ValueError, match="zeros at the front, which spreadsheets drop: write the"):
+        take(tmp_path, table(*rows), events=events, out="other")
