@@ -8,10 +8,6 @@ from collections.abc import Sequence
 _WITH_LABELS = "events are AddrAddr_edgelist.csv with --labels wallets_classes.csv, or "
 _WITH_LABELS += "txs_edgelist.csv with --labels txs_classes.csv"
 _FILES = (  # columns that a file has, and what to do with it
-    (("input_address", "txId"), "says which wallet pays into which transaction: --user "
-     "input_address --product txId; for wallets that pay each other, AddrAddr_edgelist.csv"),
-    (("txId", "output_address"), "says which transaction pays to which wallet: --user "
-     "output_address --product txId; for wallets that pay each other, AddrAddr_edgelist.csv"),
     (("address", "class"), f"holds wallets with their classes, and no events; {_WITH_LABELS}"),
     (("txId", "class"), f"holds transactions with their classes, and no events; {_WITH_LABELS}"),
     (("address", "Time step"), f"holds features of wallets, and no events; {_WITH_LABELS}"),

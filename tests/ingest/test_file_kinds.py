@@ -313,7 +313,6 @@ def test_a_rare_delimiter_is_seen(tmp_path, delimiter):
         ("e.sqlite", b"SQLite format 3", "sqlite3 -csv -header e.sqlite"),
         ("e.jsonl.zst", b"\x28\xb5\x2f\xfd", "unpack it with zstd -d"),
         ("e.tar.gz", b"\x1f\x8b", "unpack it with tar -xf"),
-        ("AddrTx_edgelist.csv", "input_address,txId\na,1\n", "--user input_address --product txId"),
         (
             "wallets.csv",
             "address,Time step,class\na,1,2\n",

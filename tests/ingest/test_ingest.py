@@ -247,7 +247,7 @@ def test_labels_are_joined_by_the_users_own_ids(tmp_path):
     path = write(tmp_path / "events.csv", purchases(400))
     labels = write(
         tmp_path / "labels.csv",
-        "user_id,verdict\nu3,fraud\nu4,normal\nu4,legit\nu5,yes\nu5,no\nu6,\nu7,maybe\nzz,1\n,1\n",
+        "user_id,verdict\nu3,fraud\nu4,normal\nu4,legit\nu5,yes\nu5,no\nu6,\nu7,purple\nzz,1\n,1\n",
     )
     folder = take(path, tmp_path / "out", labels=labels)
     graph = store.load_graph(folder)
@@ -453,8 +453,8 @@ def test_what_a_killed_run_left_is_cleared(tmp_path):
     assert not abandoned.exists() and running.exists()
 
 
-def test_objects_are_no_ids(tmp_path):
-    path = write(tmp_path / "e.jsonl", '{"user": {"id": 1, "at": 2}, "item": "a"}\n')
+def test_lists_are_no_ids(tmp_path):
+    path = write(tmp_path / "e.jsonl", '{"user": [1, 2], "item": "a"}\n')
     with pytest.raises(ValueError, match="the user is .* an id must be one value"):
         take(path, tmp_path / "out")
 
