@@ -43,7 +43,9 @@ def facts(source: "Source") -> dict[str, dict]:
     roles, con = source.roles, source.con
     asked = {"rows": "count(*)"}
     for role in roles:
-        asked |= {f"{role} {key}": sql for key, sql in _questions(role, source.readings).items()}
+        asked |= {
+            f"{role} {key}": sql for key, sql in _questions(role, source.id_roles[:2]).items()
+        }
     listed = ", ".join(f"{sql} AS {sql_name(key)}" for key, sql in asked.items())
     row = con.execute(f"SELECT {listed} FROM typed").fetchall()[0]
     counts = dict(zip(asked, row, strict=True))
@@ -56,8 +58,8 @@ def facts(source: "Source") -> dict[str, dict]:
     return read
 
 
-def _questions(role: str, readings: dict) -> dict[str, str]:
-    """Say in SQL what is asked of a role."""
+def _questions(role: str, ends: tuple[str, ...]) -> dict[str, str]:
+    """Say in SQL what is asked of a role; a range is that of events that have both ends."""
     value = sql_name(role)
     if role in ID_ROLES:
         is_inexact = sql_name(inexact(role))
@@ -77,12 +79,13 @@ def _questions(role: str, readings: dict) -> dict[str, str]:
     if role == "text":
         return {"missing": "count(*) FILTER (text_length IS NULL)"}
     is_unread = f"{sql_name(given(role))} AND {value} IS NULL"
+    has_ends = " AND ".join(f"{sql_name(end)} IS NOT NULL" for end in ends)
     return {
         "missing": f"count(*) FILTER (NOT {sql_name(given(role))})",
         "unreadable": f"count(*) FILTER ({is_unread})",
         "place": f"min({PLACE}) FILTER ({is_unread})",
-        "low": f"min({value})",
-        "high": f"max({value})",
+        "low": f"min({value}) FILTER ({has_ends})",
+        "high": f"max({value}) FILTER ({has_ends})",
     }
 
 

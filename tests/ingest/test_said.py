@@ -50,6 +50,11 @@ def test_a_line_a_role(tmp_path):
     assert describe.values_read({}) == {} and said.lines({}) == said.warnings({}) == []
 
 
+def test_a_line_of_totals_is_in_no_range(tmp_path):
+    about = take(tmp_path, events("price", range(1, 41)) + ",,820\n")
+    assert about["read"]["amount"]["high"] == 40
+
+
 def test_the_line_is_that_of_the_file(tmp_path):
     text = 'user,item,price\n\na,p,1\n"b\nc",p,2\nd,p,cheap\n'
     assert take(tmp_path, text)["read"]["amount"]["example"] == {"value": "cheap", "line": 6}
