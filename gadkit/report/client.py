@@ -68,6 +68,7 @@ def client_of(bar: Progress) -> type:
 
     class Client(NotebookClient):
         _stopped = 0  # the number of the signal
+        _handlers = {}  # of signals, before
 
         def process_message(self, msg, cell, cell_index):
             if msg["msg_type"] == "stream" and msg["content"]["name"] == "stderr":
@@ -88,16 +89,17 @@ def client_of(bar: Progress) -> type:
                     task.cancel()
 
             with contextlib.suppress(RuntimeError):  # outside the main thread there are no signals
-                for number in SIGNALS:
+                for number, handler in self._handlers.items():
                     loop.add_signal_handler(number, stop, number)
+                    if handler is signal.SIG_IGN:  # as Ctrl-C is where a shell runs a job behind
+                        loop.remove_signal_handler(number)
+                        signal.signal(number, handler)
             await super().async_start_new_kernel(**kwargs)
 
         @contextlib.contextmanager
         def stoppable(self) -> Iterator[None]:
             """Raise KeyboardInterrupt with its number where a signal ends the execution within."""
-            handlers = {
-                number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
-            }
+            self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
             try:
                 yield
             except BaseException:
@@ -106,7 +108,7 @@ def client_of(bar: Progress) -> type:
                 raise
             finally:
                 if threading.current_thread() is threading.main_thread():
-                    for number, handler in handlers.items():
+                    for number, handler in self._handlers.items():
                         signal.signal(number, handler)
 
     return Client

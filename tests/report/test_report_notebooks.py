@@ -171,12 +171,25 @@ def test_last_words_of_a_kernel_are_reported(workspace):
         run(workspace)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def number(request):
+    """A signal that is handled as in a terminal, wherever the tests run."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield request.param
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def stopped_by_its_cell(workspace, number):
+    stop = f"import os, time\nos.kill(os.getppid(), {int(number)})\ntime.sleep(5)"
+    write_notebook(workspace / "notebooks/01_write.ipynb", stop)
+
+
 def test_a_run_that_is_stopped_raises_no_other_error(workspace, number):
     run(workspace)
     before = (workspace / "build/notebooks/01_write.ipynb").read_bytes()
-    stop = f"import os, time\nos.kill(os.getppid(), {int(number)})\ntime.sleep(5)"
-    write_notebook(workspace / "notebooks/01_write.ipynb", stop)
+    stopped_by_its_cell(workspace, number)
     with pytest.raises(KeyboardInterrupt) as stopped, cli._stopped_by(signal.SIGTERM):
         run(workspace)
     assert stopped.value.args == (number,)
@@ -184,6 +197,15 @@ def test_a_run_that_is_stopped_raises_no_other_error(workspace, number):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert (workspace / "build/notebooks/01_write.ipynb").read_bytes() == before
     assert not (workspace / "build/failed").exists()
+
+
+def test_a_signal_that_is_ignored_stays_so(workspace, number):
+    (workspace / "notebooks/02_read.ipynb").unlink()
+    stopped_by_its_cell(workspace, number)
+    signal.signal(number, signal.SIG_IGN)
+    assert run(workspace) == []
+    assert (workspace / "build/notebooks/01_write.ipynb").exists()
+    assert signal.getsignal(number) is signal.SIG_IGN
 
 
 def change_dataset(workspace):
