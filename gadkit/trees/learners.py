@@ -9,6 +9,7 @@ on any number of threads: a score that is made again alone must be the score in 
 """
 
 import json
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -153,8 +154,12 @@ def _fit_forest(forest, train: Rows) -> Forest:
 
     It does not predict itself: it would share out the trees among the threads and add up their
     votes in the order in which they finish, so the last bits of a sum change from call to call.
+
+    Its threads set the filters of warnings, which are one list for all: two that meet may leave it
+    empty, so that later warnings are shown or not by chance.
     """
-    forest.fit(filled(train.x), train.y.numpy())
+    with warnings.catch_warnings():
+        forest.fit(filled(train.x), train.y.numpy())
     return Forest.of_trees([estimator.tree_ for estimator in forest.estimators_])
 
 

@@ -1,7 +1,10 @@
 """Learners: each finds a simple rule, repeats itself, and stops by validation if it says so."""
 
+import warnings
+
 import pytest
 import torch
+from sklearn.ensemble._forest import BaseForest
 
 from gadkit.evaluation.metrics import average_precision, roc_auc
 from gadkit.trees import learners
@@ -45,6 +48,20 @@ def test_the_same_seed_gives_the_same_bits(name):
     assert torch.equal(one, again)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(one, other) == (name == "logistic regression")  # which draws nothing
+
+
+@pytest.mark.parametrize("name", FORESTS)
+def test_a_forest_leaves_the_filters_of_warnings_alone(name, monkeypatch):
+    fit = BaseForest.fit
+
+    def fit_and_reset(forest, x, y):
+        fit(forest, x, y)
+        warnings.resetwarnings()  # as two of its threads may do that meet
+
+    before = list(warnings.filters)
+    monkeypatch.setattr(BaseForest, "fit", fit_and_reset)
+    LEARNERS[name](rows(100, 0), rows(100, 1), 0)
+    assert before and warnings.filters == before
 
 
 @pytest.mark.parametrize("name", LEARNERS)
