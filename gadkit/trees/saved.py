@@ -19,7 +19,7 @@ from torch import Tensor
 from gadkit import __version__, store
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph, checksum
-from gadkit.graph.csr import native
+from gadkit.graph.arrays import native
 from gadkit.graph.structure import feature_names
 from gadkit.trees.predictors import PREDICTORS
 from gadkit.trees.rates import rate_of_all
