@@ -21,6 +21,8 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from gadkit.graph import arrays
+
 if TYPE_CHECKING:
     from gadkit.evaluation.metrics import Interval
 
@@ -87,7 +89,9 @@ def _array(values: ArrayLike) -> np.ndarray:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         return (values.double() if values.is_floating_point() else values).numpy()
-    return np.asarray(values)
+    if np.asarray(values).dtype.kind == "U":  # names of groups
+        return np.asarray(values)
+    return arrays.numbers(values, "what is drawn", if_missing="leave it out").numpy()
 
 
 def _name(key: Hashable) -> str:

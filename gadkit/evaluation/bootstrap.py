@@ -21,6 +21,7 @@ from gadkit.evaluation.metrics import (
     recall_at_false_positive_rate,
 )
 from gadkit.evaluation.resample import Metric, Ranking, percentiles, resampled
+from gadkit.graph.arrays import numbers
 
 
 def _of_cases(
@@ -351,7 +352,8 @@ def mean_interval(
     Raises:
         ValueError: there is no value.
     """
-    values = values[~values.isnan()].double()
+    values = numbers(values, "values", if_missing="write NaN").double()
+    values = values[~values.isnan()]
     if len(values) == 0:
         raise ValueError("there is no value to take the mean of")
     generator = torch.Generator().manual_seed(seed)

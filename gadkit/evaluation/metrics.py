@@ -23,8 +23,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gadkit.graph.arrays import numbers
+
 # Far below the distance of two shares of counts, far above the rounding of grid * count.
 _ROUNDING = 1e-9
+LEFT_OUT = "leave such samples out"
 
 
 class _Counts(NamedTuple):
@@ -37,12 +40,8 @@ class _Counts(NamedTuple):
 
 def _check_pair(y_true: Tensor, y_score: Tensor) -> None:
     for name, values in (("y_true", y_true), ("y_score", y_score)):
-        if not isinstance(values, Tensor) or values.is_complex():
-            kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
-            raise TypeError(
-                f"{name} must be a tensor of real numbers, not {kind}; "
-                "torch.as_tensor converts arrays and lists"
-            )
+        if values.is_complex():
+            raise TypeError(f"{name} must hold real numbers, not {values.dtype}; take .abs()")
         if values.dim() != 1:
             raise ValueError(
                 f"{name} must be 1-D, one value a sample, but has shape "
@@ -72,9 +71,13 @@ def _refuse(name: str, values: Tensor, bad: Tensor, what: str, remedy: str) -> N
 def checked(y_true: Tensor, y_score: Tensor) -> tuple[Tensor, Tensor]:
     """Return labels as int64 and scores as float64, on the host.
 
+    They may be tensors, or what NumPy reads: arrays, Series by the order of their rows, lists.
+
     Raises:
         ValueError, TypeError: as `roc_curve`, but one class alone will do.
     """
+    y_true = numbers(y_true, "y_true", if_missing=LEFT_OUT)
+    y_score = numbers(y_score, "y_score", if_missing=LEFT_OUT)
     _check_pair(y_true, y_score)
     y_true, y_score = y_true.detach().cpu(), y_score.detach().cpu()
     _refuse(
@@ -97,6 +100,7 @@ def checked(y_true: Tensor, y_score: Tensor) -> tuple[Tensor, Tensor]:
 def _checked_weight(weight: Tensor | None, num_samples: int) -> Tensor:
     if weight is None:
         return torch.ones(num_samples, dtype=torch.int64)
+    weight = numbers(weight, "weight", if_missing="write 0 where a sample does not occur")
     if weight.is_floating_point() or weight.is_complex():
         raise TypeError(f"weight is {weight.dtype}, but counts repetitions; give integers")
     if weight.shape != (num_samples,):
@@ -164,7 +168,7 @@ def roc_curve(
     Raises:
         ValueError: one class only, labels outside {0, 1}, scores not finite, unequal lengths, not
             1-D, or empty. The message names the first offending value and its position.
-        TypeError: y_true or y_score is no tensor of real numbers, or weight is not integer.
+        TypeError: y_true or y_score holds no real numbers, or weight is not integer.
     """
     counts = _count(y_true, y_score, weight)
     fpr = _from_zero(counts.negatives).double() / counts.negatives[-1]
@@ -415,7 +419,7 @@ def recall_at_false_positive_rate(
     """
     counts = _count(y_true, y_score, weight)
     fps, tps = _from_zero(counts.negatives), _from_zero(counts.positives)
-    wanted = grid * fps[-1]
+    wanted = _grid(grid) * fps[-1]
     left = torch.searchsorted(fps.double(), wanted + _ROUNDING) - 1
     right = (left + 1).clamp(max=len(fps) - 1)
     share = ((wanted - fps[left]) / (fps[right] - fps[left]).clamp(min=1)).clamp(min=0)
@@ -440,9 +444,13 @@ def precision_at_recall(
         ValueError, TypeError: as `roc_curve`.
     """
     counts = _count(y_true, y_score, weight)
-    needed = (grid * counts.positives[-1] - _ROUNDING).ceil().clamp(min=1)
+    needed = (_grid(grid) * counts.positives[-1] - _ROUNDING).ceil().clamp(min=1)
     rank = torch.searchsorted(counts.positives, needed.long())
     return counts.positives[rank].double() / (counts.positives + counts.negatives)[rank]
+
+
+def _grid(grid: Tensor) -> Tensor:
+    return numbers(grid, "grid", if_missing="leave it out").detach().cpu().double()
 
 
 class Interval(NamedTuple):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph
+from gadkit.graph.arrays import Array, as_ids, as_tensor
 
 SEEDS = tuple(3407 + 10 * i for i in range(10))  # of the ten splits a result is reported over
 FULL = (0.4, 0.2, 0.4)  # train, val and test, where labels are plenty
@@ -39,7 +40,7 @@ def too_few(labels: Tensor) -> str | None:
     """Say why labels are too few to be parted, and with that for any measure of quality.
 
     Args:
-        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
+        labels: (num_labels, 2) integer rows [global id, 1 = anomaly].
 
     Returns:
         The reason, or None where they are enough: `ENOUGH` of each kind.
@@ -61,7 +62,7 @@ def stratified(
     """Split labelled nodes at random, with the same share of anomalies in each part.
 
     Args:
-        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
+        labels: (num_labels, 2) integer rows [global id, 1 = anomaly].
         fractions: of train, val and test; positive, summing to 1.
         seed: of the draw.
 
@@ -69,7 +70,7 @@ def stratified(
         ValueError: there are no labels, the fractions do not sum to 1, or a class is too small to
             be in every part.
     """
-    _check_labels(labels)
+    labels = _checked_labels(labels)
     _check_fractions(fractions)
     cuts = []
     for value, size in enumerate(labels[:, 1].bincount(minlength=2).tolist()):
@@ -100,9 +101,17 @@ def _by_id(rows: Tensor) -> Tensor:
     return rows[rows[:, 0].argsort()]
 
 
-def _check_labels(labels: Tensor | None) -> None:
+def _checked_labels(labels: Array | None) -> Tensor:
+    """Return labels as (num_labels, 2) int64; they may be an array or a table."""
     if labels is None:
         raise ValueError("the graph has no labels; stage 2 needs some nodes known as 0 and as 1")
+    labels = as_ids(labels, "labels").long()
+    if labels.dim() != 2 or labels.shape[1] != 2:
+        raise ValueError(
+            f"labels must be (num_labels, 2), got {tuple(labels.shape)}; a row is [global id, 0 "
+            "or 1]"
+        )
+    return labels
 
 
 def _check_fractions(fractions: tuple[float, float, float]) -> None:
@@ -120,7 +129,7 @@ def few_label(
     """Teach with a handful of labels, choose with as many, judge on all others.
 
     Args:
-        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
+        labels: (num_labels, 2) integer rows [global id, 1 = anomaly].
         positives: anomalies in train, and in val.
         negatives: normal nodes in train, and in val.
         seed: of the draw.
@@ -128,7 +137,7 @@ def few_label(
     Raises:
         ValueError: there are no labels, or a class is too small to leave a node for test.
     """
-    _check_labels(labels)
+    labels = _checked_labels(labels)
     if min(positives, negatives) < 1:
         raise ValueError(f"train needs both classes, got {positives} positives, {negatives} others")
     counts = (negatives, positives)
@@ -150,7 +159,7 @@ def temporal(
     node at its time is for its features to say; this parts nodes only.
 
     Args:
-        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
+        labels: (num_labels, 2) integer rows [global id, 1 = anomaly].
         time: (total,) float64, of every node; NaN where it has none.
         fractions: of the labelled nodes in train, val and test.
 
@@ -158,9 +167,9 @@ def temporal(
         ValueError: there are no labels, the fractions do not sum to 1, a labelled node has no time,
             or a part would hold one class only.
     """
-    _check_labels(labels)
+    labels = _checked_labels(labels)
     _check_fractions(fractions)
-    when = time[labels[:, 0]]
+    when = as_tensor(time, "time").double()[labels[:, 0]]
     if when.isnan().any():
         node = int(labels[when.isnan().nonzero()[0, 0], 0])
         raise ValueError(f"node {node} is labelled but has no time; split at random instead")
@@ -197,7 +206,7 @@ def by_group(
     of anomalies is left to chance.
 
     Args:
-        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
+        labels: (num_labels, 2) integer rows [global id, 1 = anomaly].
         group: (total,) int64, such as `groups` gives; a node of group -1 is its own group.
         fractions: of the labelled nodes in train, val and test.
         seed: of the draw.
@@ -206,8 +215,9 @@ def by_group(
         ValueError: there are no labels, the fractions do not sum to 1, or a part would hold one
             class only, as when all nodes are of one group.
     """
-    _check_labels(labels)
+    labels = _checked_labels(labels)
     _check_fractions(fractions)
+    group = as_ids(group, "group").long()
     of_label = group[labels[:, 0]]
     alone = torch.arange(len(labels)) + group.max() + 1
     of_label = torch.where(of_label < 0, alone, of_label)
@@ -258,14 +268,15 @@ def official(labels: Tensor, masks: Tensor, number: int = 0) -> Split:
     """Take a split that the authors of a data set have published.
 
     Args:
-        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly].
+        labels: (num_labels, 2) integer rows [global id, 1 = anomaly].
         masks: (total, num_splits) int8: 1 train, 2 val, 3 test, 0 none of them.
         number: which of the splits.
 
     Raises:
         ValueError: there are no labels, no split of that number, or a part holds one class only.
     """
-    _check_labels(labels)
+    labels = _checked_labels(labels)
+    masks = as_tensor(masks, "masks")
     if not 0 <= number < masks.shape[1]:
         raise ValueError(f"no split {number}: there are {masks.shape[1]}, counted from 0")
     part_of = masks[labels[:, 0], number].long()
@@ -296,7 +307,7 @@ def protocols(
         ValueError: the graph has no labels.
     """
     labels = graph.labels
-    _check_labels(labels)
+    labels = _checked_labels(labels)
     makers = {
         "demo": lambda seed: stratified(labels, seed=seed),
         "full": lambda seed: stratified(labels, fractions=FULL, seed=seed),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, HeteroGraph, indptr_of
-from gadkit.graph.csr import Array, as_ids
+from gadkit.graph.arrays import Array, as_ids
 
 
 class Edges(NamedTuple):
@@ -110,6 +110,12 @@ def parallel(edges: Edges) -> Tensor:
     first = torch.empty_like(order)
     first[order] = order[starts][starts.cumsum(0) - 1]
     return first
+
+
+def together(edges: Edges, shares: Tensor) -> Tensor:
+    """Give each edge what the edges that repeat it have together, (num_edges,)."""
+    first = parallel(edges)
+    return torch.zeros_like(shares).index_add_(0, first, shares)[first]
 
 
 def by_rarity(graph: HeteroGraph, edges: Edges) -> Tensor:

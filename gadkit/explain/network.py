@@ -12,6 +12,7 @@ from gadkit.explain.edges import (
     parallel,
     positions_of_type,
     rows_of_stream,
+    together,
 )
 from gadkit.graph import CSR, HeteroGraph, Stream, indptr_of
 from gadkit.network.gat import NEGATIVE_SLOPE, HeteroGAT
@@ -25,7 +26,8 @@ def by_attention(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edge
     """Give each edge its share of the attention of its node: mean of layers and heads.
 
     A node averages its streams, so that the shares of a node sum to one, less what self-loops get
-    and the part of streams in which it has no edge.
+    and the part of streams in which it has no edge. Edges that are repeated are each given what
+    they have together, of which the sum counts one.
 
     Args:
         model: the network.
@@ -41,7 +43,7 @@ def by_attention(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edge
         for number, stream in enumerate(graph.streams):
             chosen = (edges.stream == number).nonzero().flatten()
             shares[chosen] += _attention_share(layer, graph, h, stream, edges, chosen)
-    return shares / len(model.layers)
+    return together(edges, shares / len(model.layers))
 
 
 def _attention_share(
@@ -247,7 +249,8 @@ def by_gradient(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edges
 
     What the neighbor sends into a layer, times the gradient of the node's logit with respect to it
     by way of this edge alone, summed over the layers (A. Shrikumar et al., Not Just a Black Box,
-    2016, for the inputs of a network).
+    2016, for the inputs of a network). Edges that are repeated are each given what they have
+    together.
 
     Args:
         model: the network.
@@ -271,4 +274,4 @@ def by_gradient(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edges
                 product[around.copies[name]] += (gradient * x).detach().double().sum(1)
         is_explained = around.position >= 0
         products[around.position[is_explained]] = product[is_explained]
-    return products
+    return together(edges, products)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from gadkit.explain.edges import Edges
+from gadkit.explain.edges import Edges, together
 from gadkit.graph import HeteroGraph, Stream
 
 
@@ -24,6 +24,7 @@ def by_trees(
     Lundberg et al., From Local Explanations to Global Understanding, Nature Machine Intelligence
     2020) goes to the neighbors that pull the mean to the side where it lies, in proportion to how
     far. Columns of the blocks hops, relations and labels are shared out; others are of no neighbor.
+    Edges that are repeated are each given what they have together.
 
     Args:
         graph: with the features of the columns.
@@ -44,7 +45,7 @@ def by_trees(
         if len(chosen) and present:
             of_node = contributions[:, [column[wanted[number]] for number in present]].double()
             total[chosen] += _shared_out(edges.owner[chosen], values[:, present].double(), of_node)
-    return total
+    return together(edges, total)
 
 
 def _shared_out(owner: Tensor, values: Tensor, contributions: Tensor) -> Tensor:

@@ -11,15 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gadkit.graph.arrays import Array, as_count, as_tensor
 from gadkit.graph.csr import (
     CHUNK,
     CSR,
     TASK,
-    Array,
     EdgeType,
     RowPlan,
-    as_count,
-    as_tensor,
     check_indptr,
     checksum,
     indptr_of,
@@ -49,8 +47,8 @@ class HeteroGraph:
         num_nodes: number of nodes of each type, in global order.
         edges: the relations; `(src, name, dst)` has `num_nodes[dst]` rows and `num_nodes[src]`
             sources.
-        x: (num_nodes[type], dim of that type) float32 for every type, or None.
-        labels: (num_labels, 2) int64 rows [global id, 1 = anomaly], or None. Like x these may be
+        x: (num_nodes[type], dim of that type) float32 for every type, or None. Integers become so.
+        labels: (num_labels, 2) integer rows [global id, 1 = anomaly], or None. Like x these may be
             arrays of other libraries, see `graph.as_tensor`.
 
     Raises:
@@ -78,13 +76,11 @@ class HeteroGraph:
                     f"are the types {list(num_nodes)}"
                 )
             rows_of = {kind: as_tensor(rows, f"x[{kind!r}]") for kind, rows in x.items()}
-            # Features are given, and not learned: nothing is ever differentiated by them.
-            self.x = {
-                kind: rows.detach() if rows.requires_grad else rows
-                for kind, rows in rows_of.items()
-            }
+            self.x = {kind: _features(rows, kind) for kind, rows in rows_of.items()}
         if labels is not None:
-            self.labels = as_tensor(labels, "labels")
+            labels = as_tensor(labels, "labels")
+            is_integer = not labels.dtype.is_floating_point and labels.dtype != torch.bool
+            self.labels = labels.long() if is_integer else labels
         self._check_edges()
         self._check_features()
         if labels is not None:
@@ -241,6 +237,14 @@ class HeteroGraph:
         return f"HeteroGraph(nodes: {nodes}; edges: {edges})"
 
 
+def _features(rows: Tensor, kind: str) -> Tensor:
+    if rows.is_complex():
+        raise TypeError(f"x[{kind!r}] must hold real numbers, not {rows.dtype}; take .abs()")
+    # They are given, and not learned: nothing is ever differentiated by them.
+    rows = rows.detach() if rows.requires_grad else rows
+    return rows if rows.is_floating_point() else rows.float()
+
+
 def check_finite(x: Tensor, name: str) -> None:
     """Check that features hold no NaN and no infinity.
 
@@ -269,7 +273,7 @@ def check_labels(labels: Tensor, total: int) -> None:
     if labels.dim() != 2 or labels.shape[1] != 2 or labels.dtype != torch.int64:
         raise ValueError(
             f"labels must be (num_labels, 2) int64, got {tuple(labels.shape)} {labels.dtype}; "
-            "a row is [global id, 0 or 1]"
+            "a row is [global id, 0 or 1], and ids are integers: .long()"
         )
     ids, values = labels.unbind(1)
     checks = {

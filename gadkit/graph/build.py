@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph
-from gadkit.graph.csr import native
+from gadkit.graph.arrays import native
 from gadkit.graph.structure import statistics, structural_features, structural_names
 
 

@@ -3,132 +3,20 @@
 Rows are destinations and `indices` their sources, so an aggregation over in-neighbors reads one
 row. What a kernel needs besides the rows (the transpose, the degrees, the plan that cuts them into
 equal work) is computed once and kept on the graph object.
-
-Arrays of other libraries come in by DLPack (https://dmlc.github.io/dlpack/latest/), which hands
-over an address, a shape, strides and a dtype: NumPy, CuPy and JAX speak it, nothing is copied.
 """
 
-import operator
 import zlib
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from gadkit.graph.arrays import Array, as_count, as_ids, as_tensor
 
 EdgeType = tuple[str, str, str]
 CHUNK = 1024  # edges; a longer row is cut into chunks, whose partial results are merged in order
 TASK = 16_384  # edges a thread takes at a time: large against a task's cost, small against a graph
-
-
-class SupportsDLPack(Protocol):
-    """An array that can be handed over, such as one of NumPy, CuPy or JAX."""
-
-    def __dlpack__(self, **options) -> object: ...
-
-    def __dlpack_device__(self) -> tuple[int, int]: ...
-
-
-Array = Tensor | SupportsDLPack
-
-
-def as_tensor(x: Array, name: str) -> Tensor:
-    """Return a tensor as it is, and the array of another library as a tensor in the same memory.
-
-    A tensor has no mark for read-only memory. gadkit only reads what it is given; whoever writes
-    into such a tensor writes into an array that was meant to stay, or into a page that is mapped
-    for reading, which ends the process.
-
-    Args:
-        x: the tensor or array, on any device.
-        name: what the caller calls it.
-
-    Raises:
-        TypeError: x does not speak DLPack, has a dtype that DLPack or torch does not know, or hides
-            values behind a mask.
-        ValueError: x runs backwards through memory, which no tensor can.
-    """
-    if isinstance(x, Tensor):  # first, so that torch.compile sees nothing else
-        return x
-    kind = f"{type(x).__module__}.{type(x).__qualname__}"
-    if not hasattr(x, "__dlpack__"):
-        raise TypeError(
-            f"{name} is a {kind}; give a torch tensor or an array that speaks DLPack (NumPy, CuPy, "
-            "JAX), for example torch.as_tensor(...)"
-        )
-    if np.ma.is_masked(x):  # the mask would be lost, and what it hides come in
-        raise TypeError(
-            f"{name} is a masked array, and a mask cannot be kept; fill or drop it first"
-        )
-    # Looked at first, since torch.from_dlpack (2.13) does not raise where a tensor cannot be made.
-    if any(stride < 0 for stride in getattr(x, "strides", None) or ()):
-        raise ValueError(
-            f"{name} has negative strides {x.strides}, which torch has not; "
-            "give a copy, for example numpy.ascontiguousarray(...)"
-        )
-    try:
-        return torch.from_dlpack(x)
-    except (BufferError, RuntimeError) as error:
-        raise TypeError(
-            f"{name}, a {kind} of {getattr(x, 'dtype', 'unknown dtype')}, cannot be handed over: "
-            f"{str(error).splitlines()[0]}; convert it to a dtype of torch in native byte order"
-        ) from error
-
-
-def native(array: np.ndarray) -> np.ndarray:
-    """Return the same numbers without gaps, in this machine's byte order, of a dtype torch has.
-
-    What is so already is returned as it is. Unsigned integers of more than one byte become int64
-    and long doubles float64; what holds no numbers stays.
-
-    Raises:
-        ValueError: an unsigned integer is 2^63 or more.
-    """
-    dtype = array.dtype
-    if dtype.kind not in "biufc":
-        return array
-    dtype = dtype.newbyteorder("=")
-    if dtype.kind == "u" and dtype.itemsize > 1:
-        if array.size and array.max() > np.iinfo(np.int64).max:
-            raise ValueError(f"{array.max()} does not fit into int64, the largest integers here")
-        dtype = np.dtype(np.int64)
-    elif dtype.kind == "f" and dtype.itemsize > 8:
-        dtype = np.dtype(np.float64)
-    return np.asarray(array, dtype, order="C")
-
-
-def as_ids(x: Array, name: str) -> Tensor:
-    """Return whole numbers as a tensor of a signed dtype, or of uint8.
-
-    Args:
-        x: the tensor or array, on any device.
-        name: what the caller calls it.
-
-    Raises:
-        TypeError: it does not hold integers. Ids that were floats once, as a table with gaps keeps
-            them, may have lost their last digits, so none are taken.
-    """
-    ids = as_tensor(x, name)
-    if ids.dtype in (torch.uint16, torch.uint32, torch.uint64):
-        return ids.long()
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise TypeError(f"{name} must be integer, not {ids.dtype}; convert it with .long()")
-    return ids
-
-
-def as_count(count: int, name: str) -> int:
-    """Return a whole number as an int.
-
-    Raises:
-        TypeError: it is none.
-    """
-    try:
-        return operator.index(count)
-    except TypeError:
-        raise TypeError(
-            f"{name} must be a whole number, not {count!r}; convert it with int()"
-        ) from None
 
 
 class RowPlan(NamedTuple):
@@ -379,18 +267,19 @@ class CSR:
         _ = self.plan, self.transpose().plan
         return self
 
-    def select(self, rows: Tensor) -> "CSR":
+    def select(self, rows: Array) -> "CSR":
         """Return the given rows as a relation of their own, in that order.
 
         Args:
-            rows: (num_rows,) int64 in [0, num_dst); may repeat.
+            rows: (num_rows,) integer in [0, num_dst); may repeat.
 
         Raises:
-            TypeError: rows are not int64.
-            ValueError: a row is out of range.
+            TypeError: rows are not integers.
+            ValueError: a row is out of range, or there is more than one axis.
         """
-        if rows.dtype != torch.int64 or rows.dim() != 1:
-            raise TypeError(f"rows must be 1-D int64, not {tuple(rows.shape)} {rows.dtype}")
+        rows = as_ids(rows, "rows").long()
+        if rows.dim() != 1:
+            raise ValueError(f"rows must be 1-D, not {tuple(rows.shape)}; .flatten() them")
         outside = (rows < 0) | (rows >= self.num_dst)
         if outside.any():
             first = int(outside.nonzero()[0])

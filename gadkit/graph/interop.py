@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph
-from gadkit.graph.arrays import is_missing, numbers
-from gadkit.graph.csr import as_count
+from gadkit.graph.arrays import as_count, is_missing, numbers
 
 if TYPE_CHECKING:
     import networkx

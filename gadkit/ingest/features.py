@@ -120,8 +120,9 @@ class Groups:
         value = np.where(is_known, value, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = self.sum(value) / count
-            square = self.sum(np.square(value, dtype=np.float64)) / count
-        return mean, np.sqrt(np.maximum(square - mean**2, 0))
+            # In two passes: of large values that are nearly alike, squares keep no difference.
+            deviation = np.where(is_known, value - np.repeat(mean, self.count.astype(np.int64)), 0)
+            return mean, np.sqrt(self.sum(np.square(deviation)) / count)
 
     def mean(self, value: np.ndarray) -> np.ndarray:
         return self.moments(value)[0]

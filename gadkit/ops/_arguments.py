@@ -98,7 +98,8 @@ def check_tensor(
         raise ValueError(f"{name} must have shape ({want}), got {tuple(x.shape)}")
     if not x.is_contiguous():
         raise ValueError(
-            f"{name} is not contiguous (strides {x.stride()}); call .contiguous() on it first"
+            f"{name} is not contiguous (strides {x.stride()}); call .contiguous() on it first "
+            "(NumPy: numpy.ascontiguousarray)"
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
-from gadkit.graph.csr import Array, as_tensor
+from gadkit.graph.arrays import Array, as_tensor
 from gadkit.ops import _cpu
 from gadkit.ops._arguments import (
     HALVES,

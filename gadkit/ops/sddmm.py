@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
-from gadkit.graph.csr import Array, as_tensor
+from gadkit.graph.arrays import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._arguments import (
     HALVES,

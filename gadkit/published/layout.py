@@ -18,8 +18,8 @@ from torch import Tensor
 
 from gadkit import store
 from gadkit.graph import CSR, EdgeType, HeteroGraph
+from gadkit.graph.arrays import native
 from gadkit.graph.build import assemble, event_graph, name_columns, num_of
-from gadkit.graph.csr import native
 
 Arrays = dict[str, np.ndarray]
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit.graph.csr import native
+from gadkit.graph.arrays import native
 
 # What readers of zip files and pickles raise when bytes are not what they should be.
 DAMAGE = (

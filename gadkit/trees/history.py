@@ -157,10 +157,8 @@ def _by_time(events: CSR, time: Tensor) -> Tensor:
 def _past_values(
     name: str, past: tuple[Tensor, ...], x: Tensor, x_names: list[str]
 ) -> Iterator[Columns]:
-    count, total, squares, top, since = past
-    events = count.clamp(min=1)
-    average = total / events
-    sd = (squares / events - average.square()).clamp(min=0).sqrt()
+    count, _, average, squares, top, since = past
+    sd = (squares / count.clamp(min=1)).sqrt()
     yield [f"{name}: log events before"], count.log1p().float()
     yield [f"{name}: log time since the last but {k}" for k in BACK], since.log1p().float()
     if " and " not in name:
@@ -182,21 +180,26 @@ def _before(indptr, order, time, values):
         values: (num_events, dim) float64 to be summarized.
 
     Returns:
-        count (num_events, 1); sum, sum of squares and maximum of the values, each (num_events,
-        dim); and the time since the last earlier event and some further back, (num_events,
-        len(BACK)), -0.5 where there is none. All float64, 0 for events without a past.
+        count (num_events, 1); sum and mean of the values, sum of the squares of their distances
+        from it, and maximum, each (num_events, dim); and the time since the last earlier event and
+        some further back, (num_events, len(BACK)), -0.5 where there is none. All float64, 0 for
+        events without a past.
     """
     # Two pointers run over the events of one entity: `position` is the event that asks, and all
     # before `done` are in the sums. `done` waits as long as its event is not strictly earlier, so
     # events of one time ask before any of them is added. Of times 10, 20, 20, 30 the first has no
     # past; both at 20 find `done` at the second, so a count of 1; the one at 30 adds both: 3.
     # `done` never passes `position`, whose own time is not earlier than itself.
+    # Mean and squares follow each value as it comes in (Welford, Note on a Method for Calculating
+    # Corrected Sums of Squares and Products, 1962): a plain sum of squares would lose what sets
+    # large values apart, and leave something of values that are equal.
     num, dim = values.shape
     count, since = np.zeros((num, 1)), np.full((num, len(BACK)), -0.5)
-    total, squares, top = np.zeros((num, dim)), np.zeros((num, dim)), np.zeros((num, dim))
+    total, average = np.zeros((num, dim)), np.zeros((num, dim))
+    squares, top = np.zeros((num, dim)), np.zeros((num, dim))
     for entity in range(len(indptr) - 1):
         begin, end = indptr[entity], indptr[entity + 1]
-        s, q, m = np.zeros(dim), np.zeros(dim), np.zeros(dim)
+        s, a, q, m = np.zeros(dim), np.zeros(dim), np.zeros(dim), np.zeros(dim)
         done = begin
         for position in range(begin, end):
             event = order[position]
@@ -204,12 +207,14 @@ def _before(indptr, order, time, values):
                 for k in range(dim):
                     value = values[order[done], k]
                     s[k] += value
-                    q[k] += value * value
+                    away = value - a[k]
+                    a[k] += away / (done - begin + 1)
+                    q[k] += away * (value - a[k])
                     m[k] = value if done == begin else max(m[k], value)
                 done += 1
             count[event, 0] = done - begin
-            total[event], squares[event], top[event] = s, q, m
+            total[event], average[event], squares[event], top[event] = s, a, q, m
             for k in range(len(BACK)):
                 if done - 1 - BACK[k] >= begin:
                     since[event, k] = time[event] - time[order[done - 1 - BACK[k]]]
-    return count, total, squares, top, since
+    return count, total, average, squares, top, since

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gadkit.evaluation.metrics import average_precision
-from gadkit.trees.predictors import Boosted, Forest, Linear, Perceptron, Scale, filled
+from gadkit.trees.predictors import Boosted, Forest, Linear, Perceptron, Scale, filled, usual
 
 FEW = 200  # training labels; with fewer, trees are kept small and nothing is stopped early
 TREES = 200
@@ -160,7 +160,8 @@ def _fit_forest(forest, train: Rows) -> Forest:
     """
     with warnings.catch_warnings():
         forest.fit(filled(train.x), train.y.numpy())
-    return Forest.of_trees([estimator.tree_ for estimator in forest.estimators_])
+    trees = [estimator.tree_ for estimator in forest.estimators_]
+    return Forest.of_trees(trees, usual(train.x))
 
 
 def logistic(train: Rows, val: Rows, seed: int, *, scale: Scale | None = None) -> Linear:
@@ -212,7 +213,7 @@ def quantile_scale(rows: Tensor, seed: int) -> Scale:
     options = {"n_quantiles": count, "random_state": seed_of_32_bits(seed)}
     ranks = QuantileTransformer(output_distribution="normal", **options)
     normal = ranks.fit_transform(x)
-    return Scale.of_pipeline(ranks, StandardScaler().fit(normal))
+    return Scale.of_pipeline(ranks, StandardScaler().fit(normal), usual(rows))
 
 
 LEARNERS: dict[str, Learner] = {

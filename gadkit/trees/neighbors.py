@@ -104,9 +104,16 @@ class Neighbors:
 
     @cached_property
     def page_rank(self) -> Tensor:
-        """log of the PageRank relative to the mean, (total,) float32."""
+        """log of the PageRank relative to the mean, (total,) float32.
+
+        Who has no neighbor hands out what it has to all alike (Page et al.), so that it keeps the
+        least rank there is and not, by its own loop, as much as the mean.
+        """
         start = torch.ones(self.graph.total, 1)
-        return self.walk(start, outward=True)[:, 0].log()
+        rank = self.walk(start, outward=True)[:, 0]
+        is_alone = self.graph.homogeneous.degrees() == 1  # with its own loop
+        handed_out = (1 - RESTART) * float(is_alone.double().mean())
+        return (rank.masked_fill(is_alone, RESTART) / (1 - handed_out)).log()
 
     def walk(self, start: Tensor, *, outward: bool) -> Tensor:
         """Spread values by random walks with restart.

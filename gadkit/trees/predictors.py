@@ -95,6 +95,7 @@ class Forest:
         threshold: (num_nodes,) float64; a value that is not above it goes left.
         left, right: (num_nodes,) int32, the children; -1 in leaves.
         share: (num_nodes,) float64, of anomalies.
+        fill: (dim,) float32, what a missing value of each column is read as, see `usual`.
     """
 
     ends: np.ndarray
@@ -103,9 +104,10 @@ class Forest:
     left: np.ndarray
     right: np.ndarray
     share: np.ndarray
+    fill: np.ndarray | float = 0.0  # as it was before there was a choice
 
     @classmethod
-    def of_trees(cls, trees: list) -> "Forest":
+    def of_trees(cls, trees: list, fill: np.ndarray | float = 0.0) -> "Forest":
         """Put the fitted trees of sklearn, of the classes 0 and 1, one after the other."""
         counts = [tree.node_count for tree in trees]
         ends = np.cumsum(counts, dtype=np.int64)
@@ -119,14 +121,14 @@ class Forest:
         share = np.concatenate([tree.value[:, 0, 1] for tree in trees])
         return cls(
             ends, np.where(is_leaf, -1, feature).astype(np.int32), threshold.astype(np.float64),
-            left.astype(np.int32), right.astype(np.int32), share.astype(np.float64),
+            left.astype(np.int32), right.astype(np.int32), share.astype(np.float64), fill,
         )  # fmt: skip
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the mean vote on each row of x, (n,) float64; each thread has rows of its own."""
         threads = torch.get_num_threads()
         with ThreadPoolExecutor(threads) as pool:
-            votes = [*pool.map(self._mean_vote, np.array_split(filled(x), threads))]
+            votes = [*pool.map(self._mean_vote, np.array_split(filled(x, self.fill), threads))]
         return torch.from_numpy(np.concatenate(votes))
 
     def _mean_vote(self, x: np.ndarray) -> np.ndarray:
@@ -138,7 +140,7 @@ class Forest:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the attributes by name."""
-        return dict(vars(self))
+        return vars(self) | {"fill": np.asarray(self.fill, np.float32)}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], dim: int) -> "Forest":
@@ -162,6 +164,7 @@ class Forest:
                 raise ValueError("a child in a forest does not come after its parent in its tree")
         if not (is_leaf | ((forest.feature >= 0) & (forest.feature < dim))).all():
             raise ValueError(f"a forest asks about a column that is not one of {dim}")
+        _check_fill(forest.fill, dim)
         return forest
 
 
@@ -196,21 +199,23 @@ class Scale:
         quantiles: (num_quantiles, dim) of the training rows.
         references: (num_quantiles,) their ranks, from 0 to 1.
         mean, deviation: (dim,) of the normal values of the training rows, taken out again.
+        fill: (dim,) float32, what a missing value of each column is read as, see `usual`.
     """
 
     quantiles: np.ndarray
     references: np.ndarray
     mean: np.ndarray
     deviation: np.ndarray
+    fill: np.ndarray | float = 0.0  # as it was before there was a choice
 
     @classmethod
-    def of_pipeline(cls, ranks, standard) -> "Scale":
+    def of_pipeline(cls, ranks, standard, fill: np.ndarray | float = 0.0) -> "Scale":
         """Take what sklearn's QuantileTransformer and StandardScaler have fitted."""
-        return cls(ranks.quantiles_, ranks.references_, standard.mean_, standard.scale_)
+        return cls(ranks.quantiles_, ranks.references_, standard.mean_, standard.scale_, fill)
 
     def transform(self, x: Tensor) -> np.ndarray:
         """Return the rows on the scale, (n, dim) float32."""
-        columns = filled(x).copy()
+        columns = filled(x, self.fill).copy()
         for k in range(columns.shape[1]):
             columns[:, k] = _normal_by_rank(columns[:, k], self.quantiles[:, k], self.references)
         columns -= self.mean.astype(columns.dtype)
@@ -219,7 +224,22 @@ class Scale:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the attributes by name."""
-        return dict(vars(self))
+        return vars(self) | {"fill": np.asarray(self.fill, np.float32)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], dim: int) -> "Scale":
+        """Make a scale of `arrays`, for rows of `dim` columns.
+
+        Raises:
+            ValueError: they are for other rows.
+        """
+        scale = cls(**arrays)
+        if scale.quantiles.shape[1:] != (dim,):
+            raise ValueError(
+                f"a scale of quantiles {scale.quantiles.shape}, but {dim} columns are needed"
+            )
+        _check_fill(scale.fill, dim)
+        return scale
 
 
 def _normal_by_rank(column: np.ndarray, quantiles: np.ndarray, ranks: np.ndarray) -> np.ndarray:
@@ -277,9 +297,9 @@ class Linear:
         """
         arrays = dict(arrays)
         weight, bias = arrays.pop("weight"), arrays.pop("bias").item()
-        if weight.shape != (dim,) or arrays["quantiles"].shape[1:] != (dim,):
+        if weight.shape != (dim,):
             raise ValueError(f"a linear model of {len(weight)} columns, but {dim} are needed")
-        return cls(Scale(**arrays), weight, bias)
+        return cls(Scale.from_arrays(arrays, dim), weight, bias)
 
 
 @dataclass(eq=False)
@@ -321,16 +341,36 @@ class Perceptron:
         arrays = dict(arrays)
         names = ("weight_in", "bias_in", "weight_out", "bias_out")
         layers = {name: arrays.pop(name) for name in names}
-        if len(layers["weight_in"]) != dim or arrays["quantiles"].shape[1:] != (dim,):
+        if len(layers["weight_in"]) != dim:
             raise ValueError(
                 f"a perceptron of {len(layers['weight_in'])} columns, but {dim} are needed"
             )
-        return cls(Scale(**arrays), **layers)
+        return cls(Scale.from_arrays(arrays, dim), **layers)
 
 
-def filled(x: Tensor) -> np.ndarray:
-    """Columns that mean nothing for a node are 0 to learners that cannot leave them out."""
-    return x.nan_to_num(nan=0.0).contiguous().numpy()
+def usual(x: Tensor) -> np.ndarray:
+    """Return what a missing value is read as by learners that cannot leave it out, (dim,) float32.
+
+    It is 0 in a column that lacks values in training, where 0 is learned to mean so; in others the
+    median of training, so that what is first missing when scoring is neither low nor high.
+
+    Args:
+        x: (num_rows, dim) float32, the rows of training.
+    """
+    if len(x) == 0:
+        return np.zeros(x.shape[1], np.float32)
+    return np.where(x.isnan().any(0), np.float32(0), np.median(filled(x), axis=0))
+
+
+def filled(x: Tensor, fill: np.ndarray | float = 0.0) -> np.ndarray:
+    """Columns that mean nothing for a node are `fill` to learners that cannot leave them out."""
+    values = torch.where(x.isnan(), torch.as_tensor(fill, dtype=x.dtype), x)
+    return values.nan_to_num(nan=0.0).contiguous().numpy()
+
+
+def _check_fill(fill: np.ndarray | float, dim: int) -> None:
+    if np.shape(fill) not in ((), (dim,)):
+        raise ValueError(f"fill has shape {np.shape(fill)}, but there are {dim} columns")
 
 
 PREDICTORS = {kind.__name__: kind for kind in (Boosted, Forest, Linear, Perceptron)}

@@ -19,14 +19,14 @@ from torch import Tensor
 from gadkit import __version__, store
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph, checksum
-from gadkit.graph.csr import native
+from gadkit.graph.arrays import native
 from gadkit.graph.structure import feature_names
 from gadkit.trees.predictors import PREDICTORS
 from gadkit.trees.rates import rate_of_all
 from gadkit.trees.recipe import GIVEN, Committee, Member
 from gadkit.trees.views import Views
 
-KIND, FORMAT = "gadkit recipe", 1
+KIND, FORMAT = "gadkit recipe", 2  # 1 knew no `fill` of `Forest` and `Scale`
 SEAL = "sha256_of_header"  # the name of an array
 DAY = 86_400.0  # seconds
 _PARTS = Split._fields

@@ -4,10 +4,12 @@ from functools import partial
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 import torch
 
+from gadkit.evaluation.bootstrap import bootstrap_interval
 from gadkit.evaluation.metrics import (
     average_precision,
     calibration_error,
@@ -223,9 +225,34 @@ BAD_INPUT = {
     "2-D label": (Y[None], S, ValueError, r"y_true must be 1-D.* \(1, 4\)"),
     "0-D": (Y[0], S[0], ValueError, "y_true must be 1-D"),
     "empty": (Y[:0], S[:0], ValueError, "empty"),
-    "list": ([0, 1], S[:2], TypeError, "y_true must be a tensor .* not list; torch.as_tensor"),
-    "complex": (Y, S.to(torch.complex64), TypeError, "y_score must be .* not torch.complex64"),
+    "texts": (["a", "b"], S[:2], TypeError, "y_true, a builtins.list, is of <U1 .*; pass rows of"),
+    "None": ([0, None], S[:2], TypeError, "y_true, a .*, holds None at row 1; leave such samples"),
+    "a mask": (Y, np.ma.masked_array(S, [0, 0, 1, 0]), TypeError, "y_score is a masked array"),
+    "complex": (Y, S.to(torch.complex64), TypeError, "y_score must .* not torch.complex64"),
 }
+
+
+KINDS = {
+    "array": lambda x: x,
+    "list": np.ndarray.tolist,
+    "Series": lambda x: pd.Series(x, index=[3, 2, 1, 0]),
+    "nullable": lambda x: pd.Series(x).convert_dtypes(),
+    "backwards": lambda x: x[::-1].copy()[::-1],
+    "big-endian": lambda x: x.astype(x.dtype.newbyteorder(">")),
+    "objects": lambda x: x.astype(object),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_arrays_columns_and_lists_are_taken(kind):
+    y_true, y_score = kind(np.array([0, 1, 0, 1])), kind(np.array([0.1, 0.2, 0.3, 0.4]))
+    weight = kind(np.array([1, 2, 1, 1]))
+    assert roc_auc(y_true, y_score) == 0.75
+    assert roc_auc(y_true, y_score, weight=weight) == pytest.approx(4 / 6)
+    grid = kind(np.array([0.0, 0.5, 0.9, 1.0]))
+    assert recall_at_false_positive_rate(y_true, y_score, grid).tolist() == [0.5, 1, 1, 1]
+    interval = bootstrap_interval(roc_auc, y_true, y_score, repeats=20)
+    assert interval.value == 0.75
 
 
 @pytest.mark.parametrize(("y_true", "y_score", "error", "match"), BAD_INPUT.values(), ids=BAD_INPUT)

@@ -1,5 +1,7 @@
 """Protocols: who teaches, who chooses, who judges, and that no node does two of these."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -277,3 +279,21 @@ def test_protocols_of_a_plain_graph():
     assert [*splits.protocols(graph)] == ["demo", "full"]
     with pytest.raises(ValueError, match="the graph has no labels"):
         splits.protocols(HeteroGraph(graph.num_nodes, graph.edges))
+
+
+def test_labels_and_times_may_be_tables():
+    rows = np.stack([np.arange(60), np.arange(60) % 4 == 0], 1).astype(np.int64)
+    labels, time = torch.from_numpy(rows), np.arange(60)[::-1]
+    for kind in (pd.DataFrame(rows), rows.astype(np.uint8), rows.astype(">i8"), rows[:, ::1]):
+        for drawn, same in (
+            (splits.stratified(kind, seed=3), splits.stratified(labels, seed=3)),
+            (
+                splits.temporal(kind, pd.Series(time.copy())),
+                splits.temporal(labels, torch.tensor(time.copy())),
+            ),
+        ):
+            assert all(torch.equal(a, b) for a, b in zip(drawn, same, strict=True))
+    with pytest.raises(ValueError, match=r"^labels must be \(num_labels, 2\), got \(60,\)"):
+        splits.stratified(rows[:, 1])
+    with pytest.raises(TypeError, match="^labels must be integer, not torch.float64"):
+        splits.stratified(rows.astype(float))

@@ -11,7 +11,7 @@ import torch
 
 from gadkit import explain
 from gadkit.explain import network
-from gadkit.explain.edges import parallel
+from gadkit.explain.edges import parallel, together
 from gadkit.explain.faithfulness import top_edges
 from gadkit.graph import CSR, HeteroGraph, Stream
 from gadkit.network import Architecture, HeteroGAT
@@ -106,6 +106,34 @@ def test_occlusion_leaves_out_a_neighbor_with_all_edges_that_lead_to_it():
         fall = (model(graph, inputs) - model(heard, inputs))[0].item()
         assert falls[:times].tolist() == pytest.approx([fall] * times, abs=1e-6)
         assert abs(fall) > 1e-3
+
+
+def test_what_repeated_edges_have_is_added_up():
+    """Ten orders at a tenth of the attention each are one neighbor, who has all of it."""
+    architecture = Architecture(hidden_dim=8, features=True, embeddings=False)
+    model = HeteroGAT(["buys"], 0, architecture, feature_dims={"user": 4, "product": 4}, seed=2)
+    for times in (1, 3, 10):
+        graph = repeated(times)
+        inputs = model.inputs(graph, torch.empty(5, 0), fit=True)
+        edges = explain.edges_into(graph, torch.tensor([0, 1]))
+        is_first = parallel(edges) == torch.arange(len(edges.neighbor))
+        counted = is_first & (edges.owner == 0)
+        attention = explain.by_attention(model, graph, inputs, edges)
+        assert float(attention[counted].sum()) == pytest.approx(1, abs=1e-6)
+        gradient = explain.by_gradient(model, graph, inputs, edges)
+        names = [f"x_{k}" for k in range(4)]
+        columns = [f"hops: mean of {name} of products" for name in names]
+        trees = explain.by_trees(
+            graph, edges, torch.tensor([[0.5, 0.25, 1.0, 0.125]] * 2), columns,
+            x_names={"user": names, "product": names}, train=torch.tensor([[0, 1]]),
+        )  # fmt: skip
+        assert float(trees[counted].sum()) == pytest.approx(1.875)
+        for shares in (attention, gradient, trees):
+            assert len(shares[:times].unique()) == 1
+        alone = edges._replace(ptr=torch.tensor([0, 3, 5]), stream=edges.stream[is_first],
+                               neighbor=edges.neighbor[is_first])  # fmt: skip
+        assert torch.equal(together(alone, gradient[is_first]), gradient[is_first])
+        assert together(edges, torch.ones(times + 4)).tolist() == [times] * times + [1] * 4
 
 
 def test_edges_that_repeat_another_are_known_by_the_first():

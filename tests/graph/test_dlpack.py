@@ -1,11 +1,12 @@
 """Arrays of other libraries become tensors in the same memory, or an error that says what to do."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.graph.csr import as_tensor
+from gadkit.graph.arrays import as_tensor
 
 
 class Foreign:
@@ -74,18 +75,96 @@ def test_what_is_no_array_is_named(wrong):
         as_tensor(wrong, "h")
 
 
-@pytest.mark.parametrize("dtype", [">f4", "U1", "O", "M8[s]", "g"])
-def test_dtypes_that_torch_does_not_know_are_named(dtype):
+@pytest.mark.parametrize("dtype", ["U1", "M8[s]", "S3"])
+def test_dtypes_that_are_no_numbers_are_named(dtype):
     array = np.zeros(3, "i8").astype(dtype)
-    with pytest.raises(TypeError, match="^h, a numpy.ndarray of .*, cannot be handed over: D"):
+    with pytest.raises(TypeError, match=r"^h, a numpy.ndarray, is of .*; pass rows of numbers"):
         as_tensor(array, "h")
 
 
-@pytest.mark.parametrize("part", [np.s_[::-1], np.s_[:, ::-1]])
-def test_arrays_that_run_backwards_are_refused(part):
-    """torch.from_dlpack would end the process."""
-    with pytest.raises(ValueError, match=r"h has negative strides .*numpy.ascontiguousarray"):
-        as_tensor(np.ones((2, 3))[part], "h")
+NUMBERS = np.array([[0, 1], [2, 1], [5, 3]])
+LAYOUTS = {
+    "another byte order": NUMBERS.astype(">i8"),
+    "floats of another byte order": NUMBERS.astype(">f4"),
+    "rows that run backwards": NUMBERS[::-1].copy()[::-1],
+    "columns that run backwards": NUMBERS[:, ::-1].copy()[:, ::-1],
+    "long doubles": NUMBERS.astype(np.longdouble),
+    "objects": NUMBERS.astype(object),
+    "a table": pd.DataFrame(NUMBERS, index=[7, 8, 9], columns=["a", "b"]),
+    "a nullable table": pd.DataFrame(NUMBERS).convert_dtypes(),
+    "a mask that hides nothing": np.ma.masked_array(NUMBERS, np.zeros((3, 2), bool)),
+    "every second row": np.repeat(NUMBERS, 2, axis=0)[::2],
+    "the order of Fortran": np.asfortranarray(NUMBERS),
+}
+
+
+@pytest.mark.parametrize("array", LAYOUTS.values(), ids=LAYOUTS)
+def test_numbers_are_taken_however_they_lie(array):
+    """What torch cannot look at where it is, it gets a copy of."""
+    assert as_tensor(array, "x").tolist() == NUMBERS.tolist()
+
+
+COLUMN = np.array([2, 0, 1])
+COLUMNS = {
+    "Series": pd.Series(COLUMN, index=[9, 8, 7]),
+    "Int64": pd.Series(COLUMN, dtype="Int64"),
+    "categories": pd.Series(COLUMN).astype("category"),
+    "Index": pd.Index(COLUMN),
+    "array of pandas": pd.array(COLUMN),
+    "objects": COLUMN.astype(object),
+    "backwards": COLUMN[::-1].copy()[::-1],
+    "big-endian": COLUMN.astype(">i4"),
+}
+
+
+@pytest.mark.parametrize("ids", COLUMNS.values(), ids=COLUMNS)
+def test_ids_are_taken_however_they_lie(ids):
+    dst = np.array([0, 1, 0])
+    csr = CSR.from_edges(ids, dst, num_src=3, num_dst=2)
+    assert (csr.indptr.tolist(), csr.indices.tolist()) == ([0, 2, 3], [1, 2, 0])
+    assert csr.contains(ids, dst).all()
+    assert CSR(np.array([0, 1, 2, 3]), COLUMN, 3).select(ids).indices.tolist() == [1, 2, 0]
+
+
+def test_ids_as_objects_keep_their_last_digit():
+    ids = np.array([2**53 + 1, 2**62 + 1], object)
+    assert as_tensor(ids, "ids").tolist() == ids.tolist()
+    with pytest.raises(ValueError, match="^ids, a numpy.ndarray, holds an integer beyond 64 bits"):
+        as_tensor(np.array([2**70], object), "ids")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (
+            pd.Series([1, None], dtype="Int64"),
+            "^src must be integer, but is missing at row 1; fill it, or",
+        ),
+        (pd.Series(["a", "b"]), "^src, a pandas.Series, .*numbers"),
+        (np.ma.masked_array([1, 2], [0, 1]), "^src is a masked array, and a mask cannot be kept"),
+        (np.ma.masked_array([1, 2], [0, 1])[::-1], "^src is a masked array, and a mask cannot be"),
+        (pd.Series([1.0, 2.0]), "^src must be integer, not torch.float64"),
+        (
+            pd.Series([1, np.nan]),
+            "^src must be integer, but is missing at row 1; fill it, or leave",
+        ),
+        (np.array([1, "a"], object), "^src, a numpy.ndarray, holds 'a' at row 1, a str; pass numb"),
+    ],
+)
+def test_columns_that_are_no_ids_are_named(column, message):
+    with pytest.raises(TypeError, match=message):
+        CSR.from_edges(column, np.array([0, 1]), num_src=3, num_dst=2)
+
+
+def test_integers_become_features_and_labels_of_the_types_that_are_used():
+    ring = np.arange(4)
+    edges = {("user", "knows", "user"): CSR.from_edges(ring, ring, num_src=4, num_dst=4)}
+    labels = np.array([[1, 1], [3, 0]], np.uint8)
+    graph = HeteroGraph({"user": 4}, edges, {"user": ring[:, None].astype(np.uint8)}, labels)
+    assert graph.x["user"].dtype == torch.float32 and graph.labels.dtype == torch.int64
+    assert graph.x["user"].tolist() == [[0], [1], [2], [3]]
+    with pytest.raises(TypeError, match=r"^x\['user'\] must hold real numbers, not torch.complex"):
+        HeteroGraph({"user": 4}, edges, {"user": ring[:, None] * 1j})
 
 
 def test_graphs_are_made_of_arrays():

@@ -226,7 +226,7 @@ def test_select_by_hand():
     for rows, error, message in (
         (torch.tensor([0, 3]), ValueError, r"rows\[1\] is 3, outside \[0, 3\)"),
         (torch.tensor([-1]), ValueError, r"rows\[0\] is -1, outside \[0, 3\)"),
-        (torch.tensor([1.0]), TypeError, r"rows must be 1-D int64, not \(1,\) torch.float32"),
+        (torch.tensor([1.0]), TypeError, r"rows must be integer, not torch.float32"),
     ):
         with pytest.raises(error, match=message):
             three_nodes().select(rows)

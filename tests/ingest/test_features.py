@@ -238,6 +238,15 @@ def test_the_order_of_the_rows_makes_no_difference():
             np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-5)
 
 
+def test_spread_of_values_that_are_large_and_nearly_alike():
+    """Of 2^30 and 128 more or less, squares in float64 leave no spread."""
+    value = np.array([2.0**30, 2.0**30 + 128, 2.0**30 - 128, 5.0, 0.1, 0.1, 0.1], np.float32)
+    buyers = {"user": np.array([0, 0, 0, 1, 2, 2, 2])}
+    mean, sd = features.Groups(Events(buyers, None, {}), "user", 3).moments(value)
+    np.testing.assert_allclose(mean, [2.0**30, 5, np.float32(0.1)], rtol=1e-12)
+    np.testing.assert_allclose(sd, [128 * (2 / 3) ** 0.5, 0, 0], rtol=1e-9, atol=0)
+
+
 def test_values_as_large_as_may_be_stay_finite():
     events = table()
     for name in ("rating", "amount"):

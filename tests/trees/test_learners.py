@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from sklearn.ensemble._forest import BaseForest
@@ -197,6 +198,24 @@ def test_a_value_that_is_missing_where_none_was_goes_where_the_median_goes(size)
     assert (found(missing) - found(high)).abs().max() > 0.1
     logits = found.contributions(missing).sum(1).double()
     torch.testing.assert_close(logits, found(missing).logit(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [150, 400])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_reads_what_is_first_missing_when_scoring_as_the_median(name, size):
+    """Amounts of about 25,000, of which 0 would be a very low one."""
+
+    def shifted(part: Rows) -> Rows:
+        return Rows(
+            part.x * torch.tensor([100.0, 1, 1, 1]) + torch.tensor([25_000.0, 0, 0, 0]), part.y
+        )
+
+    train, val = shifted(rows(size, 0)), shifted(rows(200, 1))
+    predict, x = LEARNERS[name](train, val, 0), shifted(rows(50, 2)).x
+    typical, missing, low = x.clone(), x.clone(), x.clone()
+    typical[:, 0], missing[:, 0], low[:, 0] = float(np.median(train.x[:, 0])), torch.nan, 0.0
+    assert torch.equal(predict(missing), predict(typical))
+    assert (predict(missing) - predict(low)).abs().max() > 0.05
 
 
 def test_trees_know_a_missing_value_from_a_zero():

@@ -110,7 +110,7 @@ def test_the_same_recipe_gives_the_same_bytes_and_nothing_is_pickled(folder, fit
         header = json.loads(arrays["header"].tobytes())
         assert {arrays[name].dtype.kind for name in arrays} <= {"i", "u", "f"}
         assert set(header["sha256"]) == set(arrays.files) - {"header", saved.SEAL}
-    assert (header["kind"], header["format"]) == ("gadkit recipe", 1)
+    assert (header["kind"], header["format"]) == ("gadkit recipe", 2)
     assert (header["protocol"], header["seed"]) == ("demo", 0)
     assert header["graph"]["relations"] == [["user", "buys", "product"]]
     assert header["features"] == {"user": ["x_0", "x_1"], "product": ["x_0"]}
@@ -171,7 +171,7 @@ def change(path, **changed):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"format": 2, "gadkit": "9.9"}, r"format 2, which gadkit 9.9 has written.*install that"),
+        ({"format": 3, "gadkit": "9.9"}, r"format 3, which gadkit 9.9 has written.*install that"),
         ({"kind": "song"}, "is a 'song', no saved recipe; move it away"),
         ({"kind": None}, "is no saved recipe; move it away, and `gadkit recommend"),
         ({"format": "1"}, "no saved recipe"),
@@ -194,6 +194,19 @@ def test_what_does_not_fit_is_refused(copy, changed, message):
         change(copy, **changed)
     with pytest.raises(ValueError, match=message):
         saved.load(copy.parent)
+
+
+def test_a_recipe_of_the_first_format_is_read(folder, fitted, copy):
+    """It has no `fill`; whatever was missing was read as 0."""
+    with np.load(copy) as file:
+        arrays = {name: file[name] for name in file.files if not name.endswith("_fill")}
+        assert len(arrays) < len(file.files)
+    header = json.loads(arrays["header"].tobytes())
+    sums = {name: sum_ for name, sum_ in header["sha256"].items() if name in arrays}
+    text = json.dumps(header | {"format": 1, "sha256": sums}).encode()
+    arrays["header"] = np.frombuffer(text, np.uint8)
+    store.write_npz(copy, arrays | {saved.SEAL: saved._seal(arrays["header"])})
+    assert torch.equal(again(folder, copy.parent).scores[:500], fitted.scores[:500])
 
 
 def test_a_recipe_of_a_machine_of_the_other_byte_order(folder, fitted, copy):

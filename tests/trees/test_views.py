@@ -1,5 +1,6 @@
 """Views: every block by hand or against a dense definition, and what a row must not know."""
 
+import networkx
 import numpy as np
 import pytest
 import torch
@@ -247,6 +248,23 @@ def test_a_walk_of_twenty_steps_conserves_what_is_spread():
     assert float(rank["log PageRank"].exp().sum()) == pytest.approx(graph.total, rel=1e-4)
 
 
+def test_an_account_without_neighbors_has_the_least_page_rank(monkeypatch):
+    """As NetworkX has it; by a loop of its own it would come before all but the hub."""
+    monkeypatch.setattr(neighbors, "WALK_STEPS", 300)
+    src, dst = torch.tensor([0] * 20), torch.arange(1, 21)
+    csr = CSR.from_edges(src, dst, num_src=23, num_dst=23)
+    labels = torch.tensor([[0, 1], [1, 0]])
+    graph = HeteroGraph({"user": 23}, {("user", "pays", "user"): csr}, labels=labels)
+    rank = columns(Views(graph), "structure", torch.arange(23))["log PageRank"]
+    network = networkx.Graph(zip(src.tolist(), dst.tolist(), strict=True))
+    network.add_edges_from((node, node) for node in range(21))
+    network.add_nodes_from([21, 22])
+    expected = networkx.pagerank(network, tol=1e-12, max_iter=1000)
+    expected = torch.tensor([23 * expected[node] for node in range(23)]).log()
+    torch.testing.assert_close(rank, expected, rtol=1e-5, atol=1e-5)
+    assert rank.argsort()[:2].sort().values.tolist() == [21, 22]
+
+
 def test_bands_against_the_eigenvectors_of_the_laplacian():
     graph = draw()
     found = columns(Views(graph), "bands", graph.labels[:, 0])
@@ -474,6 +492,23 @@ def test_history_against_a_loop_over_pairs():
         columns(seen, "label_history", ids, train),
         {name: column.flip(0) for name, column in expected.items()},
     )
+
+
+def test_history_of_values_that_are_large_and_nearly_alike():
+    """Of 2^30 and 128 more or less, squares in float64 leave no spread."""
+    amount = torch.tensor([2.0**30, 2.0**30 + 128, 2.0**30 - 128, 0.1, 0.1, 0.1])
+    x = {"event": torch.cat([amount, amount[-1:], amount[:1]])[:, None], "card": torch.empty(2, 0)}
+    card = [0, 0, 0, 1, 1, 1, 1, 0]
+    edges = {("card", "pays", "event"): relation([(c, e) for e, c in enumerate(card)], 2, 8)}
+    time = torch.full((10,), torch.nan, dtype=torch.float64)
+    time[:8] = torch.arange(8)
+    graph = HeteroGraph({"event": 8, "card": 2}, edges, x, torch.tensor([[0, 0], [1, 1]]))
+    seen = Views(graph, time=time, names={"event": ["amount"]})
+    past = columns(seen, "history", torch.arange(8))
+    spread = past["pays: sd of amount before"]
+    assert spread[7].item() == pytest.approx(128 * (2 / 3) ** 0.5, rel=1e-6)
+    assert not spread[3:7].any()
+    assert not past["pays: amount above mean before"][4:7].any()
 
 
 def test_history_knows_nothing_of_what_comes_later():
