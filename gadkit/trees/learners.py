@@ -19,7 +19,7 @@ from torch import Tensor
 from gadkit.evaluation.metrics import average_precision
 from gadkit.trees.predictors import Boosted, Forest, Linear, Perceptron, Scale, filled
 
-FEW = 200  # training labels; with fewer, forests and the logistic regression are bound less
+FEW = 200  # training labels; with fewer, forests and the logistic regression are held less tightly
 FEW_FRAUDS = 50  # or labels of the rarer class; with fewer, nothing is stopped early
 TREES = 200
 QUANTILES = 200
