@@ -20,16 +20,18 @@ from torch import Tensor
 from gadkit.evaluation.metrics import average_precision
 from gadkit.trees.predictors import Boosted, Forest, Linear, Perceptron, Scale, filled, usual
 
-FEW = 200  # training labels; with fewer, trees are kept small and nothing is stopped early
+FEW = 200  # training labels; with fewer, forests and the logistic regression are held less tightly
+FEW_FRAUDS = 50  # or labels of the rarer class; with fewer, nothing is stopped early
 TREES = 200
 QUANTILES = 200
 
 _BOOSTING = {
     "objective": "binary:logistic", "eval_metric": ["logloss", "aucpr"], "tree_method": "hist",
-    "eta": 0.05, "max_depth": 5, "min_child_weight": 5, "reg_lambda": 5,
+    "eta": 0.05, "max_depth": 5, "reg_lambda": 5,
     "subsample": 0.8,
 }  # fmt: skip
-_BOOSTING_FEW = {"max_depth": 3, "min_child_weight": 1}
+_DEPTH_FEW = 3
+_LIGHTEST, _LIGHTEST_SHARE = 5.0, 1 / 16  # weight of a leaf, or that share of all where it is less
 _COLUMNS, _SHARE = 12, 0.3  # a tree sees that many columns, or that share where it is more
 _ROUNDS, _ROUNDS_FEW, _PATIENCE = 2000, 150, 50
 
@@ -54,8 +56,22 @@ def seed_of_32_bits(seed: int) -> int:
     return seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
+def are_few_frauds(y: Tensor) -> bool:
+    """Say whether the rarer of two classes has fewer than `FEW_FRAUDS` labels.
+
+    However many of the other class there are, the rarer one says how much can be learned of both,
+    and how far a validation part, which has no more of it as a rule, can be trusted.
+
+    Args:
+        y: (n,) int64 of 0 and 1, of the training rows.
+    """
+    return int(y.bincount(minlength=2).min()) < FEW_FRAUDS
+
+
 def boosted_trees(train: Rows, val: Rows, seed: int) -> Boosted:
     """Fit gradient-boosted trees slowly, stopped by AUPRC on the validation rows.
+
+    With few frauds the trees are smaller, and all of a fixed number of them are kept.
 
     Chen and Guestrin, XGBoost: A Scalable Tree Boosting System, KDD 2016. With few anomalies to
     validate by, the AUPRC takes few values and may be as high as it gets after a few trees; of
@@ -66,12 +82,10 @@ def boosted_trees(train: Rows, val: Rows, seed: int) -> Boosted:
     """
     import xgboost
 
-    share = min(1.0, max(_SHARE, _COLUMNS / train.x.shape[1]))
-    options = _BOOSTING | {"colsample_bytree": share}
-    options |= {"seed": seed_of_32_bits(seed), "nthread": torch.get_num_threads()}
+    options = _boosting_options(train, seed)
     rows = xgboost.DMatrix(train.x.numpy(), train.y.numpy())
-    if len(train.y) < FEW:
-        booster = xgboost.train(options | _BOOSTING_FEW, rows, _ROUNDS_FEW)
+    if are_few_frauds(train.y):
+        booster = xgboost.train(options | {"max_depth": _DEPTH_FEW}, rows, _ROUNDS_FEW)
         return Boosted(_missing_like_median(booster, train.x, options), _ROUNDS_FEW)
     stop = _stop_at_best()
     booster = xgboost.train(
@@ -83,6 +97,27 @@ def boosted_trees(train: Rows, val: Rows, seed: int) -> Boosted:
         verbose_eval=False,
     )
     return Boosted(_missing_like_median(booster, train.x, options), stop.best_round + 1)
+
+
+def _boosting_options(train: Rows, seed: int) -> dict:
+    share = min(1.0, max(_SHARE, _COLUMNS / train.x.shape[1]))
+    return _BOOSTING | {
+        "colsample_bytree": share,
+        "min_child_weight": _lightest(train.y),
+        "seed": seed_of_32_bits(seed),
+        "nthread": torch.get_num_threads(),
+    }
+
+
+def _lightest(y: Tensor) -> float:
+    """Return the least weight of a leaf of boosted trees, in units of the hessian.
+
+    A row weighs p (1 - p) where p is its probability by the trees so far. At first that is the base
+    rate, so ten anomalies weigh no more than 10 with however many others, and a leaf of 5 can
+    hardly be cut off: with few, the least is a share of what all rows weigh.
+    """
+    anomalies = int(y.sum())
+    return min(_LIGHTEST, _LIGHTEST_SHARE * anomalies * (len(y) - anomalies) / max(1, len(y)))
 
 
 def _stop_at_best():
@@ -181,7 +216,7 @@ def logistic(train: Rows, val: Rows, seed: int, *, scale: Scale | None = None) -
 def perceptron(train: Rows, val: Rows, seed: int) -> Perceptron:
     """Fit a perceptron with one hidden layer on quantile-normal columns.
 
-    The epoch that validated best is kept, by AUPRC; with few labels, the last of 60.
+    The epoch that validated best is kept, by AUPRC; with few frauds, the last of 60.
     """
     from sklearn.neural_network import MLPClassifier
 
@@ -194,11 +229,11 @@ def perceptron(train: Rows, val: Rows, seed: int) -> Perceptron:
         batch_size=min(128, len(train.y)),
         random_state=seed_of_32_bits(seed),
     )
-    best, layers = -1.0, None
+    best, layers, to_the_end = -1.0, None, are_few_frauds(train.y)
     for _ in range(60):
         model.partial_fit(x, train.y.numpy(), classes=[0, 1])
         value = average_precision(val.y, torch.from_numpy(model.predict_proba(x_val)[:, 1]))
-        if value > best or len(train.y) < FEW:
+        if value > best or to_the_end:
             best = value
             (weight_in, weight_out), (bias_in, bias_out) = model.coefs_, model.intercepts_
             layers = [array.copy() for array in (weight_in, bias_in, weight_out, bias_out)]

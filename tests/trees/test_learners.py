@@ -9,7 +9,7 @@ from sklearn.ensemble._forest import BaseForest
 
 from gadkit.evaluation.metrics import average_precision, roc_auc
 from gadkit.trees import learners
-from gadkit.trees.learners import FEW, LEARNERS, Boosted, Rows
+from gadkit.trees.learners import FEW_FRAUDS, LEARNERS, Boosted, Rows, are_few_frauds
 
 FORESTS = ("random forest", "extra trees")
 STOPPED = ("boosted trees", "perceptron")  # early, by validation
@@ -33,12 +33,55 @@ def small():
 @pytest.mark.parametrize("size", [100, 500])
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_finds_a_rule_with_few_and_with_many_labels(name, size):
-    assert (size < FEW) == (size == 100)
-    test = rows(1000, 2)
-    probability = LEARNERS[name](rows(size, 0), rows(300, 1), 0)(test.x)
+    train, test = rows(size, 0), rows(1000, 2)
+    assert are_few_frauds(train.y) == (size == 100)
+    probability = LEARNERS[name](train, rows(300, 1), 0)(test.x)
     assert probability.shape == (1000,) and probability.dtype == torch.float64
     assert probability.min() >= 0 and probability.max() <= 1
     assert roc_auc(test.y, probability) > 0.93
+
+
+def rare(num: int, frauds: int, seed: int) -> Rows:
+    """Frauds that stand out a little in each of the first two of eight columns."""
+    generator = torch.Generator().manual_seed(seed)
+    y = (torch.arange(num) < frauds).long()
+    x = torch.randn(num, 8, generator=generator)
+    x[:, :2] += 2.0 * y[:, None]
+    return Rows(x, y)
+
+
+@pytest.mark.parametrize(("size", "frauds"), [(500, 10), (500, 5), (2000, 12), (60, 3), (300, 290)])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_handful_of_frauds_teaches_every_learner(name, size, frauds):
+    train, val = rare(size, frauds, 0), rare(size // 2, max(1, frauds // 2), 1)
+    test = rare(2000, 200, 2)
+    probability = LEARNERS[name](train, val, 0)(test.x)
+    assert roc_auc(test.y, probability) > 0.75
+    assert len(probability.unique()) > 50
+
+
+def test_the_rarer_class_says_whether_frauds_are_few():
+    def labels(normal: int, frauds: int) -> torch.Tensor:
+        return (torch.arange(normal + frauds) < frauds).long()
+
+    assert are_few_frauds(labels(5000, FEW_FRAUDS - 1)) and are_few_frauds(
+        labels(FEW_FRAUDS - 1, 5000)
+    )
+    assert not are_few_frauds(labels(FEW_FRAUDS, FEW_FRAUDS)) and not are_few_frauds(
+        labels(5000, FEW_FRAUDS)
+    )
+    assert are_few_frauds(labels(300, 0)) and are_few_frauds(labels(0, 300))
+
+
+def test_the_least_leaf_is_a_share_of_what_few_frauds_weigh():
+    def lightest(normal: int, frauds: int) -> float:
+        return learners._lightest((torch.arange(normal + frauds) < frauds).long())
+
+    assert lightest(80, 20) == 1.0  # 100 rows of 0.2 * 0.8 weigh 16
+    assert lightest(490, 10) == pytest.approx(500 * 0.02 * 0.98 / 16)
+    assert lightest(490, 10) == lightest(10, 490)
+    assert lightest(900, 100) == lightest(10**6, 10**5) == lightest(160, 160) == 5.0
+    assert lightest(400, 100) == 5.0 > lightest(401, 99) > lightest(10, 0) == 0.0
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -101,10 +144,12 @@ def test_a_row_gets_the_same_bits_whichever_rows_come_with_it(name, size):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_who_looks_at_the_validation_rows(name):
     train, val, x = rows(300, 0), rows(60, 1), rows(200, 2).x
+    assert not are_few_frauds(train.y)
     other = Rows(rows(60, 3).x, rows(60, 4).y)
     one, two = (LEARNERS[name](train, given, 0)(x) for given in (val, other))
     assert torch.equal(one, two) == (name not in STOPPED)
-    few = Rows(train.x[:150], train.y[:150])
+    few = Rows(train.x[:90], train.y[:90])
+    assert are_few_frauds(few.y)
     one, two = (LEARNERS[name](few, given, 0)(x) for given in (val, other))
     assert torch.equal(one, two)
 
