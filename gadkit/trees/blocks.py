@@ -1,7 +1,7 @@
 """The blocks that a table is made of: each is a function that returns named columns of some nodes.
 
 A block takes the views, a node type, rows of that type ((n,) int64, from 0 in each type) and the
-training labels, which only two blocks read. What it returns may depend on a node's row alone, never
+training labels, which only three blocks read. What it returns may depend on a node's row alone, never
 on which other rows are asked for.
 """
 
@@ -190,9 +190,21 @@ def history(views: "Views", node_type: str, rows: Tensor, _: Tensor | None) -> C
     return names, values[rows]
 
 
+def lately(views: "Views", node_type: str, rows: Tensor, _: Tensor | None) -> Columns:
+    """The last few events before the node, by the entities it concerns, see `History`."""
+    names, values = views.history.lately(node_type)
+    return names, values[rows]
+
+
 def label_history(views: "Views", node_type: str, rows: Tensor, train: Tensor) -> Columns:
     """Rates of known anomalies among what came before the node, see `History`."""
     names, values = views.history.label_rates(node_type, train)
+    return names, values[rows]
+
+
+def late_labels(views: "Views", node_type: str, rows: Tensor, train: Tensor) -> Columns:
+    """The same of labels that took a while to be known, see `History.label_rates`."""
+    names, values = views.history.label_rates(node_type, train, late=True)
     return names, values[rows]
 
 
@@ -217,7 +229,9 @@ BLOCKS: dict[str, Block] = {
     "bands": bands,
     "labels": labels,
     "history": history,
+    "lately": lately,
     "label_history": label_history,
+    "late_labels": late_labels,
     "embedding": embedding,
 }
-LABELLED = ("labels", "label_history")  # blocks that read the training labels
+LABELLED = ("labels", "label_history", "late_labels")  # blocks that read the training labels

@@ -188,8 +188,8 @@ def views_to_try(
     past = ("history",) if views.has_history else ()
     blocks = {"own features": ("own",)}
     if past_only:
-        blocks["its past"] = ("own", "history")
-        blocks["its past with labels"] = ("own", "history", "label_history")
+        blocks["its past"] = ("own", "lately")
+        blocks["its past with labels"] = ("own", "lately", "late_labels")
     else:
         blocks["neighbors"] = (*around, *past)
     if num_train >= FEW and not past_only:

@@ -3,7 +3,7 @@
 A forest that sees a node's own features, and parameter-free summaries of those around it, is hard
 to beat on fraud (Tang et al., GADBench, NeurIPS 2023). Every block (`blocks.BLOCKS`) is such a
 summary: means one and two hops away, degrees, band-pass filters, rates of known fraud, and for
-events the history of whom they concern. Two blocks read labels, and only those of the training
+events the history of whom they concern. Three blocks read labels, and only those of the training
 part; a node's own label never reaches its own row (`rates`).
 """
 

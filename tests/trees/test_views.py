@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from gadkit import store
+from gadkit.evaluation.metrics import roc_auc
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.graph.structure import structural_features, structural_names
 from gadkit.trees import blocks, neighbors, views
 from gadkit.trees.blocks import BLOCKS
-from gadkit.trees.history import BACK
+from gadkit.trees.history import BACK, HALF_LIVES, LATE
 from gadkit.trees.neighbors import RESTART
 from gadkit.trees.rates import FOLDS, PRIOR_WEIGHT
 from gadkit.trees.views import Views
@@ -494,6 +495,77 @@ def test_history_against_a_loop_over_pairs():
     )
 
 
+def test_lately_against_a_loop_over_pairs():
+    """An event counts half as much after as many more of its entity as is its half-life."""
+    graph, time = events(ties=False)  # of events at one time none is the last
+    seen = Views(graph, time=time, names={"event": ["amount"]})
+    found = columns(seen, "lately", torch.arange(60))
+    everything = columns(seen, "history", torch.arange(60))
+    x, expected = graph.x["event"][:, 0].double(), {}
+    for name in ("pays", "hosts"):
+        csr = next(csr for key, csr in graph.edges.items() if key[1] == name)
+        who = torch.full((60,), -1).index_put((csr.dst(),), csr.indices.long())
+        for half_life in HALF_LIVES:
+            usual = torch.zeros(60, dtype=torch.float64)
+            for event in range(60):
+                is_past = (who == who[event]) & (who >= 0) & (time[:60] < time[event])
+                past = is_past.nonzero().flatten()
+                past = past[time[past].argsort(descending=True)]
+                weight = 0.5 ** (torch.arange(len(past)).double() / half_life)
+                usual[event] = (weight * x[past]).sum() / weight.sum() if len(past) else 0.0
+            expected[f"{name}: mean of amount lately, half-life {half_life}"] = usual
+            expected[f"{name}: amount above mean lately, half-life {half_life}"] = x - usual
+    since = {name: column for name, column in everything.items() if "log time since" in name}
+    assert_columns(found, expected | since, 1e-6)
+
+
+def test_what_is_usual_lately_does_not_grow_old():
+    """The same goes on for ever: no column of lately tells the first half from the second."""
+    num, rng = 20_000, np.random.default_rng(0)
+    shop = torch.from_numpy(rng.integers(20, size=num))
+    hosts = CSR.from_edges(shop, torch.arange(num), num_src=20, num_dst=num)
+    x = {"event": torch.from_numpy(rng.normal(size=(num, 1))).float(), "shop": torch.empty(20, 0)}
+    time = torch.full((num + 20,), torch.nan, dtype=torch.float64)
+    time[:num] = torch.arange(num)
+    labels = torch.stack([torch.arange(num), torch.from_numpy(rng.random(num) < 0.1).long()], 1)
+    graph = HeteroGraph({"event": num, "shop": 20}, {("shop", "hosts", "event"): hosts}, x, labels)
+    seen = Views(graph, time=time)
+    y = (torch.arange(num) >= num // 2).long()
+
+    def ages(block):
+        used = columns(seen, block, torch.arange(num))
+        return max(abs(roc_auc(y[2000:], column[2000:]) - 0.5) for column in used.values())
+
+    assert ages("history") > 0.4
+    assert ages("lately") < 0.05
+
+
+def test_late_labels_are_those_known_a_while_before():
+    graph, time = events()
+    train = graph.labels[::2]
+    when = time[train[:, 0]]
+    known_at = torch.where(time.isnan(), time, time + LATE * (when.max() - when.min()))
+    found = columns(Views(graph, time=time), "late_labels", torch.arange(60), train)
+    for event in range(0, 60, 4):
+        # As if at this event's time nothing but the labels known by then had happened.
+        is_known = known_at[train[:, 0]] < time[event]
+        now = torch.where(torch.arange(len(time)) == event, 1e9, time)
+        views = Views(graph, time=torch.where(time.isnan(), time, now))
+        at_last = views.table(["label_history"], torch.tensor([event]), train[is_known])[0]
+        rates = {name: value for name, value in zip(found, at_last, strict=True)}
+        if is_known.any():  # without labels the prior is another
+            prior = train[is_known, 1].double().mean(), train[:, 1].double().mean()
+            for name, value in rates.items():
+                if not name.startswith("rate"):
+                    assert found[name][event].item() == pytest.approx(value.item(), abs=1e-6)
+                    continue
+                labels = 3 * rates[name.replace("rate", "log labels")].expm1() + 3
+                value = value + 3 * float(prior[1] - prior[0]) / labels
+                assert found[name][event].item() == pytest.approx(value.item(), abs=1e-5)
+        else:
+            assert all(column[event] == 0 for name, column in found.items() if "log" in name)
+
+
 def test_history_of_values_that_are_large_and_nearly_alike():
     """Of 2^30 and 128 more or less, squares in float64 leave no spread."""
     amount = torch.tensor([2.0**30, 2.0**30 + 128, 2.0**30 - 128, 0.1, 0.1, 0.1])
@@ -515,7 +587,7 @@ def test_history_knows_nothing_of_what_comes_later():
     graph, time = events()
     train, now = graph.labels[::2], 12.0
     past = (time[:60] <= now).nonzero().flatten()
-    blocks = ["own", "history", "label_history"]
+    blocks = ["own", "history", "lately", "label_history"]
     before = Views(graph, time=time).table(blocks, past, train)
     later = time[:60] > now
     x = graph.x | {"event": torch.where(later[:, None], 99.0, graph.x["event"])}
