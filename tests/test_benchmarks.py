@@ -22,6 +22,7 @@ from gpu import Case, measure_all
 from work import Config, Gat, Pairs, Spmm
 
 from gadkit import ops, store
+from gadkit.evaluation.splits import Split
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.ops import timing
 
@@ -583,6 +584,22 @@ def test_detection_measures_each_model_once_and_goes_on(detectors, monkeypatch, 
     assert detection.PAGE.read_text() == page
     assert json.loads(detection.RESULTS.read_text()) == found
     assert str(detection.PAGE) in capsys.readouterr().out
+
+
+def test_labels_are_permuted_anew_in_each_split():
+    labels = torch.stack([torch.arange(900), (torch.arange(900) % 4 == 0).long()], 1)
+    parts = Split(labels[:400], labels[400:600], labels[600:])
+    taught = []
+
+    def detector(graph, split):
+        taught.append(split)
+        return torch.zeros(900)
+
+    for seed in (3407, 3417, 3407):
+        detection._permuted(detector, None, parts, seed=seed)
+    first, second, again = (torch.cat([split.train, split.val]) for split in taught)
+    assert torch.equal(first, again) and not torch.equal(first, second)
+    assert torch.equal(first[:, 0], labels[:600, 0]) and first[:400, 1].sum() == 100
 
 
 def test_detection_keeps_the_results_of_other_graphs(detectors):

@@ -8,7 +8,9 @@ AUDIT_OUT = "a page, and the same as .json beside it; default: build/DATASET/aud
 DATASET_HELP = (
     "a dataset folder, a file to convert, or small, demo, full, demo_shop (default: demo)"
 )
-PROTOCOL_HELP = "how labels are split: demo, full, few, official, temporal, new_TYPE; default: demo"
+PROTOCOL_HELP = (
+    "how labels are split: demo, full, tenth, few, official, temporal, new_TYPE; default: demo"
+)
 LIST_HELP = "CSV, or .parquet, .xlsx; default: build/DATASET/{}"
 BUDGET_HELP = "accounts somebody can look at: how many frauds to expect there (default: 50)"
 CARDS_HELP = "a page of case cards; default: build/DATASET/{}, none if --out is given alone"

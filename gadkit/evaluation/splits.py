@@ -19,6 +19,7 @@ from gadkit.graph.arrays import Array, as_ids, as_tensor
 
 SEEDS = tuple(3407 + 10 * i for i in range(10))  # of the ten splits a result is reported over
 FULL = (0.4, 0.2, 0.4)  # train, val and test, where labels are plenty
+TENTH = (0.1, 0.1, 0.8)  # the same, where little is labelled
 FEW_POSITIVES, FEW_NEGATIVES = 20, 80  # in train, and in val, where they are not
 ENOUGH = 5  # labels of each kind, so that some teach, some choose and some judge
 
@@ -290,6 +291,7 @@ def protocols(
 
     demo      60/20/20 at random, stratified
     full      40/20/40 at random, stratified
+    tenth     10/10/80 at random, stratified
     few       20 anomalies and 80 normal nodes in train, as many in val
     official  the authors' masks, by the position of the seed in `SEEDS`, from the first again where
               they are fewer; so the seed must be one of these
@@ -311,6 +313,7 @@ def protocols(
     makers = {
         "demo": lambda seed: stratified(labels, seed=seed),
         "full": lambda seed: stratified(labels, fractions=FULL, seed=seed),
+        "tenth": lambda seed: stratified(labels, fractions=TENTH, seed=seed),
     }
     negatives, positives = labels[:, 1].bincount(minlength=2).tolist()
     if negatives > 2 * FEW_NEGATIVES and positives > 2 * FEW_POSITIVES:

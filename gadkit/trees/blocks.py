@@ -1,8 +1,8 @@
 """The blocks that a table is made of: each is a function that returns named columns of some nodes.
 
 A block takes the views, a node type, rows of that type ((n,) int64, from 0 in each type) and the
-training labels, which only three blocks read. What it returns may depend on a node's row alone, never
-on which other rows are asked for.
+training labels, which only three blocks read. What it returns may depend on a node's row alone,
+never on which other rows are asked for.
 """
 
 from collections.abc import Callable

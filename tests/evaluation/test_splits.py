@@ -239,7 +239,8 @@ def payments(num: int = 2000) -> HeteroGraph:
 def test_protocols_that_apply():
     graph = payments()
     made = splits.protocols(graph)
-    assert [*made] == ["demo", "full", "few", "new_account", "new_account_by_receives"]
+    named = ["demo", "full", "tenth", "few", "new_account", "new_account_by_receives"]
+    assert [*made] == named
     for name, protocol in made.items():
         parts = protocol(3417)
         assert_sound(parts, graph.labels)
@@ -251,6 +252,7 @@ def test_protocols_that_apply():
             )
     assert [len(part) for part in made["demo"](1)] == [600, 200, 200]
     assert [len(part) for part in made["full"](1)] == [400, 200, 400]
+    assert [len(part) for part in made["tenth"](1)] == [100, 100, 800]
     assert [len(part) for part in made["few"](1)] == [100, 100, 800]
 
 
@@ -276,7 +278,7 @@ def test_protocols_of_a_plain_graph():
     csr = linked([0, 1, 2], [1, 2, 0], 60, 60)
     labels = labels_of(10, 10)
     graph = HeteroGraph({"node": 60}, {("node", "to", "node"): csr}, labels=labels)
-    assert [*splits.protocols(graph)] == ["demo", "full"]
+    assert [*splits.protocols(graph)] == ["demo", "full", "tenth"]
     with pytest.raises(ValueError, match="the graph has no labels"):
         splits.protocols(HeteroGraph(graph.num_nodes, graph.edges))
 
