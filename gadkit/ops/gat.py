@@ -36,16 +36,20 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR, indptr_of
-from gadkit.graph.arrays import Array, as_count, as_tensor
+from gadkit.graph.arrays import Array, as_count, as_ids, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._arguments import (
     HALVES,
     Packed,
     check_columns,
+    check_dense,
+    check_number,
     check_tensor,
+    is_batched_gradient,
     one_by_one,
     pack,
     transpose_if_needed,
+    wants_gradient,
     wants_plain_torch,
     wide,
 )
@@ -91,17 +95,19 @@ def gat_aggregate(
         (num_dst, dim) or (num_dst, heads, dim); rows without (kept, unmasked) edges are zero.
 
     Raises:
-        TypeError: a dtype is not supported.
+        TypeError: a dtype is not supported, or an option is a tensor.
         ValueError: a shape, a device, the memory layout or a probability is wrong.
         ImportError: the tensors are on a GPU and CuPy is not installed.
     """
     h = as_tensor(h, "h")
+    check_dense(h, "h")
     heads = h.shape[1:-1]
     check_tensor(h, "h", (csr.num_src, *heads[:1], None), csr.device)
     check_columns(h, "h")
     if heads and not 1 <= heads[0] <= _cuda.MAX_HEADS:
         raise ValueError(f"h has {heads[0]} heads; there may be 1 to {_cuda.MAX_HEADS}")
     score_src, score_dst = _check_scores(csr, h, heads, score_src, score_dst, negative_slope)
+    check_number(drop_edge, "drop_edge")
     if not 0 <= drop_edge < 1:
         raise ValueError(f"drop_edge must be in [0, 1), got {drop_edge}")
     seed = _checked_seed(seed, csr.device)
@@ -147,6 +153,7 @@ def _check_scores(
     score_dst = as_tensor(score_dst, "score_dst")
     check_tensor(score_src, "score_src", (csr.num_src, *heads), csr.device, like=features)
     check_tensor(score_dst, "score_dst", (csr.num_dst, *heads), csr.device, like=features)
+    check_number(negative_slope, "negative_slope")
     if not 0 <= negative_slope <= 1:
         raise ValueError(f"negative_slope must be in [0, 1], got {negative_slope}")
     dtype = wide(features.dtype)
@@ -174,7 +181,7 @@ def attention(
     negative_slope: float = 0.2,
     rows: Array | None = None,
 ) -> Tensor:
-    """Return attention weights: for reading, nothing is differentiated.
+    """Return attention weights, for reading; by the definition where a gradient is wanted.
 
     Tensors may be arrays of other libraries, see `graph.as_tensor`.
 
@@ -195,12 +202,16 @@ def attention(
         As `gat_aggregate`.
     """
     score_src = as_tensor(score_src, "score_src")
+    check_dense(score_src, "score_src")
     heads = score_src.shape[1:]
-    scores = _check_scores(csr, score_src, heads, score_src, score_dst, negative_slope)
-    score_src, score_dst = (score.detach() for score in scores)
+    score_src, score_dst = _check_scores(
+        csr, score_src, heads, score_src, score_dst, negative_slope
+    )
     if rows is not None:
-        rows = as_tensor(rows, "rows")
-        csr, score_dst = csr.select(rows), score_dst[rows]
+        rows = as_ids(rows, "rows").long()
+        csr, score_dst = csr.select(rows), score_dst.index_select(0, rows)
+    if wants_plain_torch() or wants_gradient(score_src, score_dst):
+        return attention_reference(csr, score_src, score_dst, negative_slope=negative_slope)
     return _attention(csr.indptr, csr.indices, score_src, score_dst, negative_slope)
 
 
@@ -618,7 +629,7 @@ def _backward(ctx, g, _g_norms, _g_c):
     if g is None:
         return *none, *[None] * 7
     *saved, device_seed = ctx.saved_tensors
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or is_batched_gradient(g):
         gradients = _differentiable(ctx.csr, g, *saved[:3], *ctx.scalars, device_seed)
     else:
         gradients = _gat_aggregate_backward(
@@ -644,8 +655,10 @@ def _differentiable(
     inputs = h, score_src, score_dst
     wanted = [x for x in inputs if x.requires_grad]
     rows = CSR(csr[0], csr[1], len(h))
-    out = gat_aggregate_reference(rows, h.to(wide(h.dtype)), score_src, score_dst, **options)
-    gradients = iter(torch.autograd.grad(out.to(h.dtype), wanted, g, create_graph=True))
+    with torch.enable_grad():
+        out = gat_aggregate_reference(rows, h.to(wide(h.dtype)), score_src, score_dst, **options)
+    create_graph = torch.is_grad_enabled()
+    gradients = iter(torch.autograd.grad(out.to(h.dtype), wanted, g, create_graph=create_graph))
     return [next(gradients) if x.requires_grad else None for x in inputs]
 
 
