@@ -99,6 +99,11 @@ def wide(x: torch.Tensor) -> torch.Tensor:
     return x.detach().double().requires_grad_(x.requires_grad)
 
 
+def detached(inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return inputs that want no gradient: of such scores the kernel computes the attention."""
+    return [x.detach() for x in inputs]
+
+
 def per_edge(csr: CSR) -> torch.Tensor:
     """Return one over the in-degree: errors are judged per term of a sum."""
     return 1 / csr.degrees().clamp(min=1).double()
@@ -224,7 +229,7 @@ def large_logits(device: str, shift: float, dtype: torch.dtype, drop_edge: float
     d, e = torch.autograd.grad(out, inputs, g), torch.autograd.grad(expected, w, g.double())
     for actual, wanted in zip(d, e, strict=True):
         close(actual, wanted, "gradient", dtype, slack=100)  # not per edge
-    alpha = ops.attention(csr, *inputs[1:], negative_slope=0.25)
+    alpha = ops.attention(csr, *detached(inputs[1:]), negative_slope=0.25)
     definition = ops.attention_reference(csr, *w[1:], negative_slope=0.25)
     close(alpha, definition, "attention", alpha.dtype)
 
@@ -245,7 +250,7 @@ def spoiled_rows(device: str, dtype: torch.dtype, drop_edge: float) -> None:
     out = ops.gat_aggregate(csr, *inputs, **options)
     expected = ops.gat_aggregate_reference(csr, *(w := list(map(wide, inputs))), **options)
     g = randn(*out.shape, dtype=dtype, device=device)
-    made = [out, *torch.autograd.grad(out, inputs, g), ops.attention(csr, *inputs[1:])]
+    made = [out, *torch.autograd.grad(out, inputs, g), ops.attention(csr, *detached(inputs[1:]))]
     defined = [expected, *torch.autograd.grad(expected, w, g.double())]
     defined.append(ops.attention_reference(csr, *w[1:]))
     names = "out", "gradient of h", "of score_src", "of score_dst", "attention"
@@ -290,7 +295,7 @@ def masked_rows(device: str, dtype: torch.dtype, slope: float) -> None:
     for actual, wanted in zip(d, e, strict=True):
         assert actual.isfinite().all(), "a gradient is not finite"
         close(actual, wanted, "gradient", dtype, slack=100)  # not per edge
-    alpha = ops.attention(csr, *inputs[1:], negative_slope=slope)
+    alpha = ops.attention(csr, *detached(inputs[1:]), negative_slope=slope)
     definition = ops.attention_reference(csr, *w[1:], negative_slope=slope)
     close(alpha, definition, "attention", alpha.dtype)
 
@@ -345,7 +350,7 @@ def empty(device: str) -> None:
             assert not out.any(), "not zero"
             (d,) = torch.autograd.grad(out.sum(), inputs[:1])
             assert d.shape == inputs[0].shape and not d.any(), "gradient not zero"
-        assert len(ops.attention(csr, *inputs[1:])) == 0
+        assert len(ops.attention(csr, *detached(inputs[1:]))) == 0
 
 
 def repeats(device: str) -> None:
