@@ -10,6 +10,7 @@ and raises AssertionError. The float64 references that they compare with have te
 import contextlib
 import functools
 import itertools
+import math
 import sys
 import time
 import warnings
@@ -96,6 +97,11 @@ def same(first, second, what: str) -> None:
 def wide(x: torch.Tensor) -> torch.Tensor:
     """Return a float64 copy that wants a gradient if x does."""
     return x.detach().double().requires_grad_(x.requires_grad)
+
+
+def detached(inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return inputs that want no gradient: of such scores the kernel computes the attention."""
+    return [x.detach() for x in inputs]
 
 
 def per_edge(csr: CSR) -> torch.Tensor:
@@ -206,6 +212,54 @@ def huge_logits(device: str) -> None:
     assert (out - ops.gat_aggregate_reference(csr, *inputs)).abs().max() < 0.02, "wrong"
 
 
+def large_logits(device: str, shift: float, dtype: torch.dtype, drop_edge: float) -> None:
+    """Ties, neighbors of an ulp and far ones beside a large score, forward and backward."""
+    csr, inputs = graph(device), gat_inputs(graph(device), 2, 20, dtype)
+    ulp = 2.0 ** (math.floor(math.log2(abs(shift))) - 23)
+    steps = torch.randint(3, inputs[1].shape, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        inputs[1].copy_(steps * ulp)  # with a slope of 1 / 4 float32 has all logits exactly
+        inputs[1][::9] = round(0.5 * shift / ulp) * ulp
+        inputs[2].fill_(shift)
+    options = {"negative_slope": 0.25, "drop_edge": drop_edge, "seed": 5}
+    out = ops.gat_aggregate(csr, *inputs, **options)
+    expected = ops.gat_aggregate_reference(csr, *(w := list(map(wide, inputs))), **options)
+    close(out, expected, "out", dtype)
+    g = randn(*out.shape, dtype=dtype, device=device)
+    d, e = torch.autograd.grad(out, inputs, g), torch.autograd.grad(expected, w, g.double())
+    for actual, wanted in zip(d, e, strict=True):
+        close(actual, wanted, "gradient", dtype, slack=100)  # not per edge
+    alpha = ops.attention(csr, *detached(inputs[1:]), negative_slope=0.25)
+    definition = ops.attention_reference(csr, *w[1:], negative_slope=0.25)
+    close(alpha, definition, "attention", alpha.dtype)
+
+
+def spoiled_rows(device: str, dtype: torch.dtype, drop_edge: float) -> None:
+    """Logits of plus infinity and NaN make their row NaN, and nothing else."""
+    csr, inputs = graph(device), gat_inputs(graph(device), 2, 20, dtype)
+    with torch.no_grad():
+        inputs[0][4] = torch.nan  # a source that is masked everywhere
+        inputs[1][4] = -torch.inf
+        inputs[1][::3, 0] = -torch.inf
+        inputs[1][50, 1] = torch.inf  # long rows hear it too
+        inputs[2][3] = torch.inf
+        inputs[2][5, 0] = torch.nan
+        inputs[2][20, 0] = torch.inf  # hears the long row of the transpose alone
+        inputs[2][7, 0] = -torch.inf  # a row of two chunks
+    options = {"drop_edge": drop_edge, "seed": 5}
+    out = ops.gat_aggregate(csr, *inputs, **options)
+    expected = ops.gat_aggregate_reference(csr, *(w := list(map(wide, inputs))), **options)
+    g = randn(*out.shape, dtype=dtype, device=device)
+    made = [out, *torch.autograd.grad(out, inputs, g), ops.attention(csr, *detached(inputs[1:]))]
+    defined = [expected, *torch.autograd.grad(expected, w, g.double())]
+    defined.append(ops.attention_reference(csr, *w[1:]))
+    names = "out", "gradient of h", "of score_src", "of score_dst", "attention"
+    for name, actual, wanted in zip(names, made, defined, strict=True):
+        assert torch.equal(actual.isnan(), wanted.isnan()), f"{name}: NaN elsewhere"
+        assert wanted.isnan().any() and not wanted.isnan().all(), f"{name}: nothing to see"
+        close(actual.nan_to_num(), wanted.nan_to_num(), name, dtype, slack=100)
+
+
 def lost_rows(device: str) -> None:
     """Rows, and chunks of a long row, that DropEdge leaves without an edge."""
     src = torch.zeros(3 * CHUNK, dtype=torch.int64)
@@ -241,7 +295,7 @@ def masked_rows(device: str, dtype: torch.dtype, slope: float) -> None:
     for actual, wanted in zip(d, e, strict=True):
         assert actual.isfinite().all(), "a gradient is not finite"
         close(actual, wanted, "gradient", dtype, slack=100)  # not per edge
-    alpha = ops.attention(csr, *inputs[1:], negative_slope=slope)
+    alpha = ops.attention(csr, *detached(inputs[1:]), negative_slope=slope)
     definition = ops.attention_reference(csr, *w[1:], negative_slope=slope)
     close(alpha, definition, "attention", alpha.dtype)
 
@@ -296,7 +350,7 @@ def empty(device: str) -> None:
             assert not out.any(), "not zero"
             (d,) = torch.autograd.grad(out.sum(), inputs[:1])
             assert d.shape == inputs[0].shape and not d.any(), "gradient not zero"
-        assert len(ops.attention(csr, *inputs[1:])) == 0
+        assert len(ops.attention(csr, *detached(inputs[1:]))) == 0
 
 
 def repeats(device: str) -> None:
@@ -551,6 +605,16 @@ def _checks() -> Iterator[tuple]:
     for dtype, slope in ((torch.float32, 0.2), (torch.float64, 0.0), (torch.bfloat16, 0.2)):
         kind = f"masked rows, {str(dtype).removeprefix('torch.')}"
         yield kind, functools.partial(masked_rows, dtype=dtype, slope=slope)
+    for shift, dtype, drop_edge in (
+        (1e5, torch.float32, 0.0), (-1e10, torch.bfloat16, 0.0), (1e10, torch.float32, 0.5),
+        (-1e10, torch.float32, 0.0),
+    ):  # fmt: skip
+        kind = f"large logits, {shift:g}, {str(dtype).removeprefix('torch.')}"
+        options = {"shift": shift, "dtype": dtype, "drop_edge": drop_edge}
+        yield kind, functools.partial(large_logits, **options)
+    for dtype, drop_edge in ((torch.float32, 0.0), (torch.float64, 0.5)):
+        kind = f"spoiled rows, {str(dtype).removeprefix('torch.')}"
+        yield kind, functools.partial(spoiled_rows, dtype=dtype, drop_edge=drop_edge)
     for heads, dtype in itertools.product((1, 4), (torch.float32, torch.float64)):
         kind = f"heads {heads}, {str(dtype).removeprefix('torch.')}"
         yield f"attention, {kind}", functools.partial(attention, heads=heads, dtype=dtype)

@@ -9,7 +9,8 @@
 //   chunk_row, chunk_begin, chunk_end   (num_chunks,) int64; see gadkit.graph.RowPlan
 //   h            (num_src, heads, dim) T
 //   score_src    (num_src, heads) wide
-//   score_dst    (num_dst, heads) wide; an edge with a score of minus infinity takes no part
+//   score_dst    (num_dst, heads) wide; an edge whose logit is minus infinity takes no part, and
+//                plus infinity or NaN makes a row NaN
 //   slope        of the LeakyReLU below zero, in [0, 1]
 //   drop_below, seed, device_seed   of DropEdge; device_seed, if not null, is read in place of seed
 //
@@ -22,6 +23,12 @@
 // Oracle: gadkit.ops.gat_aggregate_reference and its autograd
 
 #include "gadkit.cuh"
+
+// Whether a logit masks its edge: whether it is minus infinity, which alone is below the lowest number.
+template <typename A>
+__device__ __forceinline__ bool is_masked(A logit) {
+    return logit < LOWEST<A>;
+}
 
 // The running softmax of one head and VEC columns: weights are relative to the largest logit so
 // far. The sums _pos are over edges with a positive logit only, for the gradient of LeakyReLU.
@@ -75,9 +82,14 @@ struct Softmax {
         }
     }
 
-    // The log of the sum of exp(logit); of no edges 0, which the backward can subtract.
-    __device__ __forceinline__ A log_of_sum() const {
-        return mass > 0 ? top + fast_log(mass) : A(0);
+    // 1 / the sum of exp(logit - top); of no edges 0.
+    __device__ __forceinline__ A one_over_mass() const { return mass == 0 ? A(0) : 1 / mass; }
+
+    // Write what the backward needs to compute a weight again. Not the log of the sum of exp(logit):
+    // where logits are large, log(mass) is lost beside top.
+    __device__ __forceinline__ void write_norm(A* norm) const {
+        const A pair[2] = {top, one_over_mass()};
+        store<A, 2>(pair, norm);
     }
 
     // The same of the lane whose number differs by `offset`.
@@ -97,7 +109,7 @@ struct Softmax {
     // Write VEC columns: out, and for the backward c = sum_pos / mass - (mass_pos / mass) * out.
     template <typename T>
     __device__ __forceinline__ void write(T* out, T* c) {
-        scale(mass > 0 ? 1 / mass : A(0));  // a row without edges, or masked, is zero
+        scale(one_over_mass());  // a row without edges, or masked, is zero
         store<T, VEC>(sum, out);
         if constexpr (TRAIN) {
 #pragma unroll
@@ -110,7 +122,7 @@ struct Softmax {
 // Forward.
 //
 //   out      (num_rows, heads, dim) T, out
-//   lse      (num_rows, heads) wide, out: log of the sum of exp(logit); with TRAIN
+//   norms    (num_rows, heads, 2) wide, out: top, and 1 / mass or 0 without edges; with TRAIN
 //   c        (num_rows, heads, dim) T, out; with TRAIN
 //   partial  (num_chunks, 2 if TRAIN else 1, heads * dim) wide, out; merged by gat_merge
 //   state    (num_chunks, heads, 3) wide, out: top, mass, mass_pos
@@ -120,7 +132,7 @@ __global__ void __launch_bounds__(128, BLOCKS<T, TRAIN ? 6 : 8>) gat_forward(
     const long long* __restrict__ chunk_row, const long long* __restrict__ chunk_begin,
     const long long* __restrict__ chunk_end, const T* __restrict__ h,
     const wide<T>* __restrict__ score_src, const wide<T>* __restrict__ score_dst,
-    T* __restrict__ out, wide<T>* __restrict__ lse, T* __restrict__ c,
+    T* __restrict__ out, wide<T>* __restrict__ norms, T* __restrict__ c,
     wide<T>* __restrict__ partial, wide<T>* __restrict__ state, int num_rows,
     int num_chunks, int chunk, int heads, int dim, int lanes, wide<T> slope,
     unsigned long long drop_below, long long seed, const long long* __restrict__ device_seed) {
@@ -165,7 +177,7 @@ __global__ void __launch_bounds__(128, BLOCKS<T, TRAIN ? 6 : 8>) gat_forward(
                 softmax.raise(top);
 #pragma unroll
                 for (int u = 0; u < DEPTH; u++)
-                    if (k + u * groups.count < count)
+                    if (k + u * groups.count < count && !is_masked(logit[u]))
                         softmax.add(logit[u], fast_exp(logit[u] - top), row[u]);
             }
         }
@@ -185,7 +197,7 @@ __global__ void __launch_bounds__(128, BLOCKS<T, TRAIN ? 6 : 8>) gat_forward(
         }
         if (writes && piece.chunk < 0) {
             if (TRAIN && first_of_head)
-                lse[(long long)piece.row * heads + head] = softmax.log_of_sum();
+                softmax.write_norm(norms + ((long long)piece.row * heads + head) * 2);
             const long long to = (long long)piece.row * columns + column;
             softmax.template write<T>(out + to, TRAIN ? c + to : nullptr);
         }
@@ -201,7 +213,7 @@ template <typename T, bool TRAIN>
 __global__ void __launch_bounds__(256, 2) gat_merge(
     const long long* __restrict__ indptr, const long long* __restrict__ chunk_row,
     const wide<T>* __restrict__ partial, const wide<T>* __restrict__ state,
-    T* __restrict__ out, wide<T>* __restrict__ lse, T* __restrict__ c, int chunk, int heads,
+    T* __restrict__ out, wide<T>* __restrict__ norms, T* __restrict__ c, int chunk, int heads,
     int dim) {
     using A = wide<T>;
     __shared__ Softmax<A, 1, TRAIN> of_warp[MERGERS][32];
@@ -223,7 +235,7 @@ __global__ void __launch_bounds__(256, 2) gat_merge(
     if (warp > 0 || column >= columns) return;
     for (int other = 1; other < MERGERS; other++) softmax.merge(of_warp[other][lane]);
     if (TRAIN && column == head * dim)
-        lse[row * heads + head] = softmax.log_of_sum();
+        softmax.write_norm(norms + (row * heads + head) * 2);
     const long long to = row * columns + column;
     softmax.template write<T>(out + to, TRAIN ? c + to : nullptr);
 }
@@ -231,7 +243,9 @@ __global__ void __launch_bounds__(256, 2) gat_merge(
 // Backward over destinations; streams, nothing is gathered.
 //
 //   g, out, c    (num_dst, heads, dim) T
-//   facts        (num_dst, heads, 4) wide, out: score_dst, lse, <g, out>, 0; one load for an edge
+//   norms        (num_dst, heads, 2) wide
+//   facts        (num_dst, heads, 4) wide, out: score_dst, top, 1 / mass, <g, out>; one load for an
+//                edge
 //   d_score_dst  (num_dst, heads) wide, out: (1 - slope) <g, c>
 //
 // Mapping: `lanes` lanes per destination and head.
@@ -239,7 +253,7 @@ __global__ void __launch_bounds__(256, 2) gat_merge(
 template <typename T, int VEC>
 __global__ void __launch_bounds__(128, 8) gat_backward_dst(
     const T* __restrict__ g, const T* __restrict__ out, const T* __restrict__ c,
-    const wide<T>* __restrict__ score_dst, const wide<T>* __restrict__ lse,
+    const wide<T>* __restrict__ score_dst, const wide<T>* __restrict__ norms,
     wide<T>* __restrict__ facts, wide<T>* __restrict__ d_score_dst, long long num_items, int dim,
     int lanes, wide<T> slope) {
     using A = wide<T>;
@@ -261,7 +275,7 @@ __global__ void __launch_bounds__(128, 8) gat_backward_dst(
     with_out = groups.sum_of_lanes(with_out);
     with_c = groups.sum_of_lanes(with_c);
     if (item >= num_items || groups.member > 0) return;
-    const A row[4] = {score_dst[item], lse[item], with_out, 0};
+    const A row[4] = {score_dst[item], norms[item * 2], norms[item * 2 + 1], with_out};
     store<A, 4>(row, facts + item * 4);
     d_score_dst[item] = (1 - slope) * with_c;
 }
@@ -301,6 +315,7 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 6>) gat_backward_src(
         const T* const g_column = g + (inside ? column : 0);
         A sum[VEC] = {}, tilted[VEC] = {};  // of alpha g; and times the slope at the logit
         A dots = 0;                         // of alpha <g, out> times the slope at the logit
+        int taking_part = 0;                // edges
 #pragma unroll 1
         for (int done = 0; done < piece.count; done += 32) {
             int own;
@@ -320,13 +335,15 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 6>) gat_backward_src(
                     }
 #pragma unroll
                 for (int u = 0; u < DEPTH; u++)
-                    if (k + u * groups.count < count) {
+                    if (k + u * groups.count < count && !is_masked(fact[u].at[0] + own_score)) {
                         const A scores = fact[u].at[0] + own_score;
                         const A steepness = scores > 0 ? A(1) : slope;
-                        const A rise = leaky_relu(scores, slope) - fact[u].at[1];
-                        const A alpha = fast_exp(rise > 0 ? A(0) : rise);  // above by rounding only
+                        // Never above 1: the logit is the forward's to the last bit.
+                        const A alpha =
+                            fast_exp(leaky_relu(scores, slope) - fact[u].at[1]) * fact[u].at[2];
                         const A alpha_tilted = steepness * alpha;
-                        dots += alpha_tilted * fact[u].at[2];
+                        taking_part++;
+                        dots += alpha_tilted * fact[u].at[3];
 #pragma unroll
                         for (int i = 0; i < VEC; i++) {
                             const A value = row[u].get(i);
@@ -337,6 +354,7 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 6>) gat_backward_src(
             }
         }
         dots = groups.sum_of_groups(dots);
+        taking_part = groups.sum_of_groups(taking_part);
 #pragma unroll
         for (int i = 0; i < VEC; i++) {
             sum[i] = groups.sum_of_groups(sum[i]);
@@ -349,6 +367,7 @@ __global__ void __launch_bounds__(128, BLOCKS<T, 6>) gat_backward_src(
             if (column == head * dim) part = -dots;
 #pragma unroll
             for (int i = 0; i < VEC; i++) part += own_row.get(i) * tilted[i];
+            if (taking_part == 0) part = 0;  // also where h is NaN
             if (groups.group == 0 && piece.chunk >= 0)
                 store<A, VEC>(sum, partial + (long long)piece.chunk * columns + column);
             if (groups.group == 0 && piece.chunk < 0)
@@ -398,7 +417,7 @@ __global__ void __launch_bounds__(128, 8) attention(
             const A logit = leaky_relu(
                 own_score + score_src[(long long)indices[e] * heads + head], slope);
             const A weight = fast_exp(logit - softmax.top);
-            alpha[e * heads + head] = softmax.mass > 0 ? weight / softmax.mass : A(0);
+            alpha[e * heads + head] = is_masked(logit) ? A(0) : weight / softmax.mass;
         }
     }
 }

@@ -30,12 +30,22 @@ def wants_plain_torch() -> bool:
     which kernels know nothing and would answer zero; and those of `torch.func.grad`, `vjp` and
     `jacrev`, which torch (2.13) refuses for operations that are not its own.
     """
-    if torch.autograd.forward_ad._current_level >= 0:
-        return True
-    if torch.compiler.is_compiling():  # which cannot look at the stack
-        return False
+    return torch.autograd.forward_ad._current_level >= 0 or _is_inside_func_grad()
+
+
+@torch.compiler.assume_constant_result  # torch.compile cannot look at the stack; its guards do
+def _is_inside_func_grad() -> bool:
     stack = torch._C._functorch.get_interpreter_stack() or ()
     return any(level.key() == torch._C._functorch.TransformType.Grad for level in stack)
+
+
+def is_batched_gradient(g: Tensor) -> bool:
+    """Whether a gradient is many at once, of `torch.autograd.grad(is_grads_batched=True)`.
+
+    `torch.autograd.functional.jacobian(vectorize=True)` asks so too. An operation that is not
+    torch's own cannot take such a tensor if others of its arguments are lists.
+    """
+    return torch._C._functorch.is_legacy_batchedtensor(g)
 
 
 class Packed(NamedTuple):
@@ -73,11 +83,15 @@ def check_tensor(
         like: the features that x goes with: x has their dtype, or the one they are computed in.
 
     Raises:
-        TypeError: the dtype is not supported, or does not go with `like`.
+        TypeError: the dtype is not supported, or does not go with `like`; or x is sparse or nested.
         ValueError: the device, the shape or the memory layout is wrong.
     """
+    check_dense(x, name)
     if x.dtype not in TYPES:
-        raise TypeError(f"{name} must be float32, float64, float16 or bfloat16, not {x.dtype}")
+        remedy = "" if x.dtype.is_complex else "; convert it with .float()"
+        raise TypeError(
+            f"{name} must be float32, float64, float16 or bfloat16, not {x.dtype}{remedy}"
+        )
     if like is not None and x.dtype not in (like.dtype, wide(like.dtype)):
         raise TypeError(
             f"{name} is {x.dtype}, but the features are {like.dtype}; give both the same dtype"
@@ -103,6 +117,29 @@ def check_tensor(
         )
 
 
+def check_dense(x: Tensor, name: str) -> None:
+    """Check that a tensor is neither sparse nor nested; of such ones one cannot even ask the shape.
+
+    Raises:
+        TypeError: it is.
+    """
+    if x.layout != torch.strided or x.is_nested:
+        kind = "a nested tensor" if x.is_nested else f"of layout {x.layout}"
+        raise TypeError(f"{name} is {kind}; give a dense one, for example {name}.to_dense()")
+
+
+def check_number(number: float, name: str) -> None:
+    """Check that an option is a number, not a tensor whose derivative would be lost.
+
+    Raises:
+        TypeError: it is a tensor.
+    """
+    if isinstance(number, Tensor):
+        raise TypeError(
+            f"{name} is a tensor, but it is not differentiated; give a number: float({name})"
+        )
+
+
 def check_columns(x: Tensor, name: str) -> None:
     """Check that rows are not empty.
 
@@ -115,11 +152,20 @@ def check_columns(x: Tensor, name: str) -> None:
 
 def transpose_if_needed(csr: CSR, *inputs: Tensor) -> CSR | None:
     """Return the transpose where a gradient will be wanted, and spare its cost where not."""
-    return (
-        csr.transpose()
-        if torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-        else None
-    )
+    return csr.transpose() if wants_gradient(*inputs) else None
+
+
+def wants_gradient(*inputs: Tensor) -> bool:
+    """Whether a gradient of an input may be asked for."""
+    return torch.is_grad_enabled() and any(requires_grad(x) for x in inputs)
+
+
+def requires_grad(x: Tensor) -> bool:
+    """Whether x, or what `torch.vmap` wraps in it, requires a gradient."""
+    if not torch.compiler.is_compiling():
+        while torch._C._functorch.is_batchedtensor(x):
+            x = torch._C._functorch.get_unwrapped(x)
+    return x.requires_grad
 
 
 def one_by_one(operation: Callable) -> Callable:
@@ -129,13 +175,15 @@ def one_by_one(operation: Callable) -> Callable:
     """
 
     def rule(info, in_dims: tuple, *args):
+        count = info.batch_size
+        entry = _entry if count else _zeros  # which say what shape the entries would have
         outputs = [
-            operation(*(_entry(arg, dim, k) for arg, dim in zip(args, in_dims, strict=True)))
-            for k in range(info.batch_size)
+            operation(*(entry(arg, dim, k) for arg, dim in zip(args, in_dims, strict=True)))
+            for k in range(max(1, count))
         ]
         if isinstance(outputs[0], Tensor):
-            return torch.stack(outputs), 0
-        stacked = tuple(torch.stack(parts) for parts in zip(*outputs, strict=True))
+            return torch.stack(outputs)[:count], 0
+        stacked = tuple(torch.stack(parts)[:count] for parts in zip(*outputs, strict=True))
         return stacked, (0,) * len(stacked)
 
     return rule
@@ -143,3 +191,9 @@ def one_by_one(operation: Callable) -> Callable:
 
 def _entry(arg: object, dim: int | None, k: int) -> object:
     return arg.select(dim, k).contiguous() if isinstance(arg, Tensor) and dim is not None else arg
+
+
+def _zeros(arg: object, dim: int | None, k: int) -> object:
+    if not isinstance(arg, Tensor) or dim is None:
+        return arg
+    return arg.new_zeros(*arg.shape[:dim], *arg.shape[dim + 1 :])

@@ -168,6 +168,24 @@ def weighted_sums(total, total_pos, weight, weight_pos, columns, begin, end, x, 
     return total, total_pos
 
 
+# The backward computes a logit again and subtracts what the forward kept as the largest. The two
+# have to agree to the last bit, which is 1,024 where logits are 1e10. So these two functions are
+# plain arithmetic, not to be contracted (slope * total - top in one rounding) or reordered.
+
+
+@njit(forceinline=True, **JIT)
+def logit_of(score_dst, score_src, slope):
+    """Return LeakyReLU(score_dst + score_src)."""
+    total = score_dst + score_src
+    return total if total > 0 else slope * total
+
+
+@njit(forceinline=True, **JIT)
+def below_top(logit, top):
+    """Return logit - top, at most 0."""
+    return logit - top
+
+
 def tiles(dim: int) -> tuple[int, int]:
     """Return (width, count) of equal tiles covering `dim` columns; the last two may overlap."""
     count = -(-dim // TILE)
@@ -217,8 +235,9 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
     With `keep` it also writes what the backward needs: a_pos = sum of alpha over positive logits,
     and c = (sum of alpha h over positive logits) - a_pos out.
 
-    The kernel's arguments, flat: h (num_src, heads, dim); score_src (num_src, heads); score_dst,
-    lse and a_pos (num_pieces, heads); out and c (num_pieces, heads, dim).
+    The kernel's arguments, flat: h (num_src, heads, dim); score_src (num_src, heads); score_dst and
+    a_pos (num_pieces, heads); norms (num_pieces, heads, 2), the largest logit and 1 / the sum of
+    exp(logit - largest), 0 for a piece without edges; out and c (num_pieces, heads, dim).
     """
     # How to read it. For every piece and head there are three passes over the piece's edges:
     #   1. weight[k] = the logit of edge k, counted from the piece's begin; top = the largest;
@@ -233,7 +252,7 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
     @njit(cache=True, **FAST)
     def kernel(
         first, last, task_ptr, begins, ends, rows, indices,
-        h, score_src, score_dst, slope, drop_below, key, out, lse, a_pos, c,
+        h, score_src, score_dst, slope, drop_below, key, out, norms, a_pos, c,
     ):  # fmt: skip
         if sources < 0:
             return
@@ -253,19 +272,19 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
                     entry = piece * heads + head
                     top = lowest(h)
                     for k in range(begin, end):
-                        logit = score_dst[entry] + score_src[np.int64(columns[k]) * heads + head]
-                        logit = logit if logit > 0 else slope * logit
+                        source = np.int64(columns[k]) * heads + head
+                        logit = logit_of(score_dst[entry], score_src[source], slope)
                         weight[k - begin] = logit
                         top = max(top, logit)
                     mass, mass_pos = h.dtype.type(0), h.dtype.type(0)
                     for k in range(end - begin):
                         positive = weight[k] > 0
-                        weight[k] = exp(weight[k] - top)
+                        weight[k] = exp(below_top(weight[k], top))
                         weight_pos[k] = weight[k] if positive else 0
                         mass += weight[k]
                         mass_pos += weight_pos[k]
                     scale = 1 / mass if end > begin else h.dtype.type(0)
-                    lse[entry] = top + np.log(mass) if end > begin else lowest(h)
+                    norms[2 * entry], norms[2 * entry + 1] = top, scale
                     for tile in range(count):
                         offset = head * dim + min(tile * width, dim - width)
                         target = piece * heads * dim + offset
@@ -301,18 +320,18 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
 def gat_backward_kernel(heads: int, dim: int):
     """Make the kernel of the source pass: one gather of the output's gradient over the transpose.
 
-    `facts` holds (score_dst, lse, <g, out>) per destination and head, together so that an edge
-    reads one line.
+    `facts` holds (score_dst, the largest logit, 1 / the sum of exp(logit - largest), <g, out>) per
+    destination and head, together so that an edge reads one line.
 
     The kernel's arguments, flat: g (num_dst, heads, dim); h (num_src, heads, dim); score_src
-    (num_src, heads); facts (num_dst, heads, 3); d_h (num_pieces, heads, dim); d_score_src
+    (num_src, heads); facts (num_dst, heads, 4); d_h (num_pieces, heads, dim); d_score_src
     (num_pieces, heads). The graph is the transpose: a row is a source, its columns are the
     destinations that the source has edges to.
     """
     # How to read it, beside the formulas at the top of gat.py. Nothing of the forward was kept per
-    # edge, so the first loop computes alpha again: exp(logit - lse), where lse = log of the sum of
-    # the exponentials belongs to the destination and is read from facts. Rounding could make that
-    # exceed 1, hence the min. `dots` is S_j there, and `dots_pos` S_pos_j. The tiles then add up
+    # edge, so the first loop computes alpha again from what facts says of the destination. The
+    # largest logit and the sum are two numbers there: their joint log-sum-exp would lose the sum
+    # beside a large logit. `dots` is S_j there, and `dots_pos` S_pos_j. The tiles then add up
     # acc_j, which is d_h itself, and acc_pos_j, which lies in the scratch row `pos`. The last loop
     # takes their products with h_j, and the last line is dL/dscore_src[j].
     width, count, chunk, sources = *tiles(dim), CHUNK, SOURCES
@@ -341,19 +360,13 @@ def gat_backward_kernel(heads: int, dim: int):
                 for head in range(heads):
                     dots, dots_pos = g.dtype.type(0), g.dtype.type(0)  # sums of alpha <g, out>
                     for k in range(begin, end):
-                        fact = (np.int64(columns[k]) * heads + head) * 3
-                        logit = facts[fact] + score_src[row * heads + head]
-                        positive = logit > 0
-                        alpha = exp(
-                            min(
-                                (logit if positive else slope * logit) - facts[fact + 1],
-                                g.dtype.type(0),
-                            )
-                        )
+                        fact = (np.int64(columns[k]) * heads + head) * 4
+                        logit = logit_of(facts[fact], score_src[row * heads + head], slope)
+                        alpha = exp(below_top(logit, facts[fact + 1])) * facts[fact + 2]
                         weight[k - begin] = alpha
-                        weight_pos[k - begin] = alpha if positive else 0
-                        dots += alpha * facts[fact + 2]
-                        dots_pos += weight_pos[k - begin] * facts[fact + 2]
+                        weight_pos[k - begin] = alpha if logit > 0 else 0
+                        dots += alpha * facts[fact + 3]
+                        dots_pos += weight_pos[k - begin] * facts[fact + 3]
                     for tile in range(count):
                         offset = min(tile * width, dim - width)
                         total, total_pos = weighted_sums(
@@ -369,9 +382,10 @@ def gat_backward_kernel(heads: int, dim: int):
                             * d_h[(piece * heads + head) * dim + d]
                         )
                         h_acc_pos += h[(row * heads + head) * dim + d] * pos[d]
-                    d_score_src[piece * heads + head] = slope * (h_acc - dots) + (1 - slope) * (
-                        h_acc_pos - dots_pos
-                    )
+                    d_score = slope * (h_acc - dots) + (1 - slope) * (h_acc_pos - dots_pos)
+                    if end == begin:  # 0, also where h is NaN
+                        d_score = g.dtype.type(0)
+                    d_score_src[piece * heads + head] = d_score
 
     return kernel
 

@@ -14,10 +14,19 @@ positive logits, and c_i = (the same sum of alpha_ij h_j) - a_pos_i out_i, both 
 own gather:
 
     dL/dscore_dst[i] = (1 - s) <g_i, c_i>
-    alpha_ij again from log-sum-exp, D_i = <g_i, out_i>;  over the destinations i of j
+    alpha_ij again as exp(logit_ij - top_i) / mass_i, D_i = <g_i, out_i>;  over the destinations
+    i of j
     acc_j = sum alpha_ij g_i,  S_j = sum alpha_ij D_i,  and acc_pos_j, S_pos_j over positive logits
     dL/dh_j = acc_j
     dL/dscore_src[j] = s (<h_j, acc_j> - S_j) + (1 - s) (<h_j, acc_pos_j> - S_pos_j)
+
+top_i is the largest logit of row i and mass_i the sum of exp(logit_ij - top_i). They are kept as
+two numbers, top and 1 / mass: as log-sum-exp = top + log(mass), the logarithm would be lost beside
+a large logit (of two that are 1e10 in float32, alpha would be 1 each).
+
+A logit of minus infinity masks its edge, which then takes no part, as if it were not there. Any
+other logit that is not finite makes its row NaN, as a softmax has it, and with the row the
+gradients of all that takes part in it.
 """
 
 from collections.abc import Iterator
@@ -27,16 +36,20 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR, indptr_of
-from gadkit.graph.arrays import Array, as_count, as_tensor
+from gadkit.graph.arrays import Array, as_count, as_ids, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._arguments import (
     HALVES,
     Packed,
     check_columns,
+    check_dense,
+    check_number,
     check_tensor,
+    is_batched_gradient,
     one_by_one,
     pack,
     transpose_if_needed,
+    wants_gradient,
     wants_plain_torch,
     wide,
 )
@@ -60,8 +73,10 @@ def gat_aggregate(
 
     The same kernel serves training and inference. DropEdge (Rong et al., ICLR 2020) is a coin per
     edge, hashed from (source, destination, seed) inside the kernels: nothing is stored, forward and
-    backward agree, and dropped edges are not gathered. Repeated edges share one coin. An edge with
-    a score of minus infinity takes no part, as if it were not there.
+    backward agree, and dropped edges are not gathered. Repeated edges share one coin. An edge whose
+    logit is minus infinity takes no part, as if it were not there; where one is plus infinity or
+    NaN, its row of the output is NaN, and so are the gradients of that row's sources and of its
+    destination.
     Tensors may be arrays of other libraries, see `graph.as_tensor`.
 
     Args:
@@ -80,17 +95,19 @@ def gat_aggregate(
         (num_dst, dim) or (num_dst, heads, dim); rows without (kept, unmasked) edges are zero.
 
     Raises:
-        TypeError: a dtype is not supported.
+        TypeError: a dtype is not supported, or an option is a tensor.
         ValueError: a shape, a device, the memory layout or a probability is wrong.
         ImportError: the tensors are on a GPU and CuPy is not installed.
     """
     h = as_tensor(h, "h")
+    check_dense(h, "h")
     heads = h.shape[1:-1]
     check_tensor(h, "h", (csr.num_src, *heads[:1], None), csr.device)
     check_columns(h, "h")
     if heads and not 1 <= heads[0] <= _cuda.MAX_HEADS:
         raise ValueError(f"h has {heads[0]} heads; there may be 1 to {_cuda.MAX_HEADS}")
     score_src, score_dst = _check_scores(csr, h, heads, score_src, score_dst, negative_slope)
+    check_number(drop_edge, "drop_edge")
     if not 0 <= drop_edge < 1:
         raise ValueError(f"drop_edge must be in [0, 1), got {drop_edge}")
     seed = _checked_seed(seed, csr.device)
@@ -136,6 +153,7 @@ def _check_scores(
     score_dst = as_tensor(score_dst, "score_dst")
     check_tensor(score_src, "score_src", (csr.num_src, *heads), csr.device, like=features)
     check_tensor(score_dst, "score_dst", (csr.num_dst, *heads), csr.device, like=features)
+    check_number(negative_slope, "negative_slope")
     if not 0 <= negative_slope <= 1:
         raise ValueError(f"negative_slope must be in [0, 1], got {negative_slope}")
     dtype = wide(features.dtype)
@@ -144,7 +162,11 @@ def _check_scores(
 
 def keep_mask(csr: CSR, drop_edge: float, seed: int) -> Tensor:
     """Return which edges DropEdge keeps, (num_edges,) bool: the kernels' coins in plain torch."""
-    z = (csr.indices.long() << 32) | csr.dst()
+    return _coins(csr.indices.long(), csr.dst(), drop_edge, seed)
+
+
+def _coins(src: Tensor, dst: Tensor, drop_edge: float, seed: int) -> Tensor:
+    z = (src << 32) | dst
     z ^= _signed(_key(seed))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
         z = (z ^ ((z >> shift) & (MASK >> shift))) * _signed(factor)
@@ -159,7 +181,7 @@ def attention(
     negative_slope: float = 0.2,
     rows: Array | None = None,
 ) -> Tensor:
-    """Return attention weights: for reading, nothing is differentiated.
+    """Return attention weights, for reading; by the definition where a gradient is wanted.
 
     Tensors may be arrays of other libraries, see `graph.as_tensor`.
 
@@ -173,18 +195,23 @@ def attention(
 
     Returns:
         alpha, (num_edges,) or (num_edges, heads), of the dtype that the scores are computed in;
-        sums to one over a row, and to zero where minus infinity masks all of its edges.
+        sums to one over a row, and to zero where minus infinity masks all of its edges. In a row
+        with a logit that is plus infinity or NaN, it is NaN wherever it is not masked.
 
     Raises:
         As `gat_aggregate`.
     """
     score_src = as_tensor(score_src, "score_src")
+    check_dense(score_src, "score_src")
     heads = score_src.shape[1:]
-    scores = _check_scores(csr, score_src, heads, score_src, score_dst, negative_slope)
-    score_src, score_dst = (score.detach() for score in scores)
+    score_src, score_dst = _check_scores(
+        csr, score_src, heads, score_src, score_dst, negative_slope
+    )
     if rows is not None:
-        rows = as_tensor(rows, "rows")
-        csr, score_dst = csr.select(rows), score_dst[rows]
+        rows = as_ids(rows, "rows").long()
+        csr, score_dst = csr.select(rows), score_dst.index_select(0, rows)
+    if wants_plain_torch() or wants_gradient(score_src, score_dst):
+        return attention_reference(csr, score_src, score_dst, negative_slope=negative_slope)
     return _attention(csr.indptr, csr.indices, score_src, score_dst, negative_slope)
 
 
@@ -225,22 +252,32 @@ def attention_reference(
 
     `keep`, (num_edges,) bool, says which edges take part; None for all.
     """
-    dst = csr.dst()
-    total = score_src[csr.indices.long()] + score_dst[dst]
-    logits = torch.nn.functional.leaky_relu(total, negative_slope)
+    logits, masked = _logits(csr, score_src, score_dst, negative_slope, keep)
+    return _softmax(csr, logits, masked)
+
+
+def _logits(
+    csr: CSR, score_src: Tensor, score_dst: Tensor, negative_slope: float, keep: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the logits of all edges, and which take no part; both (num_edges, *heads)."""
+    # Not score_src[indices], whose gradient torch adds up in an order that threads decide.
+    total = score_src.index_select(0, csr.indices.long()) + score_dst.index_select(0, csr.dst())
     masked = total == -torch.inf
     if keep is not None:
-        masked = masked | ~keep.view(-1, *[1] * (logits.dim() - 1))
-    logits = logits.masked_fill(masked, -torch.inf)
+        masked = masked | ~keep.view(-1, *[1] * (total.dim() - 1))
+    logits = torch.nn.functional.leaky_relu(total, negative_slope)
+    return logits.masked_fill(masked, -torch.inf), masked
+
+
+def _softmax(csr: CSR, logits: Tensor, masked: Tensor) -> Tensor:
+    dst, shape = csr.dst(), (csr.num_dst, *logits.shape[1:])
     index = dst.view(-1, *[1] * (logits.dim() - 1)).expand_as(logits)
-    top = logits.new_full(score_dst.shape, -torch.inf).scatter_reduce(
-        0, index, logits.detach(), "amax"
-    )
-    weight = (
-        logits - top.nan_to_num(neginf=0.0)[dst]
-    ).exp()  # a row that lost all its edges has no maximum
-    mass = logits.new_zeros(score_dst.shape).index_add(0, dst, weight)
-    return weight / mass.clamp(min=torch.finfo(mass.dtype).tiny)[dst]
+    top = logits.new_full(shape, -torch.inf).scatter_reduce(0, index, logits.detach(), "amax")
+    top = top.masked_fill(top == -torch.inf, 0.0)  # of a row in which nothing takes part
+    weight = (logits - top.index_select(0, dst)).exp()
+    mass = logits.new_zeros(shape).index_add(0, dst, weight)
+    mass = mass.clamp(min=torch.finfo(mass.dtype).tiny)
+    return (weight / mass.index_select(0, dst)).masked_fill(masked, 0.0)
 
 
 def gat_aggregate_reference(
@@ -255,9 +292,20 @@ def gat_aggregate_reference(
 ) -> Tensor:
     """Define `gat_aggregate` in plain torch, differentiated by autograd."""
     keep = keep_mask(csr, drop_edge, seed)
-    alpha = attention_reference(csr, score_src, score_dst, negative_slope=negative_slope, keep=keep)
+    logits, masked = _logits(csr, score_src, score_dst, negative_slope, keep)
+    alpha = _softmax(csr, logits, masked)
     out = h.new_zeros(csr.num_dst, *h.shape[1:])
-    return out.index_add(0, csr.dst(), alpha[..., None] * h[csr.indices.long()])
+    return out.index_add(0, csr.dst(), alpha[..., None] * _sources(csr, h, masked))
+
+
+def _sources(csr: CSR, h: Tensor, masked: Tensor) -> Tensor:
+    """Return the sources of all edges, zeros where masked: 0 times what is masked may be NaN."""
+    rows = h.flatten(0, -2)
+    heads = torch.arange(masked[:1].numel(), device=h.device)
+    row = csr.indices.long()[:, None] * len(heads) + heads
+    row = torch.where(masked.view_as(row), len(rows), row)
+    rows = torch.cat([rows, rows.new_zeros(1, h.shape[-1])])
+    return rows.index_select(0, row.flatten()).view(*masked.shape, h.shape[-1])
 
 
 def _drop_below(drop_edge: float) -> int:
@@ -288,48 +336,58 @@ def _gat_aggregate(
     seed: int,
     device_seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return out, and for the backward log-sum-exp and c; these only if csr_t is not empty."""
+    """Return out, and for the backward norms and c; these only if csr_t is not empty.
+
+    norms, (num_dst, heads, 2): the largest logit of a row, and 1 / the sum of exp(logit - largest);
+    0 without edges.
+    """
     options = negative_slope, drop_edge, seed, device_seed
     if h.dtype in HALVES:
-        out, lse, c = _gat_aggregate(csr, csr_t, h.float(), score_src, score_dst, *options)
-        return out.to(h.dtype), lse, c.to(h.dtype)
-    if _is_masked(score_src, score_dst):
-        heads = [
-            _gat_aggregate(
-                _unmasked(csr, dst, src), csr_t, h_of, *_without_masks(src, dst), *options
-            )
-            for h_of, src, dst in _by_head(h, score_src, score_dst)
-        ]
-        return tuple(torch.cat(parts, 1) for parts in zip(*heads, strict=True))
-    rows, keep = Packed(*csr), len(csr_t) > 0
+        out, norms, c = _gat_aggregate(csr, csr_t, h.float(), score_src, score_dst, *options)
+        return out.to(h.dtype), norms, c.to(h.dtype)
+    keep = len(csr_t) > 0
+    if _logits_are_finite(score_src, score_dst):
+        return _forward(Packed(*csr), keep, h, score_src, score_dst, *options)
+    heads = [
+        _forward_of_any(csr, keep, *inputs, *options)
+        for inputs in _by_head(h, score_src, score_dst)
+    ]
+    return tuple(torch.cat(parts, 1) for parts in zip(*heads, strict=True))
+
+
+def _forward(rows: Packed, keep: bool, h: Tensor, score_src: Tensor, score_dst: Tensor, *options):
+    """Aggregate where all logits are finite, which is what the kernels are compiled for."""
     _, heads, dim = h.shape
     kernel = _cpu.gat_forward_kernel(heads, dim, keep)
     scalars = _scalars(h, *options)
 
     def outputs(count):
-        kept = count if keep else 0
         return (
             h.new_empty(count, heads, dim),
-            *h.new_empty(2, count, heads),
-            h.new_empty(kept, heads, dim),
+            h.new_empty(count, heads, 2),
+            h.new_empty(count, heads),
+            h.new_empty(count if keep else 0, heads, dim),
         )
 
-    out, lse, a_pos, c = outputs(len(rows.indptr) - 1)
-    _cpu.run_rows(rows, kernel, h, score_src, score_dst, *scalars, out, lse, a_pos, c)
+    out, norms, a_pos, c = outputs(len(rows.indptr) - 1)
+    _cpu.run_rows(rows, kernel, h, score_src, score_dst, *scalars, out, norms, a_pos, c)
     if len(rows.long_row):
         partial = outputs(len(rows.chunk_row))
         chunk_score = score_dst[rows.chunk_row]
         _cpu.run_chunks(rows, kernel, h, score_src, chunk_score, *scalars, *partial)
         merged = _merge(rows, *partial, keep)
-        for whole, long in zip((out, lse, c), merged, strict=True):
+        for whole, long in zip((out, norms, c), merged, strict=True):
             if len(whole):
                 whole[rows.long_row] = long
-    return out, lse if keep else lse[:0].clone(), c
+    return out, norms if keep else norms[:0].clone(), c
 
 
-def _is_masked(*scores: Tensor) -> bool:
-    # Not by the least score, which is NaN where one is.
-    return any(bool(score.isneginf().any()) for score in scores)
+def _logits_are_finite(*scores: Tensor) -> bool:
+    """Whether every pair of scores has a finite sum; any two may meet at an edge."""
+    if any(score.numel() == 0 for score in scores):
+        return True  # there are no edges
+    lowest, highest = zip(*(score.aminmax() for score in scores), strict=True)  # NaN if one is
+    return bool(sum(lowest).isfinite() & sum(highest).isfinite())
 
 
 def _by_head(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -338,46 +396,75 @@ def _by_head(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         yield tuple(tensor[:, head : head + 1].contiguous() for tensor in tensors)
 
 
-def _without_masks(*scores: Tensor) -> tuple[Tensor, ...]:
-    """Put 0 in place of minus infinity, for scores that no edge reads any more."""
-    return tuple(score.masked_fill(score.isneginf(), 0.0) for score in scores)
+def _forward_of_any(
+    csr: list[Tensor],
+    keep: bool,
+    h: Tensor,
+    score_src: Tensor,
+    score_dst: Tensor,
+    negative_slope: float,
+    drop_edge: float,
+    seed: int,
+    device_seed: Tensor | None,
+):
+    """Aggregate one head where logits may be infinite or NaN: the rows of those are NaN."""
+    src, dst = csr[1].long(), _row_of_edge(csr)
+    logits = score_dst[dst, 0] + score_src[src, 0]
+    takes_part = ~logits.isneginf() & _coins(src, dst, drop_edge, _seed(seed, device_seed))
+    rows, spoiled = _without(csr, len(h), takes_part, ~logits.isfinite())
+    outputs = _forward(rows, keep, h, score_src, score_dst, negative_slope, 0.0, 0, None)
+    for output in outputs if keep else outputs[:1]:
+        output[spoiled] = torch.nan
+    return outputs
 
 
-def _unmasked(csr: list[Tensor], of_rows: Tensor, of_columns: Tensor) -> list[Tensor]:
-    """Return a packed CSR without the edges that minus infinity masks; the scores are of one head.
+def _row_of_edge(csr: list[Tensor]) -> Tensor:
+    return torch.arange(len(csr[0]) - 1).repeat_interleave(csr[0].diff())
+
+
+def _without(
+    csr: list[Tensor], num_columns: int, takes_part: Tensor, spoils: Tensor
+) -> tuple[Packed, Tensor]:
+    """Return the CSR of the edges that take part and spoil nothing, and which rows are spoiled.
 
     As in `store.raw.sanitize`, the new row pointer is the running count of kept edges read at the
     old offsets.
     """
     indptr, indices = csr[:2]
-    row = torch.arange(len(of_rows)).repeat_interleave(indptr.diff())
-    kept = ~(of_rows[row, 0] + of_columns[indices.long(), 0]).isneginf()
-    return pack(CSR(indptr_of(kept)[indptr], indices[kept], len(of_columns)))
+    kept = takes_part & ~spoils
+    spoiled = indptr_of(takes_part & spoils)[indptr].diff() > 0
+    return Packed(*pack(CSR(indptr_of(kept)[indptr], indices[kept], num_columns))), spoiled
 
 
-def _merge(rows: Packed, out, lse, a_pos, c, keep: bool):
+def _merge(rows: Packed, out, norms, a_pos, c, keep: bool):
     """Combine the normalized results of a row's chunks, weighted by their softmax mass."""
     # Not repeat_interleave: it wakes all of torch's threads even for two numbers.
     owner = torch.searchsorted(rows.long_row, rows.chunk_row)
-    top = torch.segment_reduce(lse, "max", offsets=rows.chunk_ptr, axis=0)
-    mass = (lse - top[owner]).exp()
-    total = _cpu.sum_chunks(rows, mass)
-    share = mass / total[owner]
+    chunk_top, chunk_scale = (part.contiguous() for part in norms.unbind(2))
+    top = torch.segment_reduce(chunk_top, "max", offsets=rows.chunk_ptr, axis=0)
+    mass = (chunk_top - top[owner]).exp() * _reciprocal(chunk_scale)
+    scale = _reciprocal(_cpu.sum_chunks(rows, mass))
+    share, norms = mass * scale[owner], torch.stack([top, scale], 2)
     merged = _cpu.sum_chunks(rows, share[..., None] * out)
     if not keep:
-        return merged, top + total.log(), c
+        return merged, norms, c
     out_pos = _cpu.sum_chunks(rows, share[..., None] * (c + a_pos[..., None] * out))
-    return (
-        merged,
-        top + total.log(),
-        out_pos - _cpu.sum_chunks(rows, share * a_pos)[..., None] * merged,
-    )
+    return merged, norms, out_pos - _cpu.sum_chunks(rows, share * a_pos)[..., None] * merged
+
+
+def _reciprocal(x: Tensor) -> Tensor:
+    """Return 1 / x, and 0 for the 0 of a chunk or a row that DropEdge left without edges."""
+    return x.reciprocal().masked_fill(x == 0, 0.0)
 
 
 def _scalars(h: Tensor, negative_slope: float, drop_edge: float, seed: int, device_seed):
     number = {torch.float32: np.float32, torch.float64: np.float64}[h.dtype]
-    seed = seed if device_seed is None else int(device_seed)
-    return number(negative_slope), np.uint64(_drop_below(drop_edge)), np.uint64(_key(seed))
+    key = np.uint64(_key(_seed(seed, device_seed)))
+    return number(negative_slope), np.uint64(_drop_below(drop_edge)), key
+
+
+def _seed(seed: int, device_seed: Tensor | None) -> int:
+    return seed if device_seed is None else int(device_seed)
 
 
 @_gat_aggregate.register_kernel("cuda")
@@ -386,21 +473,21 @@ def _gat_aggregate_cuda(csr, csr_t, h, score_src, score_dst, *options):
     num_rows, num_chunks = len(rows.indptr) - 1, len(rows.chunk_row)
     kept = num_rows if train else 0
     out, c = h.new_empty(num_rows, heads, dim), h.new_empty(kept, heads, dim)
-    lse = score_src.new_empty(kept, heads)
+    norms = score_src.new_empty(kept, heads, 2)
     partial = score_src.new_empty(num_chunks, 1 + train, heads, dim)
     state = score_src.new_empty(num_chunks, heads, 3)
     graph, sizes = _cuda.row_arguments(rows)
     width, lanes = _cuda.layout(dim, heads * dim, h, out, c, partial)
     _cuda.launch_warps(
         "gat", _cuda.instance("gat_forward", h.dtype, width, train, options[1] > 0),
-        num_chunks + num_rows, *graph, h, score_src, score_dst, out, lse, c, partial, state,
+        num_chunks + num_rows, *graph, h, score_src, score_dst, out, norms, c, partial, state,
         *sizes, *map(np.int32, (heads, dim, lanes)), *_cuda_scalars(h, *options),
     )  # fmt: skip
     _cuda.launch_mergers(
         "gat", _cuda.instance("gat_merge", h.dtype, train), rows, heads * dim,
-        partial, state, out, lse, c, *map(np.int32, (CHUNK, heads, dim)),
+        partial, state, out, norms, c, *map(np.int32, (CHUNK, heads, dim)),
     )  # fmt: skip
-    return out, lse, c
+    return out, norms, c
 
 
 def _cuda_scalars(h: Tensor, negative_slope: float, drop_edge: float, seed: int, device_seed):
@@ -414,7 +501,7 @@ def _(csr, csr_t, h, score_src, score_dst, negative_slope, drop_edge, seed, devi
     kept = num_dst if csr_t else 0
     return (
         h.new_empty(num_dst, heads, dim),
-        score_dst.new_empty(kept, heads),
+        score_dst.new_empty(kept, heads, 2),
         h.new_empty(kept, heads, dim),
     )
 
@@ -427,7 +514,7 @@ def _gat_aggregate_backward(
     score_src: Tensor,
     score_dst: Tensor,
     out: Tensor,
-    lse: Tensor,
+    norms: Tensor,
     c: Tensor,
     negative_slope: float,
     drop_edge: float,
@@ -437,24 +524,26 @@ def _gat_aggregate_backward(
     """Return the gradients of h, score_src and score_dst."""
     options = negative_slope, drop_edge, seed, device_seed
     if h.dtype in HALVES:
-        floats = g.float(), h.float(), score_src, score_dst, out.float(), lse, c.float()
+        floats = g.float(), h.float(), score_src, score_dst, out.float(), norms, c.float()
         d_h, *d_scores = _gat_aggregate_backward(csr_t, *floats, *options)
         return d_h.to(h.dtype), *d_scores
-    if _is_masked(score_src, score_dst):
-        heads = [
-            _gat_aggregate_backward(
-                _unmasked(csr_t, src, dst), g_of, h_of, *_without_masks(src, dst), *saved, *options
-            )
-            for g_of, h_of, src, dst, *saved in _by_head(g, h, score_src, score_dst, out, lse, c)
-        ]
-        return tuple(torch.cat(parts, 1) for parts in zip(*heads, strict=True))
-    rows = Packed(*csr_t)
-    _, heads, dim = h.shape
-    scalars = _scalars(h, *options)
+    inputs = g, h, score_src, score_dst, out, norms, c
+    if _logits_are_finite(score_src, score_dst):
+        return _backward_rows(Packed(*csr_t), *inputs, *options)
+    heads = [_backward_of_any(csr_t, *of_head, *options) for of_head in _by_head(*inputs)]
+    return tuple(torch.cat(parts, 1) for parts in zip(*heads, strict=True))
 
-    dots, d_score_dst = torch.empty_like(lse), torch.empty_like(lse)
-    _cpu.run(_cpu.row_dots, -(-lse.numel() // ROWS), dim, ROWS, g, out, c, dots, d_score_dst)
-    facts = torch.stack([score_dst, lse, dots], dim=2)
+
+def _backward_rows(
+    rows: Packed, g, h, score_src, score_dst, out, norms, c, negative_slope: float, *coins
+):
+    """Return the gradients where all logits are finite; the rows are those of the transpose."""
+    _, heads, dim = h.shape
+    scalars = _scalars(h, negative_slope, *coins)
+
+    dots, d_score_dst = torch.empty_like(score_dst), torch.empty_like(score_dst)
+    _cpu.run(_cpu.row_dots, -(-dots.numel() // ROWS), dim, ROWS, g, out, c, dots, d_score_dst)
+    facts = torch.stack([score_dst, *norms.unbind(2), dots], dim=2)
 
     kernel = _cpu.gat_backward_kernel(heads, dim)
     d_h, d_score_src = torch.empty_like(h), torch.empty_like(score_src)
@@ -468,17 +557,45 @@ def _gat_aggregate_backward(
     return d_h, d_score_src, d_score_dst.mul_(1 - negative_slope)
 
 
+def _backward_of_any(
+    csr_t: list[Tensor],
+    g: Tensor,
+    h: Tensor,
+    score_src: Tensor,
+    score_dst: Tensor,
+    out: Tensor,
+    norms: Tensor,
+    c: Tensor,
+    negative_slope: float,
+    drop_edge: float,
+    seed: int,
+    device_seed: Tensor | None,
+):
+    """Return the gradients of one head where logits may be infinite or NaN."""
+    src, dst = _row_of_edge(csr_t), csr_t[1].long()
+    logits = score_dst[dst, 0] + score_src[src, 0]
+    takes_part = ~logits.isneginf() & _coins(src, dst, drop_edge, _seed(seed, device_seed))
+    spoiled_dst = norms[:, 0, 1].isnan()
+    rows, spoiled_src = _without(csr_t, len(out), takes_part, spoiled_dst[dst])
+    inputs = g, h, score_src, score_dst, out, norms, c
+    gradients = _backward_rows(rows, *inputs, negative_slope, 0.0, 0, None)
+    for gradient, spoiled in zip(gradients, (spoiled_src, spoiled_src, spoiled_dst), strict=True):
+        gradient[spoiled] = torch.nan
+    return gradients
+
+
 @_gat_aggregate_backward.register_kernel("cuda")
-def _gat_aggregate_backward_cuda(csr_t, g, h, score_src, score_dst, out, lse, c, *options):
+def _gat_aggregate_backward_cuda(csr_t, g, h, score_src, score_dst, out, norms, c, *options):
     rows, (_, heads, dim) = Packed(*csr_t), h.shape
     num_rows, num_chunks = len(rows.indptr) - 1, len(rows.chunk_row)
-    facts, d_score_dst = score_dst.new_empty(*lse.shape, 4), torch.empty_like(score_dst)
+    facts, d_score_dst = score_dst.new_empty(*score_dst.shape, 4), torch.empty_like(score_dst)
     slope, *coins = _cuda_scalars(h, *options)
     width, lanes = _cuda.layout(dim, dim, g, out, c)
     _cuda.launch_warps(
         "gat", _cuda.instance("gat_backward_dst", h.dtype, width),
-        -(-lse.numel() * lanes // _cuda.WARP), g, out, c, score_dst, lse, facts, d_score_dst,
-        np.int64(lse.numel()), np.int32(dim), np.int32(lanes), slope,
+        -(-score_dst.numel() * lanes // _cuda.WARP),
+        g, out, c, score_dst, norms, facts, d_score_dst,
+        np.int64(score_dst.numel()), np.int32(dim), np.int32(lanes), slope,
     )  # fmt: skip
     d_h, d_score_src = torch.empty_like(h), torch.empty_like(score_src)
     partial = score_src.new_empty(num_chunks, heads, dim)
@@ -507,12 +624,12 @@ def _save(ctx, inputs, output):
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx, g, _g_lse, _g_c):
+def _backward(ctx, g, _g_norms, _g_c):
     none = [None] * len(ctx.csr), [None] * len(ctx.csr_t)
     if g is None:
         return *none, *[None] * 7
     *saved, device_seed = ctx.saved_tensors
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or is_batched_gradient(g):
         gradients = _differentiable(ctx.csr, g, *saved[:3], *ctx.scalars, device_seed)
     else:
         gradients = _gat_aggregate_backward(
@@ -534,12 +651,14 @@ def _differentiable(
 ) -> list[Tensor | None]:
     """Return the gradients by the definition, where derivatives of them may be asked for."""
     options = {"negative_slope": negative_slope, "drop_edge": drop_edge}
-    options["seed"] = seed if device_seed is None else int(device_seed)
+    options["seed"] = _seed(seed, device_seed)
     inputs = h, score_src, score_dst
     wanted = [x for x in inputs if x.requires_grad]
     rows = CSR(csr[0], csr[1], len(h))
-    out = gat_aggregate_reference(rows, h.to(wide(h.dtype)), score_src, score_dst, **options)
-    gradients = iter(torch.autograd.grad(out.to(h.dtype), wanted, g, create_graph=True))
+    with torch.enable_grad():
+        out = gat_aggregate_reference(rows, h.to(wide(h.dtype)), score_src, score_dst, **options)
+    create_graph = torch.is_grad_enabled()
+    gradients = iter(torch.autograd.grad(out.to(h.dtype), wanted, g, create_graph=create_graph))
     return [next(gradients) if x.requires_grad else None for x in inputs]
 
 

@@ -17,8 +17,10 @@ from gadkit.ops._arguments import (
     Packed,
     check_columns,
     check_tensor,
+    is_batched_gradient,
     one_by_one,
     pack,
+    requires_grad,
     transpose_if_needed,
     wants_plain_torch,
     wide,
@@ -61,7 +63,7 @@ def spmm(
         if scale is not None:
             scale = as_tensor(scale, name)
             check_tensor(scale, name, (size,), csr.device, like=x)
-            if scale.requires_grad:
+            if requires_grad(scale):
                 raise ValueError(
                     f"{name} requires a gradient, which spmm does not compute; pass {name}.detach()"
                 )
@@ -78,7 +80,9 @@ def spmm_reference(
 ) -> Tensor:
     """Define `spmm` in plain torch: gather every edge's source, add it to its destination."""
     scaled = x if scale_src is None else x * scale_src[:, None]
-    out = x.new_zeros(csr.num_dst, x.shape[1]).index_add(0, csr.dst(), scaled[csr.indices.long()])
+    # Not scaled[indices], whose gradient torch adds up in an order that threads decide.
+    sources = scaled.index_select(0, csr.indices.long())
+    out = x.new_zeros(csr.num_dst, x.shape[1]).index_add(0, csr.dst(), sources)
     if scale_dst is None:
         return out
     # Without edges 0, also where the scale is 1 / degree and so infinite.
@@ -182,14 +186,13 @@ def _save(ctx, inputs, output):
 
 def _backward(ctx, g):
     scale_dst, scale_src = ctx.saved_tensors
-    none = [None] * len(ctx.csr)
-    return (
-        none,
-        [None] * len(ctx.csr_t),
-        _spmm(ctx.csr_t, ctx.csr, g.contiguous(), scale_src, scale_dst),
-        None,
-        None,
-    )
+    if is_batched_gradient(g):
+        rows = CSR(ctx.csr_t[0], ctx.csr_t[1], len(ctx.csr[0]) - 1)
+        scales = {"scale_dst": scale_src, "scale_src": scale_dst}
+        d_x = spmm_reference(rows, g.to(wide(g.dtype)), **scales).to(g.dtype)
+    else:
+        d_x = _spmm(ctx.csr_t, ctx.csr, g.contiguous(), scale_src, scale_dst)
+    return [None] * len(ctx.csr), [None] * len(ctx.csr_t), d_x, None, None
 
 
 _spmm.register_autograd(_backward, setup_context=_save)

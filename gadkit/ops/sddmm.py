@@ -78,7 +78,8 @@ def edge_dot(z_src: Array, z_dst: Array, src: Array, dst: Array) -> Tensor:
 
 def edge_dot_reference(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
     """Define `edge_dot` in plain torch."""
-    return (z_src[src] * z_dst[dst]).sum(1)
+    # Not z_src[src], whose gradient torch adds up in an order that threads decide.
+    return (z_src.index_select(0, src) * z_dst.index_select(0, dst)).sum(1)
 
 
 def _check_ids(ids: Tensor, name: str, count: int) -> None:
@@ -196,7 +197,7 @@ def _backward(ctx, g):
 def _add_by_row(g: Tensor, z: Tensor, row_ids: Tensor, column_ids: Tensor, num_rows: int) -> Tensor:
     """Define `_edge_dot_backward` in plain torch."""
     dtype = wide(z.dtype)
-    terms = g.to(dtype)[:, None] * z.to(dtype)[column_ids]
+    terms = g.to(dtype)[:, None] * z.to(dtype).index_select(0, column_ids)
     return terms.new_zeros(num_rows, z.shape[1]).index_add(0, row_ids, terms).to(z.dtype)
 
 

@@ -244,15 +244,15 @@ def traffic(
 
     inference = structure  # dropped edges are read too: their ids decide
     inference += left * (row + score)  # the source row and score of every kept edge
-    inference += rows * (score + row + score)  # score_dst read; out and log-sum-exp written
+    inference += rows * (score + row + 2 * score)  # score_dst read; out, top and 1 / mass written
 
     forward = inference + rows * (row + score)  # c and a_pos written
 
     backward = rows * 3 * row  # g, out and c in order
     backward += rows * 2 * score  # <g, out> and d_score_dst written
-    backward += rows * (3 + 3) * score  # score_dst, log-sum-exp, <g, out> read and put together
+    backward += rows * (4 + 4) * score  # score_dst, top, 1 / mass, <g, out> read and put together
     backward += 8 * (sources + 1) + index * edges  # the transpose
-    backward += left * (row + 3 * score)  # the row of g and the three facts of every kept edge
+    backward += left * (row + 4 * score)  # the row of g and the four facts of every kept edge
     backward += sources * 2 * (row + score)  # h and score_src read, their gradients written
 
     ends, vector = 2 * ID, dim * itemsize  # of a pair

@@ -55,7 +55,11 @@ def results() -> list[torch.Tensor]:
         ops.edge_dot(x, x, pairs, pairs.flip(0)),
     ]
     total = sum(out.square().sum() for out in outs)
-    return [*outs, *torch.autograd.grad(total, inputs), ops.attention(csr, *inputs[1:])]
+    return [
+        *outs,
+        *torch.autograd.grad(total, inputs),
+        ops.attention(csr, *kernel_checks.detached(inputs[1:])),
+    ]
 
 
 def test_the_order_of_threads_does_not_matter(monkeypatch):
@@ -189,11 +193,23 @@ MISTAKES = {
     "the gradient of the slope is left out": (
         "gat.cu", "alpha_tilted = steepness * alpha;", "alpha_tilted = alpha;"
     ),
-    "log-sum-exp forgets the maximum": (
-        "gat.cu", "mass > 0 ? top + fast_log(mass)", "mass > 0 ? fast_log(mass)"
+    "the backward forgets the maximum": (
+        "gat.cu", "pair[2] = {top, one_over_mass()}", "pair[2] = {0, one_over_mass()}"
+    ),
+    "the backward forgets the mass": (
+        "gat.cu", "pair[2] = {top, one_over_mass()}", "pair[2] = {top, 1}"
     ),
     "a masked row is divided by nothing": (
-        "gat.cu", "softmax.mass > 0 ? weight / softmax.mass : A(0)", "weight / softmax.mass"
+        "gat.cu", "is_masked(logit) ? A(0) : weight / softmax.mass", "weight / softmax.mass"
+    ),
+    "a masked edge is multiplied by zero in the forward": (
+        "gat.cu", "count && !is_masked(logit[u]))", "count)"
+    ),
+    "a masked edge is multiplied by zero in the backward": (
+        "gat.cu", "count && !is_masked(fact[u].at[0] + own_score))", "count)"
+    ),
+    "plus infinity is taken for no edges": (
+        "gat.cu", "return mass == 0 ? A(0) : 1 / mass;", "return mass > 0 ? 1 / mass : A(0);"
     ),
     "a barrier is missing": (
         "gat.cu", "    __syncthreads();\n    if (warp > 0", "    if (warp > 0"
@@ -226,6 +242,8 @@ CATCHERS = [
     "spmm, dim 64, bfloat16",
     "lost rows",
     "masked rows, float32",
+    "large logits, 1e+10, float32",
+    "spoiled rows, float32",
 ]
 
 

@@ -176,7 +176,7 @@ def test_attention_of_chosen_rows(mixed, inputs):
     alpha, rows = attention(mixed, score_src, score_dst), torch.tensor([5, 0, 8, 5])
     chosen = attention(mixed, score_src, score_dst, rows=rows)
     edges = [alpha[mixed.indptr[row] : mixed.indptr[row + 1]] for row in rows]
-    assert torch.equal(chosen, torch.cat(edges)) and not alpha.requires_grad
+    assert torch.equal(chosen, torch.cat(edges))
     assert torch.equal(alpha, attention_reference(mixed, score_src, score_dst))
 
 
@@ -218,6 +218,60 @@ def test_huge_logits_stay_finite_and_right(shift, mixed, inputs, randn, close):
     assert (out - gat_aggregate_reference(mixed, h, score_src, score_dst)).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+@pytest.mark.parametrize("shift", [0.0, 1e5, 1e10, -1e5, -1e10])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_large_logits_weigh_the_same_in_the_backward(
+    dtype, shift, drop_edge, mixed, inputs, randn, close
+):
+    """Ties, neighbors of an ulp and far ones, in rows of one edge up to three chunks.
+
+    All logits are exact, so float64 computes with the same ones.
+    """
+    h, score_src, score_dst = inputs(mixed, 2, 20, dtype)
+    ulp = float(np.spacing(np.float32(abs(shift)))) if shift else 0.5
+    steps = torch.randint(3, score_src.shape, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        score_src.copy_(steps * ulp)
+        score_src[::9] = round(0.5 * shift / ulp) * ulp
+        score_dst.fill_(shift)
+    exact = score_src.double()[:, None] + score_dst.double()
+    assert torch.equal((score_src[:, None] + score_dst).double(), exact)
+    g = randn(mixed.num_dst, 2, 20, dtype=dtype)
+    options = {"negative_slope": 0.25, "drop_edge": drop_edge, "seed": 5}
+    assert_agrees(mixed, (h, score_src, score_dst), g, close, **options)
+    alpha = attention(mixed, score_src, score_dst, negative_slope=0.25)
+    wide = score_src.double(), score_dst.double()
+    close(alpha, attention_reference(mixed, *wide, negative_slope=0.25).detach())
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1, 0.2, 0.3, 1.0])
+def test_ties_share_whatever_their_size(slope, close):
+    """The backward's logit must be the forward's to the last bit, also where it was rounded."""
+    scores = torch.tensor([1e-30, 1.0, 12_345.678, 3e7, 1.234567e10, 3e37])
+    scores = torch.cat([scores, -scores])
+    num_dst, fans = len(scores), 7
+    dst = torch.arange(num_dst).repeat_interleave(fans)
+    csr = CSR.from_edges(torch.arange(len(dst)), dst, num_src=len(dst), num_dst=num_dst)
+    h = torch.ones(len(dst), 3, requires_grad=True)
+    out = gat_aggregate(csr, h, scores[dst] / 3, scores.clone(), negative_slope=slope)
+    (d_h,) = gradients(out, torch.ones_like(out), [h])
+    close(d_h, torch.full_like(d_h, 1 / fans))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_large_logits_of_halves(kind, mixed, inputs, randn):
+    h, score_src, score_dst = (x.detach() for x in inputs(mixed, 1, 20))
+    score_src, score_dst = score_src.mul(30_000).clamp(-3e4, 3e4), score_dst.mul(0).add(3e4)
+    narrow = [x.to(kind).requires_grad_() for x in (h, score_src, score_dst)]
+    wide = [x.detach().double().requires_grad_() for x in narrow]
+    g = randn(mixed.num_dst, 1, 20, dtype=kind)
+    d = gradients(gat_aggregate(mixed, *narrow), g, narrow)
+    e = gradients(gat_aggregate_reference(mixed, *wide), g.double(), wide)
+    for actual, expected in zip(d, e, strict=True):
+        assert (actual.double() - expected).abs().max() < 0.02 * expected.abs().max().clamp(0.01)
+
+
 @pytest.mark.parametrize("aggregate", BOTH)
 def test_minus_infinity_masks_an_edge_by_hand(aggregate):
     """Sources 2 and 3 are masked: destination 0 hears 0 and 1, destination 1 nobody, 2 source 0."""
@@ -248,6 +302,146 @@ def test_a_score_that_is_no_number_spoils_its_own_rows_alone(aggregate):
     assert d_h[2] == 0
 
 
+INF, NAN = torch.inf, torch.nan
+# Scores of the sources of one row, and that of the row.
+LOGITS = {
+    "one edge": ([5.0], 0.0),
+    "one edge, plus infinity": ([INF], 0.0),
+    "one plus infinity": ([0.0, INF, 1.0], 0.0),
+    "two plus infinities": ([INF, INF], 0.0),
+    "one minus infinity": ([-INF, 0.0, 1.0], 0.0),
+    "all minus infinity": ([-INF, -INF], 0.0),
+    "both infinities": ([-INF, INF, 1.0], 0.0),
+    "not a number": ([NAN, 0.0, 1.0], 0.0),
+    "not a number, and masked": ([NAN, -INF, 1.0], 0.0),
+    "a masked row": ([1.0, 2.0, INF], -INF),
+    "an infinite row": ([1.0, -INF, 2.0], INF),
+    "a row that is not a number": ([1.0, -INF], NAN),
+    "a sum that overflows": ([3e38, 1.0], 3e38),
+    "a sum that overflows downwards": ([-3e38, 1.0], -3e38),
+    "the largest numbers": ([3e38, 3e38, -3e38], 0.0),
+    "far apart": ([1e10, -1e10, 1e10, 0.0], 1.0),
+}
+
+
+def by_hand(h, score_src, score_dst, slope):
+    """Output, gradients and weights of a row of one head, by the softmax of what takes part."""
+    total = (score_src + score_dst).double()  # added up in the dtype of the scores
+    steep = torch.where(total > 0, 1.0, slope)
+    logits, part = total * steep, total != -INF
+    alpha = torch.zeros_like(logits)
+    alpha[part] = logits[part].softmax(0)
+    out = (alpha * h.double()).nan_to_num(nan=NAN)[part].sum()
+    d_src = torch.zeros_like(logits)
+    d_src[part] = (steep * alpha * (h - out))[part]
+    return out, alpha, d_src, d_src[part].sum()
+
+
+@pytest.mark.parametrize("masked_feature", [0.5, NAN, INF])
+@pytest.mark.parametrize("aggregate", BOTH)
+@pytest.mark.parametrize("kind", LOGITS)
+def test_what_is_not_finite_by_hand(kind, aggregate, masked_feature):
+    """Row 0 has the logits, in head 0 of two; its other head and row 1 know nothing of them."""
+    scores, row_score = torch.tensor(LOGITS[kind][0]), LOGITS[kind][1]
+    count = len(scores)
+    src = torch.cat([torch.arange(count), torch.arange(count, count + 3)])
+    csr = CSR.from_edges(src, (src >= count).long(), num_src=count + 3, num_dst=2)
+    score_src = torch.stack([torch.cat([scores, torch.zeros(3)]), torch.zeros(count + 3)], 1)
+    score_dst = torch.tensor([[row_score, 0.0], [0.0, 0.0]])
+    h = torch.arange(2.0 * count + 6).view(-1, 2, 1)
+    h[:count, 0][scores + row_score == -INF] = masked_feature
+    leaves = [x.requires_grad_() for x in (h, score_src, score_dst)]
+    out = aggregate(csr, *leaves)
+    d_h, d_src, d_dst = gradients(out, torch.ones_like(out), leaves)
+
+    row = h.detach()[:count, 0, 0]
+    expected, alpha, e_src, e_dst = by_hand(row, scores, torch.tensor(row_score), 0.2)
+    same = {"equal_nan": True, "rtol": 1e-5, "atol": 1e-6}
+    weights = attention(csr, score_src, score_dst)
+    for actual, wanted in (
+        (out[0, 0, 0], expected), (d_h[:count, 0, 0], alpha), (d_src[:count, 0], e_src),
+        (d_dst[0, 0], e_dst), (weights[:count, 0], alpha),
+    ):  # fmt: skip
+        torch.testing.assert_close(actual.double(), wanted, **same)
+    torch.testing.assert_close(out[0, 1, 0], h[:count, 1, 0].mean())
+    torch.testing.assert_close(out[1, :, 0], h[count:, :, 0].mean(0))
+    torch.testing.assert_close(d_h[:count, 1, 0], torch.full((count,), 1 / count))
+    torch.testing.assert_close(d_h[count:, :, 0], torch.full((3, 2), 1 / 3))
+    assert d_src[:, 1].isfinite().all() and d_src[count:].isfinite().all()
+    assert d_dst[1].isfinite().all() and d_dst[0, 1].isfinite()
+
+
+def spoil(score_src, score_dst):
+    """Put infinities and NaN into some sources and rows, in head 0 or both."""
+    with torch.no_grad():
+        score_src[::3, 0] = -INF
+        score_src[4] = NAN if len(score_src) > 1_000 else -INF
+        score_src[7, 1] = INF if len(score_src) > 1_000 else 0.0
+        score_dst[3] = INF
+        score_dst[5, 0] = NAN
+        score_dst[20, 1] = INF  # of `mixed`: hears the long row of the transpose alone
+        score_dst[-1, 0] = INF  # the long row of `large`
+        score_dst[7, 0] = -INF  # a row of two chunks of `mixed`
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.85])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("size", ["mixed", "large"])
+def test_spoiled_rows_of_every_kind(size, dtype, drop_edge, mixed, large, inputs, randn):
+    """Where the definition in float64 is NaN, and there alone, the kernel is."""
+    csr = {"mixed": mixed, "large": large}[size]
+    drawn = inputs(csr, 2, 5, dtype)
+    spoil(*drawn[1:])
+    with torch.no_grad():
+        drawn[0][6, 0] = NAN  # of a source that is masked
+    wide = [x.detach().double().requires_grad_() for x in drawn]
+    g = randn(csr.num_dst, 2, 5, dtype=dtype)
+    options = {"drop_edge": drop_edge, "seed": 5}
+    out = gat_aggregate(csr, *drawn, **options)
+    expected = gat_aggregate_reference(csr, *wide, **options)
+    assert 0 < out.isnan().sum() < out.numel() / 2
+    with torch.no_grad():
+        assert torch.equal(gat_aggregate(csr, *drawn, **options).nan_to_num(7), out.nan_to_num(7))
+    pairs = [(out, expected)]
+    pairs += zip(gradients(out, g, drawn), gradients(expected, g.double(), wide), strict=True)
+    for actual, wanted in pairs:
+        assert torch.equal(actual.isnan(), wanted.isnan())
+        actual, wanted = actual.double().nan_to_num(), wanted.nan_to_num()
+        tolerance = {torch.float32: 1e-5, torch.float64: 1e-13, torch.bfloat16: 0.02}[dtype]
+        assert (actual - wanted).abs().max() < tolerance * wanted.abs().max()
+
+
+def test_a_feature_that_is_not_a_number_spoils_the_rows_that_hear_it(mixed, inputs, randn):
+    drawn = inputs(mixed, 2, 20, torch.float64)
+    with torch.no_grad():
+        drawn[0][50, 1, 3] = NAN
+    g = randn(mixed.num_dst, 2, 20, dtype=torch.float64)
+    outs = [aggregate(mixed, *drawn) for aggregate in BOTH]
+    assert 0 < outs[0].isnan().sum() <= mixed.num_dst
+    for a, b in zip(*([out, *gradients(out, g, drawn)] for out in outs), strict=True):
+        torch.testing.assert_close(a, b, equal_nan=True, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("drop_edge", [0.0, 0.5])
+def test_bits_of_spoiled_rows_do_not_depend_on_the_threads(
+    drop_edge, large, inputs, randn, with_threads
+):
+    drawn, g = inputs(large, 2, 33), randn(large.num_dst, 2, 33)
+    with torch.no_grad():
+        drawn[1][::2, 0] = -INF
+        drawn[1][7] = NAN
+
+    def step():
+        out = gat_aggregate(large, *drawn, drop_edge=drop_edge, seed=9)
+        return [out, *gradients(out, g, drawn), attention(large, *drawn[1:])]
+
+    runs = [with_threads(threads, step) for threads in (1, 2, 3)]
+    for first, *others in zip(*runs, strict=True):
+        assert first.isnan().any() and not first.isnan().all()
+        for other in others:
+            assert torch.equal(first.nan_to_num(7), other.nan_to_num(7))
+
+
 @pytest.mark.parametrize("drop_edge", [0.0, 0.85])
 @pytest.mark.parametrize("slope", [0.0, 0.2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -272,8 +466,7 @@ def test_the_lowest_number_is_no_mask_in_any_dtype(mixed, inputs, close):
         score_src.fill_(torch.finfo(dtype).min)
         mean = spmm(mixed, h[:, 0].contiguous()) / mixed.degrees().clamp(min=1)[:, None]
         out = gat_aggregate(mixed, h, score_src, score_dst)
-        whole = mixed.degrees() <= CHUNK  # how many edges a chunk has is lost beside such logits
-        close(out[whole, 0], mean[whole].double())
+        close(out[:, 0], mean.double())
 
 
 def test_a_logit_of_zero_takes_the_slope(mixed, inputs, randn, close):

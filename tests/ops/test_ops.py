@@ -94,11 +94,15 @@ def small():
         torch.tensor([0, 1, 1, 2, 3, 4, 4]), torch.tensor([0, 0, 0, 1, 1, 3, 1]), num_src=5,
         num_dst=4,
     )  # fmt: skip
+    csr.prepare()
     score_src, score_dst = torch.linspace(-1, 1, 5).double(), torch.linspace(1, -1, 4).double()
     score_src[2] = -torch.inf
 
     def attend(aggregate):
         return lambda x: aggregate(csr, x, score_src + x[:, 0], score_dst)
+
+    def weigh(attention):
+        return lambda x: attention(csr, score_src + x[:, 0], score_dst)
 
     return {
         "spmm": [lambda x: ops.spmm(csr, x), lambda x: ops.spmm_reference(csr, x)],
@@ -106,10 +110,29 @@ def small():
             lambda x: ops.edge_dot(x, x, *PAIRS), lambda x: ops.edge_dot_reference(x, x, *PAIRS)
         ],
         "gat": [attend(ops.gat_aggregate), attend(ops.gat_aggregate_reference)],
+        "attention": [weigh(ops.attention), weigh(ops.attention_reference)],
     }  # fmt: skip
 
 
-def _of_gradient(function):
+def squared(function):
+    return lambda x: (function(x) ** 2).sum()
+
+
+def three(x):
+    return torch.stack([x, 2 * x, -x])
+
+
+def gradient(function):
+    """Return the gradient by autograd of the squares of a function."""
+
+    def first(x):
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(squared(function)(x), x)[0]
+
+    return first
+
+
+def of_gradient(function):
     """Return the gradient of a function of the gradient."""
 
     def second(x):
@@ -120,21 +143,120 @@ def _of_gradient(function):
     return second
 
 
+def batched_gradients(function):
+    """Return several gradients of one graph at once."""
+
+    def first(x):
+        x = x.clone().requires_grad_()
+        out = function(x)
+        (batch,) = torch.autograd.grad(out, x, three(torch.ones_like(out)), is_grads_batched=True)
+        return batch
+
+    return first
+
+
+def dual(function):
+    """Return the tangent in an autograd level of forward mode."""
+
+    def tangent(x):
+        with torch.autograd.forward_ad.dual_level():
+            moving = torch.autograd.forward_ad.make_dual(x, x.cos())
+            return torch.autograd.forward_ad.unpack_dual(function(moving)).tangent
+
+    return tangent
+
+
+def carried(function):
+    """Return the derivative along a direction."""
+    return lambda x: torch.func.jvp(function, (x,), (x.cos(),))[1]
+
+
+def compiled(transform):
+    """Transform a function inside of torch.compile."""
+
+    def wrapped(function):
+        torch._dynamo.reset()
+        return torch.compile(transform(function), backend="aot_eager")
+
+    return wrapped
+
+
+def func_grad(function):
+    return torch.func.grad(squared(function))
+
+
+def forward_jacobian(function):
+    return lambda x: torch.autograd.functional.jacobian(
+        function, x, strategy="forward-mode", vectorize=True
+    )
+
+
 TRANSFORMS = {
-    "gradient of a gradient": _of_gradient,
-    "func.grad": lambda function: torch.func.grad(lambda x: (function(x) ** 2).sum()),
+    "gradient of a gradient": of_gradient,
+    "batched gradients": batched_gradients,
+    "func.grad": func_grad,
+    "func.vjp": lambda function: lambda x: torch.func.vjp(function, x)[1](function(x).sin())[0],
     "jacrev": torch.func.jacrev,
-    "hessian": lambda function: torch.func.hessian(lambda x: (function(x) ** 2).sum()),
-    "vmap": lambda function: lambda x: torch.vmap(function)(torch.stack([x, 2 * x, -x])),
+    "jacfwd": torch.func.jacfwd,
+    "jvp": carried,
+    "dual numbers": dual,
+    "dual numbers without gradients": lambda function: torch.no_grad()(dual(function)),
+    "hessian": lambda function: torch.func.hessian(squared(function)),
+    "Hessian times a vector": lambda function: (
+        lambda x: torch.autograd.functional.hvp(squared(function), x, x.cos())[1]
+    ),
+    "Jacobian": lambda function: lambda x: torch.autograd.functional.jacobian(function, x),
+    "Jacobian, rows at once": lambda function: (
+        lambda x: torch.autograd.functional.jacobian(function, x, vectorize=True)
+    ),
+    "Jacobian, columns at once": forward_jacobian,
+    "vmap": lambda function: lambda x: torch.vmap(function)(three(x)),
+    "vmap of nothing": lambda function: lambda x: torch.vmap(function)(three(x)[:0]),
+    "vmap twice": lambda function: lambda x: torch.vmap(torch.vmap(function))(three(three(x))),
+    "vmap of func.grad": lambda function: lambda x: torch.vmap(func_grad(function))(three(x)),
+    "vmap of jvp": lambda function: lambda x: torch.vmap(carried(function))(three(x)),
+    "gradient of vmap": lambda function: gradient(lambda x: torch.vmap(function)(three(x))),
+    "compiled gradient": lambda function: gradient(compiled(lambda same: same)(function)),
+    "compiled func.grad": compiled(func_grad),
+    "compiled jvp": compiled(carried),
+    "checkpointed": lambda function: gradient(
+        lambda x: torch.utils.checkpoint.checkpoint(function, x, use_reentrant=False)
+    ),
+    "inference mode": torch.inference_mode(),
 }
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 @pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("operation", ["spmm", "edge_dot", "gat"])
+@pytest.mark.parametrize("operation", ["spmm", "edge_dot", "gat", "attention"])
 def test_transforms_do_what_they_do_to_the_definition(small, operation, transform):
     x = torch.linspace(-1, 2, 15, dtype=torch.float64).view(5, 3)
     made, expected = (TRANSFORMS[transform](function)(x) for function in small[operation])
     torch.testing.assert_close(made, expected)
+    assert made.any() or made.numel() == 0
+
+
+@pytest.mark.parametrize("operation", ["spmm", "edge_dot", "gat", "attention"])
+def test_gradients_in_transforms_do_not_depend_on_the_threads(large, operation, with_threads):
+    """The definition computes them; advanced indexing would add as threads come."""
+    x = torch.linspace(-1, 2, 20 * large.num_src).view(-1, 20).sin()
+    ids = torch.arange(60_000) * 7 % large.num_src
+    score_dst = torch.linspace(1, -1, large.num_dst)
+    functions = {
+        "spmm": lambda x: ops.spmm(large, x),
+        "edge_dot": lambda x: ops.edge_dot(x, x, ids, ids.flip(0)),
+        "gat": lambda x: ops.gat_aggregate(large, x, x[:, 0].contiguous(), score_dst),
+        "attention": lambda x: ops.attention(large, x[:, 0].contiguous(), score_dst),
+    }
+    both = func_grad(functions[operation]), of_gradient(functions[operation])
+
+    def step():
+        return [transform(x) for transform in both]
+
+    for first, *others in zip(*(with_threads(n, step) for n in (1, 2, 3)), strict=True):
+        assert first.any()
+        for other in others:
+            assert torch.equal(first, other)
 
 
 def test_what_is_no_array_is_named(mixed, arrays):
@@ -153,6 +275,104 @@ def test_what_is_no_array_is_named(mixed, arrays):
             call()
     with pytest.raises(ValueError, match="x is not contiguous"):
         ops.spmm(mixed, np.asfortranarray(x))
+
+
+REFUSED = {  # what an operation is given for its features, and what it says
+    "transposed": (lambda x: x.T.contiguous().T, ValueError, "is not contiguous.*call .contiguous"),
+    "every second column": (lambda x: x.repeat_interleave(2, 1)[:, ::2], ValueError, "contiguous"),
+    "expanded": (lambda x: x[:1].expand(len(x), -1), ValueError, "is not contiguous"),
+    "no columns": (lambda x: x[:, :0], ValueError, "has no columns"),
+    "integers": (lambda x: x.long(), TypeError, r"not torch.int64; convert it with .float\(\)"),
+    "truth values": (lambda x: x > 0, TypeError, r"not torch.bool; convert it with .float\(\)"),
+    "complex": (lambda x: x.to(torch.complex64), TypeError, "not torch.complex64$"),
+    "sparse": (lambda x: x.to_sparse(), TypeError, r"torch.sparse_coo; give a.*to_dense\(\)"),
+    "sparse rows": (lambda x: x.to_sparse_csr(), TypeError, r"sparse_csr; give a.*to_dense\(\)"),
+    "nested": (lambda x: torch.nested.nested_tensor(list(x)), TypeError, "is a nested tensor"),
+    "of MKL-DNN": (lambda x: x.to_mkldnn(), TypeError, r"torch._mkldnn; give a.*to_dense\(\)"),
+    "without memory": (lambda x: x.to("meta"), ValueError, "is on meta"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # that nested tensors and sparse rows are young
+@pytest.mark.parametrize("kind", REFUSED)
+def test_features_that_cannot_be_read_are_refused(mixed, kind):
+    make, error, message = REFUSED[kind]
+    x = torch.linspace(-1, 1, mixed.num_src * 3).view(-1, 3)
+    wrong, scores = make(x), (x[:, 0].contiguous(), torch.zeros(mixed.num_dst))
+    ids = torch.arange(4)
+    for name, call in (
+        ("x", lambda: ops.spmm(mixed, wrong)),
+        ("h", lambda: ops.gat_aggregate(mixed, wrong, *scores)),
+        ("z_src", lambda: ops.edge_dot(wrong, wrong, ids, ids)),
+    ):
+        with pytest.raises(error, match=f"^{name} .*{message}"):
+            call()
+
+
+@pytest.mark.parametrize("name", ["negative_slope", "drop_edge"])
+def test_an_option_that_would_lose_its_derivative_is_refused(mixed, arrays, name):
+    h, *scores = (torch.from_numpy(arrays[k].copy()) for k in ("h", "score_src", "score_dst"))
+
+    def of_option(value):
+        return ops.gat_aggregate(mixed, h, *scores, **{name: value})
+
+    for call in (
+        lambda: of_option(torch.tensor(0.5, requires_grad=True)),
+        lambda: torch.func.jvp(of_option, (torch.tensor(0.5),), (torch.tensor(1.0),)),
+    ):
+        with pytest.raises(TypeError, match=rf"^{name} is a tensor.*give a number: float\({name}"):
+            call()
+
+
+def test_scales_of_spmm_that_want_a_gradient_are_refused(mixed, arrays):
+    x, scale = torch.from_numpy(arrays["x"].copy()), torch.ones(mixed.num_dst, requires_grad=True)
+
+    def scaled(scale):
+        return ops.spmm(mixed, x, scale_dst=scale)
+
+    for call in (
+        lambda: scaled(scale),
+        lambda: torch.vmap(scaled)(torch.stack([scale, scale])),
+        lambda: torch.func.grad(lambda s: scaled(s).sum())(scale.detach()),
+    ):
+        with pytest.raises(ValueError, match=r"^scale_dst requires a.*pass scale_dst.detach\(\)"):
+            call()
+
+
+@pytest.mark.parametrize("transform", ["func.grad", "jvp", "vmap", "gradient of a gradient"])
+def test_transforms_of_empty_graphs(empties, transform):
+    for csr in empties:
+        scores = torch.ones(csr.num_src), torch.ones(csr.num_dst)
+        none = torch.empty(0, dtype=torch.int64)
+        for function in (
+            lambda x, csr=csr: ops.spmm(csr, x),
+            lambda x, csr=csr, scores=scores: ops.gat_aggregate(csr, x, *scores),
+            lambda x, none=none: ops.edge_dot(x, x, none, none),
+        ):
+            x = torch.ones(csr.num_src, 3)
+            made = TRANSFORMS[transform](function)(x)
+            assert not made.any()
+            if "grad" in transform:
+                assert made.shape == x.shape
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["spmm", "edge_dot"])
+def test_what_is_not_finite_goes_where_the_definition_says(operations, name, bad):
+    """Forward and backward, in what hears it and nowhere else."""
+    compute, define, inputs = operations[name]
+    inputs = [x.clone() for x in inputs]
+    inputs[0][5, 2], inputs[0][-1] = bad, bad
+    results = []
+    for function in (compute, define):
+        x = inputs[0].clone().requires_grad_()
+        out = function(x, *inputs[1:])
+        g = torch.ones_like(out)
+        g[3] = bad
+        results.append([out, *torch.autograd.grad(out, x, g)])
+    for made, expected in zip(*results, strict=True):
+        assert not expected.isfinite().all() and expected.isfinite().any()
+        torch.testing.assert_close(made, expected, equal_nan=True)
 
 
 def tangents(function, *primals) -> torch.Tensor:

@@ -156,10 +156,10 @@ def test_traffic_by_hand():
     assert traffic(csr, 5)["spmm"] == structure + 3 * 5 * 4 + 2 * 5 * 4
     moved = traffic(csr, 5, heads=2)
     assert moved["spmm"] == traffic(csr, 5)["spmm"]
-    assert moved["gat_inference"] == structure + 3 * (row + score) + 2 * (row + 2 * score)
+    assert moved["gat_inference"] == structure + 3 * (row + score) + 2 * (row + 3 * score)
     assert moved["gat_forward"] == moved["gat_inference"] + 2 * (row + score)
-    stream, transpose = 2 * (3 * row + 8 * score), 5 * 8 + 3 * 4
-    gathered, own = 3 * (row + 3 * score), 4 * 2 * (row + score)
+    stream, transpose = 2 * (3 * row + 10 * score), 5 * 8 + 3 * 4
+    gathered, own = 3 * (row + 4 * score), 4 * 2 * (row + score)
     assert moved["gat_backward"] == stream + transpose + gathered + own
 
 
@@ -191,7 +191,7 @@ def test_traffic_follows_dtype_and_drop_edge():
     every, some = traffic(csr, 8), traffic(csr, 8, kept=0.15)
     assert every["spmm"] == some["spmm"]
     assert every["gat_forward"] - some["gat_forward"] == 85 * (32 + 4)
-    assert every["gat_backward"] - some["gat_backward"] == 85 * (32 + 12)
+    assert every["gat_backward"] - some["gat_backward"] == 85 * (32 + 16)
 
 
 def test_results_are_read_newest_first(tmp_path):
