@@ -27,6 +27,7 @@ from gadkit.graph.arrays import numbers
 
 # Far below the distance of two shares of counts, far above the rounding of grid * count.
 _ROUNDING = 1e-9
+_EXACT = 1 << 53  # until there float64 has every integer
 LEFT_OUT = "leave such samples out"
 
 
@@ -40,8 +41,6 @@ class _Counts(NamedTuple):
 
 def _check_pair(y_true: Tensor, y_score: Tensor) -> None:
     for name, values in (("y_true", y_true), ("y_score", y_score)):
-        if values.is_complex():
-            raise TypeError(f"{name} must hold real numbers, not {values.dtype}; take .abs()")
         if values.dim() != 1:
             raise ValueError(
                 f"{name} must be 1-D, one value a sample, but has shape "
@@ -87,14 +86,18 @@ def checked(y_true: Tensor, y_score: Tensor) -> tuple[Tensor, Tensor]:
         "outside {0, 1}",
         "map labels to 1 = anomaly and leave unlabeled samples out",
     )
+    wide = y_score.double()
     _refuse(
         "y_score",
-        y_score,
-        ~y_score.isfinite(),
+        wide,
+        ~wide.isfinite(),
         "that are not finite",
         "look at the model's logits, a NaN has no rank",
     )
-    return y_true.long(), y_score.double()
+    if not y_score.is_floating_point():
+        lost = (y_score.long() > _EXACT) | (y_score.long() < -_EXACT)
+        _refuse("y_score", y_score, lost, "beyond 2^53, which float64 rounds", "rank them first")
+    return y_true.long(), wide
 
 
 def _checked_weight(weight: Tensor | None, num_samples: int) -> Tensor:

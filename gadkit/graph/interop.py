@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph
-from gadkit.graph.arrays import as_count, is_missing, numbers
+from gadkit.graph.arrays import as_count, as_features, is_missing, numbers
 
 if TYPE_CHECKING:
     import networkx
@@ -467,13 +467,7 @@ def _check_types(what: str, by_type: dict, num_nodes: dict[str, int]) -> None:
 
 
 def _floats(values: object, name: str) -> Tensor:
-    x = numbers(values, name, if_missing=FILL_X)
-    narrow = x.to(torch.float32)
-    if x.dtype == torch.float64 and (narrow.isinf() & x.isfinite()).any():
-        raise ValueError(
-            f"{name} goes up to {float(x.abs().max()):g}, beyond float32; take logarithms or scale"
-        )
-    return narrow
+    return as_features(numbers(values, name, if_missing=FILL_X), name)
 
 
 def from_networkx(

@@ -500,7 +500,7 @@ def test_scipy_labels_of_any_kind_and_layout(labels):
         ),
         ({"labels": {"user": np.array([0, 1, np.nan])}}, "^labels of 'user' is nan at node 2"),
         ({"labels": {"user": ["0", "1", "0"]}}, "^labels of 'user', a builtins.list, is of <U1"),
-        ({"labels": {"user": {0: 1}}}, "^labels of 'user', a builtins.dict, holds {0: 1}, a dict"),
+        ({"labels": {"user": {0: 1}}}, "^labels of 'user' is a builtins.dict; pass an array"),
         ({"labels": np.zeros(3)}, "^labels must be a dict from node type to values, got ndarray"),
         ({"x": np.zeros((3, 1))}, "^x must be a dict from node type to values, got ndarray"),
         (
@@ -509,7 +509,7 @@ def test_scipy_labels_of_any_kind_and_layout(labels):
         ),
         (
             {"x": {"user": TABLE.assign(a=["u", "v", "w"])}},
-            "^x of 'user', a pandas.DataFrame, holds 'u' at row 0, a str; pass numbers alone",
+            "^x of 'user', a pandas.DataFrame, holds 'u' at row 0, a str; pass numbers, for ex",
         ),
         ({"x": {"user": sp.eye_array(3)}}, "^x of 'user' is sparse, a scipy.dia_array; pass it de"),
         ({"x": {"user": torch.eye(3).to_sparse()}}, "^x of 'user' is a torch.sparse_coo tensor"),
