@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gadkit.graph.arrays import numbers
+from gadkit.graph.arrays import Array, numbers
 
 # Far below the distance of two shares of counts, far above the rounding of grid * count.
 _ROUNDING = 1e-9
@@ -39,8 +39,8 @@ class _Counts(NamedTuple):
     thresholds: Tensor
 
 
-def _check_pair(y_true: Tensor, y_score: Tensor) -> None:
-    for name, values in (("y_true", y_true), ("y_score", y_score)):
+def _check_pair(y_true: Tensor, y_score: Tensor, name_of_score: str) -> None:
+    for name, values in (("y_true", y_true), (name_of_score, y_score)):
         if values.dim() != 1:
             raise ValueError(
                 f"{name} must be 1-D, one value a sample, but has shape "
@@ -48,12 +48,12 @@ def _check_pair(y_true: Tensor, y_score: Tensor) -> None:
             )
     if len(y_true) != len(y_score):
         raise ValueError(
-            f"y_true has {len(y_true):,} samples but y_score {len(y_score):,}; "
+            f"y_true has {len(y_true):,} samples but {name_of_score} {len(y_score):,}; "
             "index both by the same nodes"
         )
     if len(y_true) == 0:
         raise ValueError(
-            "y_true and y_score are empty; a metric needs at least one sample per class"
+            f"y_true and {name_of_score} are empty; a metric needs at least one sample per class"
         )
 
 
@@ -67,17 +67,18 @@ def _refuse(name: str, values: Tensor, bad: Tensor, what: str, remedy: str) -> N
         )
 
 
-def checked(y_true: Tensor, y_score: Tensor) -> tuple[Tensor, Tensor]:
+def checked(y_true: Array, y_score: Array, name: str = "y_score") -> tuple[Tensor, Tensor]:
     """Return labels as int64 and scores as float64, on the host.
 
     They may be tensors, or what NumPy reads: arrays, Series by the order of their rows, lists.
+    `name` is what the caller calls the scores.
 
     Raises:
         ValueError, TypeError: as `roc_curve`, but one class alone will do.
     """
     y_true = numbers(y_true, "y_true", if_missing=LEFT_OUT)
-    y_score = numbers(y_score, "y_score", if_missing=LEFT_OUT)
-    _check_pair(y_true, y_score)
+    y_score = numbers(y_score, name, if_missing=LEFT_OUT)
+    _check_pair(y_true, y_score, name)
     y_true, y_score = y_true.detach().cpu(), y_score.detach().cpu()
     _refuse(
         "y_true",
@@ -88,7 +89,7 @@ def checked(y_true: Tensor, y_score: Tensor) -> tuple[Tensor, Tensor]:
     )
     wide = y_score.double()
     _refuse(
-        "y_score",
+        name,
         wide,
         ~wide.isfinite(),
         "that are not finite",
@@ -96,7 +97,7 @@ def checked(y_true: Tensor, y_score: Tensor) -> tuple[Tensor, Tensor]:
     )
     if not y_score.is_floating_point():
         lost = (y_score.long() > _EXACT) | (y_score.long() < -_EXACT)
-        _refuse("y_score", y_score, lost, "beyond 2^53, which float64 rounds", "rank them first")
+        _refuse(name, y_score, lost, "beyond 2^53, which float64 rounds", "rank them first")
     return y_true.long(), wide
 
 
@@ -387,7 +388,7 @@ def calibration_error(
     """
     if bins < 1:
         raise ValueError(f"bins must be at least 1, but is {bins}")
-    y_true, probability = checked(y_true, probability)
+    y_true, probability = checked(y_true, probability, "probability")
     outside = (probability < 0) | (probability > 1)
     _refuse("probability", probability, outside, "outside [0, 1]", "take the sigmoid of logits")
     weight = _checked_weight(weight, len(y_true))

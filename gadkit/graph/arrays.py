@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 FILL = "fill it, or leave its row out"
-PASS_NUMBERS = "pass numbers, for example .astype(float)"
+PASS_NUMBERS = "pass rows of numbers, for example .astype(float)"
 PASS_IDS = "pass whole numbers: .astype('int64'), or of names what pandas.factorize() makes of them"
 LISTS = list | tuple | range | array.array | memoryview
 
@@ -225,7 +225,8 @@ def numbers(values: object, name: str, *, if_missing: str, remedy: str = PASS_NU
         if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
             return numbers(torch.stack([*values]), name, if_missing=if_missing)
         table = np.asarray(values)
-        if table.dtype.kind == "V" and hasattr(values, "__dlpack_device__"):  # bfloat16 of JAX
+        is_foreign = hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray)
+        if table.dtype.kind == "V" and is_foreign:  # bfloat16 of JAX
             return as_tensor(values, name)
     except (RuntimeError, TypeError, ValueError) as error:
         raise TypeError(f"{name}, a {kind}, is no array of numbers: {error}") from error

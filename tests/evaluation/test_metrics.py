@@ -229,6 +229,7 @@ BAD_INPUT = {
     "None": ([0, None], S[:2], TypeError, "y_true, a .*, holds None at row 1; leave such samples"),
     "a mask": (Y, np.ma.masked_array(S, [0, 0, 1, 0]), TypeError, "y_score is a masked array"),
     "complex": (Y, S.to(torch.complex64), TypeError, "y_score must .* not torch.complex64"),
+    "beyond float64": (Y, 2**53 + torch.arange(4), ValueError, "y_score has 3 values beyond 2.53"),
 }
 
 

@@ -81,8 +81,8 @@ def test_what_is_no_array_is_named(wrong):
 @pytest.mark.parametrize(
     ("dtype", "remedy"),
     [
-        ("U1", r"pass numbers, for example .astype\(float\)"),
-        ("S3", r"pass numbers, for example .astype\(float\)"),
+        ("U1", r"pass rows of numbers, for example .astype\(float\)"),
+        ("S3", r"pass rows of numbers, for example .astype\(float\)"),
         ("M8[D]", r"pass seconds: .astype\('datetime64\[s\]'\).astype\('int64'\)"),
         ("m8[ms]", r"pass seconds: / np.timedelta64\(1, 's'\)"),
     ],
