@@ -48,7 +48,12 @@ KEPT = {
     "edge_index": (),
     "adj_t": ("adj", "adj_matrix"),
 }
-OFTEN_LEFT = ("edge_attr", "edge_weight", "edge_type", "node_type", "time", "batch", "ptr", "pos")
+ELSEWHERE = {
+    "tf": "tf is a table of PyTorch Frame, whose columns of numbers x may be: "
+    "x = tf.feat_dict[torch_frame.stype.numerical]",
+    "time": "times are kept beside a graph, by store.save_time()",
+}
+OFTEN_LEFT = ("edge_attr", "edge_weight", "edge_type", "node_type", "batch", "ptr", "pos")
 _ROW = "label_row"  # where a label stands in `HeteroGraph.labels`, if not in the order of nodes
 
 
@@ -175,6 +180,8 @@ def _check_attributes(data: "HeteroData | Data", ignore: Collection[str]) -> Non
 
 def _suggestion(name: str) -> str:
     """Say what an attribute may have been meant to be, if it is called nearly so."""
+    if name in ELSEWHERE:
+        return f"; {ELSEWHERE[name]}"
     words = {word: kept for kept, words in KEPT.items() for word in (kept, *words)}
     words |= {word: word for word in OFTEN_LEFT}
     near = get_close_matches(name.lower(), words, n=1, cutoff=0.75)
@@ -201,6 +208,8 @@ def _sizes_of_matrices(edge_stores: dict[EdgeType, "EdgeStorage"]) -> dict[str, 
 def _num_nodes(node_type: str, store: "NodeStorage", of_matrix: int | None) -> int:
     """Take what is said, and never PyG's guess from the largest id in use."""
     said = {name: np.shape(store[name])[0] for name in ("x", "y") if np.ndim(store.get(name)) > 0}
+    if "tf" in store:  # the table of PyTorch Frame
+        said["tf"] = len(store["tf"])
     if store.get("num_nodes") is not None:
         said = {"num_nodes": as_count(store["num_nodes"], f"num_nodes of {node_type!r}")} | said
     if of_matrix is not None:

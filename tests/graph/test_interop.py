@@ -384,6 +384,29 @@ def test_pyg_attributes_that_are_misspelt(name, said):
         interop.from_pyg(data, ignore=["wheather"])
 
 
+class Table:
+    """As many rows as a table of PyTorch Frame has."""
+
+    def __len__(self):
+        return 3
+
+
+def test_pyg_graphs_of_relational_tables():
+    """As relbench's make_pkey_fkey_graph makes them: tables, times and reverses."""
+    data = HeteroData()
+    data["users"].tf, data["orders"].tf = Table(), Table()
+    data["users"].time = data["orders"].time = torch.tensor([5, 6, 7])
+    edge_index = torch.tensor([[0, 2], [1, 0]])
+    data["orders", "f2p_user_id", "users"].edge_index = edge_index
+    data["users", "rev_f2p_user_id", "orders"].edge_index = edge_index.flip(0)
+    with pytest.raises(ValueError, match="tf is a table of PyTorch Frame.*; times are kept beside"):
+        interop.from_pyg(data)
+    graph = interop.from_pyg(data, ignore=["tf", "time"])
+    assert graph.num_nodes == {"users": 3, "orders": 3}
+    ((edge_type, csr),) = graph.edges.items()
+    assert edge_type == ("orders", "f2p_user_id", "users") and csr.indices.tolist() == [2, 0]
+
+
 def test_pyg_features_and_labels_may_be_left_behind_too():
     data = interop.to_pyg(make_graph())
     graph = interop.from_pyg(data, ignore=["x", "y", "label_row"])
