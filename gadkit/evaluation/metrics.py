@@ -25,7 +25,8 @@ from torch import Tensor
 
 from gadkit.graph.arrays import Array, numbers
 
-# Far below the distance of two shares of counts, far above the rounding of grid * count.
+# Far below the distance of two shares of counts, far above the rounding of grid * count: of counts
+# up to a million, and beyond them as their digits allow.
 _ROUNDING = 1e-9
 _EXACT = 1 << 53  # until there float64 has every integer
 LEFT_OUT = "leave such samples out"
@@ -197,8 +198,13 @@ def roc_auc(y_true: Tensor, y_score: Tensor, *, weight: Tensor | None = None) ->
     """
     counts = _count(y_true, y_score, weight)
     above, until = _from_zero(counts.positives)[:-1], counts.positives
-    twice_pairs = (_from_zero(counts.negatives).diff() * (above + until)).sum()
-    return int(twice_pairs) / (2 * int(counts.positives[-1]) * int(counts.negatives[-1]))
+    at_score, twice = _from_zero(counts.negatives).diff(), above + until
+    most = 2 * int(counts.positives[-1]) * int(counts.negatives[-1])
+    if most < 1 << 63:
+        return int((at_score * twice).sum()) / most
+    # Billions of each, which weights can say: integers of Python have no end.
+    pairs = zip(at_score.tolist(), twice.tolist(), strict=True)
+    return sum(negatives * positives for negatives, positives in pairs) / most
 
 
 def precision_recall_curve(
@@ -424,7 +430,7 @@ def recall_at_false_positive_rate(
     counts = _count(y_true, y_score, weight)
     fps, tps = _from_zero(counts.negatives), _from_zero(counts.positives)
     wanted = _grid(grid) * fps[-1]
-    left = torch.searchsorted(fps.double(), wanted + _ROUNDING) - 1
+    left = torch.searchsorted(fps.double(), wanted + _rounding(fps[-1])) - 1
     right = (left + 1).clamp(max=len(fps) - 1)
     share = ((wanted - fps[left]) / (fps[right] - fps[left]).clamp(min=1)).clamp(min=0)
     return (tps[left] + share * (tps[right] - tps[left])) / tps[-1]
@@ -448,9 +454,14 @@ def precision_at_recall(
         ValueError, TypeError: as `roc_curve`.
     """
     counts = _count(y_true, y_score, weight)
-    needed = (_grid(grid) * counts.positives[-1] - _ROUNDING).ceil().clamp(min=1)
+    rounding = _rounding(counts.positives[-1])
+    needed = (_grid(grid) * counts.positives[-1] - rounding).ceil().clamp(min=1)
     rank = torch.searchsorted(counts.positives, needed.long())
     return counts.positives[rank].double() / (counts.positives + counts.negatives)[rank]
+
+
+def _rounding(count: Tensor) -> float:
+    return max(_ROUNDING, 4 * torch.finfo(torch.float64).eps * int(count))
 
 
 def _grid(grid: Tensor) -> Tensor:
