@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from gadkit.evaluation.metrics import (
+    LEFT_OUT,
     Interval,
     checked,
     precision_at_recall,
     recall_at_false_positive_rate,
 )
 from gadkit.evaluation.resample import Metric, Ranking, percentiles, resampled
-from gadkit.graph.arrays import numbers
+from gadkit.graph.arrays import Array, as_ids, numbers
 
 
 def _of_cases(
@@ -176,6 +177,7 @@ def _nested(
     seed: int,
 ) -> Interval:
     """Add up what each model reaches over the splits, times its sign."""
+    cases = [_as_tensors(*case) for case in cases]
     y_true, columns = _all_nodes(cases)
     models = [_runs(cases, columns, position) for position in range(2, 2 + len(signs))]
     counts = [len(runs) for runs in models]
@@ -187,6 +189,11 @@ def _nested(
         totals += sign * _mean_of_drawn(of_model, how_often)
     low, high = percentiles(totals, level)
     return Interval(value, float(low), float(high))
+
+
+def _as_tensors(ids: Array, y_true: Array, *y_scores: Array) -> tuple[Tensor, ...]:
+    scores = (numbers(y_score, "y_score", if_missing=LEFT_OUT) for y_score in y_scores)
+    return as_ids(ids, "ids"), numbers(y_true, "y_true", if_missing=LEFT_OUT), *scores
 
 
 def _runs(
@@ -218,7 +225,7 @@ def _all_nodes(cases: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, list[Tensor
     if len(cases) == 0:
         raise ValueError("there are no splits; give the cases of one at least")
     for ids, y_true, *_ in cases:
-        if ids.shape != y_true.shape or ids.dim() != 1 or ids.is_floating_point():
+        if ids.shape != y_true.shape or ids.dim() != 1:
             raise ValueError(
                 f"ids must be one integer for each case, got {tuple(ids.shape)} {ids.dtype} for "
                 f"{tuple(y_true.shape)} labels"

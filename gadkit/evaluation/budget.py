@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gadkit.evaluation.metrics import Interval
+from gadkit.graph.arrays import Array, numbers
 
 EDGE = 1e-4  # probabilities are kept this far from 0 and 1, where logits have no end
 LEAST_SLOPE = 1e-3  # a score that says nothing still ranks
@@ -28,8 +29,9 @@ class Calibration(NamedTuple):
     slope: float
     bias: float
 
-    def __call__(self, score: Tensor) -> Tensor:
-        """Return the probabilities of scores in [0, 1], both (n,) float64."""
+    def __call__(self, score: Array) -> Tensor:
+        """Return the probabilities of scores in [0, 1], both (n,) float64; NaN of NaN."""
+        score = numbers(score, "score", if_missing="write NaN").detach()
         return sigmoid(self.slope * logit(score) + self.bias)
 
 
@@ -47,7 +49,26 @@ def logit(probability: Tensor) -> Tensor:
     return probability.double().clamp(EDGE, 1 - EDGE).logit()
 
 
-def platt(score: Tensor, y_true: Tensor) -> Calibration:
+def _checked(values: Array, name: str) -> Tensor:
+    """Return numbers from 0 to 1 as float64, (n,).
+
+    Raises:
+        TypeError: they are no numbers.
+        ValueError: one is outside of [0, 1] or missing, or there is more than one axis.
+    """
+    values = numbers(values, name, if_missing="leave it out").detach().cpu().double()
+    if values.dim() != 1:
+        raise ValueError(f"{name} must be (n,), got {tuple(values.shape)}; .flatten() it")
+    outside = (~((values >= 0) & (values <= 1))).nonzero().flatten()  # NaN too
+    if len(outside):
+        raise ValueError(
+            f"{name} is {float(values[outside[0]])} at position {int(outside[0])}; it must lie in "
+            "[0, 1]: take the sigmoid of logits, and leave out what has none"
+        )
+    return values
+
+
+def platt(score: Array, y_true: Array) -> Calibration:
     """Fit slope and bias of the logits by Newton's method with halved steps.
 
     A weak pull to slope 1 and bias 0 keeps both finite where the classes come apart, and near the
@@ -56,7 +77,13 @@ def platt(score: Tensor, y_true: Tensor) -> Calibration:
     Args:
         score: (n,) in [0, 1].
         y_true: (n,) in {0, 1}, 1 = fraud.
+
+    Raises:
+        TypeError, ValueError: they are no numbers in [0, 1], or not as many of each.
     """
+    score, y_true = _checked(score, "score"), _checked(y_true, "y_true")
+    if len(score) != len(y_true):
+        raise ValueError(f"there are {len(score):,} scores, but {len(y_true):,} labels")
     x = torch.stack([logit(score), torch.ones(len(score), dtype=torch.float64)], 1)
     y, start = y_true.double(), torch.tensor([1.0, 0.0], dtype=torch.float64)
 
@@ -77,7 +104,7 @@ def platt(score: Tensor, y_true: Tensor) -> Calibration:
 
 
 def expected_frauds(
-    score: Tensor, probability: Tensor, held_out: Tensor, *, level: float = LEVEL
+    score: Array, probability: Array, held_out: Array, *, level: float = LEVEL
 ) -> Interval:
     """Say how many frauds to expect among accounts at the head of a list.
 
@@ -92,9 +119,19 @@ def expected_frauds(
         probability: (n,) theirs, by `platt`.
         held_out: (m, 2) rows [score, 1 = fraud] of labelled accounts that nothing was learned from.
         level: share of the outcomes within the interval.
+
+    Raises:
+        TypeError, ValueError: a score or a probability is no number in [0, 1].
     """
     from scipy.stats import betabinom
 
+    score, probability = _checked(score, "score"), _checked(probability, "probability")
+    held_out = numbers(held_out, "held_out", if_missing="leave its row out").double()
+    if held_out.dim() != 2 or held_out.shape[1] != 2 or held_out.isnan().any():
+        raise ValueError(
+            f"held_out must be (m, 2) rows [score, 1 = fraud], got {tuple(held_out.shape)} with "
+            f"{int(held_out.isnan().sum())} NaN; leave out accounts without a score or a label"
+        )
     above = held_out[held_out[:, 0] >= score.min().double(), 1]
     mean, frauds = float(probability.mean()), float(above.sum())
     alpha, beta = PRIOR * mean + frauds, PRIOR * (1 - mean) + len(above) - frauds
@@ -103,7 +140,7 @@ def expected_frauds(
     return Interval(float(number.mean()), float(low), float(high))
 
 
-def share_elsewhere(probability: Tensor, share: float, *, steps: int = 1_000) -> float:
+def share_elsewhere(probability: Array, share: float, *, steps: int = 1_000) -> float:
     """Estimate how frequent fraud is among other accounts than those that were labelled.
 
     By expectation and maximization (Saerens, Latinne and Decaestecker, Adjusting the Outputs of a
@@ -116,7 +153,7 @@ def share_elsewhere(probability: Tensor, share: float, *, steps: int = 1_000) ->
         share: of frauds among the labelled accounts.
         steps: of the iteration, at most.
     """
-    estimate = share
+    estimate, probability = share, _checked(probability, "probability")
     for _ in range(steps):
         previous, estimate = estimate, float(with_share(probability, share, estimate).mean())
         if abs(estimate - previous) < 1e-9:

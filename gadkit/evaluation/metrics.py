@@ -23,10 +23,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gadkit.graph.arrays import numbers
+from gadkit.graph.arrays import Array, numbers
 
-# Far below the distance of two shares of counts, far above the rounding of grid * count.
+# Far below the distance of two shares of counts, far above the rounding of grid * count: of counts
+# up to a million, and beyond them as their digits allow.
 _ROUNDING = 1e-9
+_EXACT = 1 << 53  # until there float64 has every integer
 LEFT_OUT = "leave such samples out"
 
 
@@ -38,10 +40,8 @@ class _Counts(NamedTuple):
     thresholds: Tensor
 
 
-def _check_pair(y_true: Tensor, y_score: Tensor) -> None:
-    for name, values in (("y_true", y_true), ("y_score", y_score)):
-        if values.is_complex():
-            raise TypeError(f"{name} must hold real numbers, not {values.dtype}; take .abs()")
+def _check_pair(y_true: Tensor, y_score: Tensor, name_of_score: str) -> None:
+    for name, values in (("y_true", y_true), (name_of_score, y_score)):
         if values.dim() != 1:
             raise ValueError(
                 f"{name} must be 1-D, one value a sample, but has shape "
@@ -49,12 +49,12 @@ def _check_pair(y_true: Tensor, y_score: Tensor) -> None:
             )
     if len(y_true) != len(y_score):
         raise ValueError(
-            f"y_true has {len(y_true):,} samples but y_score {len(y_score):,}; "
+            f"y_true has {len(y_true):,} samples but {name_of_score} {len(y_score):,}; "
             "index both by the same nodes"
         )
     if len(y_true) == 0:
         raise ValueError(
-            "y_true and y_score are empty; a metric needs at least one sample per class"
+            f"y_true and {name_of_score} are empty; a metric needs at least one sample per class"
         )
 
 
@@ -68,17 +68,18 @@ def _refuse(name: str, values: Tensor, bad: Tensor, what: str, remedy: str) -> N
         )
 
 
-def checked(y_true: Tensor, y_score: Tensor) -> tuple[Tensor, Tensor]:
+def checked(y_true: Array, y_score: Array, name: str = "y_score") -> tuple[Tensor, Tensor]:
     """Return labels as int64 and scores as float64, on the host.
 
     They may be tensors, or what NumPy reads: arrays, Series by the order of their rows, lists.
+    `name` is what the caller calls the scores.
 
     Raises:
         ValueError, TypeError: as `roc_curve`, but one class alone will do.
     """
     y_true = numbers(y_true, "y_true", if_missing=LEFT_OUT)
-    y_score = numbers(y_score, "y_score", if_missing=LEFT_OUT)
-    _check_pair(y_true, y_score)
+    y_score = numbers(y_score, name, if_missing=LEFT_OUT)
+    _check_pair(y_true, y_score, name)
     y_true, y_score = y_true.detach().cpu(), y_score.detach().cpu()
     _refuse(
         "y_true",
@@ -87,14 +88,18 @@ def checked(y_true: Tensor, y_score: Tensor) -> tuple[Tensor, Tensor]:
         "outside {0, 1}",
         "map labels to 1 = anomaly and leave unlabeled samples out",
     )
+    wide = y_score.double()
     _refuse(
-        "y_score",
-        y_score,
-        ~y_score.isfinite(),
+        name,
+        wide,
+        ~wide.isfinite(),
         "that are not finite",
         "look at the model's logits, a NaN has no rank",
     )
-    return y_true.long(), y_score.double()
+    if not y_score.is_floating_point():
+        lost = (y_score.long() > _EXACT) | (y_score.long() < -_EXACT)
+        _refuse(name, y_score, lost, "beyond 2^53, which float64 rounds", "rank them first")
+    return y_true.long(), wide
 
 
 def _checked_weight(weight: Tensor | None, num_samples: int) -> Tensor:
@@ -193,8 +198,13 @@ def roc_auc(y_true: Tensor, y_score: Tensor, *, weight: Tensor | None = None) ->
     """
     counts = _count(y_true, y_score, weight)
     above, until = _from_zero(counts.positives)[:-1], counts.positives
-    twice_pairs = (_from_zero(counts.negatives).diff() * (above + until)).sum()
-    return int(twice_pairs) / (2 * int(counts.positives[-1]) * int(counts.negatives[-1]))
+    at_score, twice = _from_zero(counts.negatives).diff(), above + until
+    most = 2 * int(counts.positives[-1]) * int(counts.negatives[-1])
+    if most < 1 << 63:
+        return int((at_score * twice).sum()) / most
+    # Billions of each, which weights can say: integers of Python have no end.
+    pairs = zip(at_score.tolist(), twice.tolist(), strict=True)
+    return sum(negatives * positives for negatives, positives in pairs) / most
 
 
 def precision_recall_curve(
@@ -384,7 +394,7 @@ def calibration_error(
     """
     if bins < 1:
         raise ValueError(f"bins must be at least 1, but is {bins}")
-    y_true, probability = checked(y_true, probability)
+    y_true, probability = checked(y_true, probability, "probability")
     outside = (probability < 0) | (probability > 1)
     _refuse("probability", probability, outside, "outside [0, 1]", "take the sigmoid of logits")
     weight = _checked_weight(weight, len(y_true))
@@ -420,7 +430,7 @@ def recall_at_false_positive_rate(
     counts = _count(y_true, y_score, weight)
     fps, tps = _from_zero(counts.negatives), _from_zero(counts.positives)
     wanted = _grid(grid) * fps[-1]
-    left = torch.searchsorted(fps.double(), wanted + _ROUNDING) - 1
+    left = torch.searchsorted(fps.double(), wanted + _rounding(fps[-1])) - 1
     right = (left + 1).clamp(max=len(fps) - 1)
     share = ((wanted - fps[left]) / (fps[right] - fps[left]).clamp(min=1)).clamp(min=0)
     return (tps[left] + share * (tps[right] - tps[left])) / tps[-1]
@@ -444,9 +454,14 @@ def precision_at_recall(
         ValueError, TypeError: as `roc_curve`.
     """
     counts = _count(y_true, y_score, weight)
-    needed = (_grid(grid) * counts.positives[-1] - _ROUNDING).ceil().clamp(min=1)
+    rounding = _rounding(counts.positives[-1])
+    needed = (_grid(grid) * counts.positives[-1] - rounding).ceil().clamp(min=1)
     rank = torch.searchsorted(counts.positives, needed.long())
     return counts.positives[rank].double() / (counts.positives + counts.negatives)[rank]
+
+
+def _rounding(count: Tensor) -> float:
+    return max(_ROUNDING, 4 * torch.finfo(torch.float64).eps * int(count))
 
 
 def _grid(grid: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph
-from gadkit.graph.arrays import Array, as_ids, as_tensor
+from gadkit.graph.arrays import Array, as_ids, numbers
 
 SEEDS = tuple(3407 + 10 * i for i in range(10))  # of the ten splits a result is reported over
 FULL = (0.4, 0.2, 0.4)  # train, val and test, where labels are plenty
@@ -46,7 +46,7 @@ def too_few(labels: Tensor) -> str | None:
     Returns:
         The reason, or None where they are enough: `ENOUGH` of each kind.
     """
-    normal, frauds = labels[:, 1].bincount(minlength=2).tolist()
+    normal, frauds = _checked_labels(labels)[:, 1].bincount(minlength=2).tolist()
     if min(normal, frauds) >= ENOUGH:
         return None
     confirmed = "1 confirmed fraud" if frauds == 1 else f"{frauds:,} confirmed frauds"
@@ -112,6 +112,16 @@ def _checked_labels(labels: Array | None) -> Tensor:
             f"labels must be (num_labels, 2), got {tuple(labels.shape)}; a row is [global id, 0 "
             "or 1]"
         )
+    ids, values = labels.unbind(1)
+    wrong = ((values != 0) & (values != 1)).nonzero().flatten()
+    if len(wrong):
+        raise ValueError(
+            f"labels row {int(wrong[0])} is {labels[wrong[0]].tolist()}: a value that is neither 0 "
+            "nor 1; leave out nodes that are not known"
+        )
+    repeated, counts = ids.unique(return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"node {int(repeated[counts > 1][0])} is labelled more than once")
     return labels
 
 
@@ -151,9 +161,7 @@ def few_label(
     return _drawn(labels, [(count, 2 * count) for count in counts], seed)
 
 
-def temporal(
-    labels: Tensor, time: Tensor, *, fractions: tuple[float, float, float] = FULL
-) -> Split:
+def temporal(labels: Array, time: Array, *, fractions: tuple[float, float, float] = FULL) -> Split:
     """Teach with the earliest labelled nodes, choose with later ones, judge on the latest.
 
     Nodes of the same time are never parted: those at a cut go to the later part. What is known of a
@@ -170,7 +178,8 @@ def temporal(
     """
     labels = _checked_labels(labels)
     _check_fractions(fractions)
-    when = as_tensor(time, "time").double()[labels[:, 0]]
+    time = numbers(time, "time", if_missing="write NaN").double()
+    when = _of_labelled(time, "time", labels)
     if when.isnan().any():
         node = int(labels[when.isnan().nonzero()[0, 0], 0])
         raise ValueError(f"node {node} is labelled but has no time; split at random instead")
@@ -178,6 +187,17 @@ def temporal(
     cuts = [min(round(len(when) * sum(fractions[:i])), last) for i in (1, 2)]
     part_of = torch.bucketize(when, when.sort().values[cuts], right=True)
     return _checked_parts(labels, part_of, "time")
+
+
+def _of_labelled(values: Tensor, name: str, labels: Tensor) -> Tensor:
+    """Take what labelled nodes have of what there is for every node, (num_labels,)."""
+    least = int(labels[:, 0].max()) + 1 if len(labels) else 0
+    if values.dim() != 1 or len(values) < least:
+        raise ValueError(
+            f"{name} must be (total,), one number for each node, with {least:,} nodes at least by "
+            f"the labels, got {tuple(values.shape)}"
+        )
+    return values[labels[:, 0]]
 
 
 def _checked_parts(labels: Tensor, part_of: Tensor, by: str) -> Split:
@@ -219,7 +239,7 @@ def by_group(
     labels = _checked_labels(labels)
     _check_fractions(fractions)
     group = as_ids(group, "group").long()
-    of_label = group[labels[:, 0]]
+    of_label = _of_labelled(group, "group", labels)
     alone = torch.arange(len(labels)) + group.max() + 1
     of_label = torch.where(of_label < 0, alone, of_label)
     _, of_label, sizes = of_label.unique(return_inverse=True, return_counts=True)
@@ -277,10 +297,15 @@ def official(labels: Tensor, masks: Tensor, number: int = 0) -> Split:
         ValueError: there are no labels, no split of that number, or a part holds one class only.
     """
     labels = _checked_labels(labels)
-    masks = as_tensor(masks, "masks")
+    masks = as_ids(masks, "masks")
+    if masks.dim() != 2:
+        raise ValueError(
+            f"masks must be (total, num_splits), got {tuple(masks.shape)}; give one split as "
+            "masks[:, None]"
+        )
     if not 0 <= number < masks.shape[1]:
         raise ValueError(f"no split {number}: there are {masks.shape[1]}, counted from 0")
-    part_of = masks[labels[:, 0], number].long()
+    part_of = _of_labelled(masks[:, number], "masks", labels).long()
     return _checked_parts(labels, part_of - 1, f"the authors' masks ({number})")
 
 

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from gadkit.explain.edges import Edges
 from gadkit.graph import HeteroGraph
+from gadkit.graph.arrays import Array, numbers
 
 
-def by_suspicion(graph: HeteroGraph, edges: Edges, scores: Tensor) -> Tensor:
+def by_suspicion(graph: HeteroGraph, edges: Edges, scores: Array) -> Tensor:
     """Give each edge the score of its neighbor, or where that has none, the mean of those around.
 
     Args:
@@ -20,12 +21,13 @@ def by_suspicion(graph: HeteroGraph, edges: Edges, scores: Tensor) -> Tensor:
     Returns:
         (num_edges,) float64.
     """
-    direct = scores.double()[edges.neighbor]
+    scores = _checked(graph, scores)
+    direct = scores[edges.neighbor]
     around = _around_neighbors(graph, edges, scores, tied=False)
     return torch.where(direct.isnan(), around, direct)
 
 
-def by_company(graph: HeteroGraph, edges: Edges, scores: Tensor | None = None) -> Tensor:
+def by_company(graph: HeteroGraph, edges: Edges, scores: Array | None = None) -> Tensor:
     """Give each edge the suspects whom the node meets there, the more so the closer they are tied.
 
     Mean over the other neighbors b of the neighbor of tie(node, b) * score(b). A tie is the sum
@@ -42,8 +44,18 @@ def by_company(graph: HeteroGraph, edges: Edges, scores: Tensor | None = None) -
     Returns:
         (num_edges,) float64, at least 0.
     """
-    scores = torch.ones(graph.total) if scores is None else scores
+    scores = torch.ones(graph.total) if scores is None else _checked(graph, scores)
     return _around_neighbors(graph, edges, scores, tied=True)
+
+
+def _checked(graph: HeteroGraph, scores: Array) -> Tensor:
+    scores = numbers(scores, "scores", if_missing="write NaN").detach().double()
+    if scores.shape != (graph.total,):
+        raise ValueError(
+            f"scores must be ({graph.total},), one for each node, got {tuple(scores.shape)}; write "
+            "NaN for nodes without one"
+        )
+    return scores
 
 
 def meetings(graph: HeteroGraph, node: int, neighbor: int, scores: Tensor, count: int) -> list[int]:

@@ -17,12 +17,15 @@ class Edges(NamedTuple):
         ptr: (num_nodes + 1,) int64; nodes[i] has the edges ptr[i]:ptr[i + 1].
         stream: (num_edges,) int64; position in `HeteroGraph.streams`, ascending within a node.
         neighbor: (num_edges,) int64 global id of the other end.
+        relations: (num_streams,) int64; the relation of each stream, the same number for both
+            directions of one. Every stream is a relation of its own if None.
     """
 
     nodes: Tensor
     ptr: Tensor
     stream: Tensor
     neighbor: Tensor
+    relations: Tensor | None = None
 
     @property
     def owner(self) -> Tensor:
@@ -67,7 +70,9 @@ def incoming_edges(graph: HeteroGraph, nodes: Tensor, *, loops: bool) -> Edges:
     owner, stream, neighbor = map(torch.cat, (owners, streams, neighbors))
     order = owner.argsort(stable=True)
     ptr = indptr_of(owner.bincount(minlength=len(nodes)))
-    return Edges(nodes, ptr, stream[order], neighbor[order])
+    names = [each.relation for each in graph.streams]
+    relations = torch.tensor([names.index(name) for name in names], dtype=torch.int64)
+    return Edges(nodes, ptr, stream[order], neighbor[order], relations)
 
 
 def rows_of_stream(
@@ -90,18 +95,19 @@ def positions_of_type(graph: HeteroGraph, nodes: Tensor, node_type: str) -> Tens
 
 
 def parallel(edges: Edges) -> Tensor:
-    """Return for each edge the first that leads from the same neighbor over the same stream.
+    """Return for each edge the first that leads from the same neighbor over the same relation.
 
-    Edges that are repeated, as orders of one product may be, are one neighbor to whoever reads an
-    explanation.
+    Edges that are repeated, as orders of one product may be, or that lead both ways, as payments
+    between two accounts may, are one piece of evidence to whoever reads an explanation.
 
     Returns:
         (num_edges,) int64 positions in `edges`; an edge that is not repeated is its own first.
     """
-    # An edge becomes one number, (owner, stream, neighbor) as digits. The stable sort keeps equal
+    # An edge becomes one number, (owner, relation, neighbor) as digits. The stable sort keeps equal
     # numbers in the order of the edges, so the first of a run stands for all of it: of the keys
     # [7, 3, 7] the order is [1, 0, 2], the runs [1] and [0, 2], and the answer [0, 1, 0].
-    digits = torch.stack([edges.owner, edges.stream, edges.neighbor])
+    relation = edges.stream if edges.relations is None else edges.relations[edges.stream]
+    digits = torch.stack([edges.owner, relation, edges.neighbor])
     sizes = [1 + int(row.max()) if row.numel() else 1 for row in digits]
     key = (digits[0] * sizes[1] + digits[1]) * sizes[2] + digits[2]
     key, order = key.sort(stable=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gadkit.explain.edges import Edges, parallel
 from gadkit.graph import CSR, EdgeType, HeteroGraph, indptr_of
+from gadkit.graph.arrays import Array, as_ids, numbers
 from gadkit.store import Planted
 from gadkit.trees.recipe import Committee
 
@@ -43,7 +44,7 @@ def planted_edges(graph: HeteroGraph, edges: Edges, planted: Planted) -> Tensor:
     return torch.from_numpy(np.isin(asked.numpy(), key[touches]))
 
 
-def hit_rate(edges: Edges, scores: Tensor, planted: Tensor, k: int) -> Tensor:
+def hit_rate(edges: Edges, scores: Array, planted: Array, k: int) -> Tensor:
     """Return how many of the edges that an explainer puts first were planted.
 
     For each node: the number of planted edges among its k highest, over the most there could be,
@@ -67,11 +68,14 @@ def hit_rate(edges: Edges, scores: Tensor, planted: Tensor, k: int) -> Tensor:
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
+    scores = numbers(scores, "scores of edges", if_missing="give edges without one the lowest")
+    planted = numbers(planted, "planted", if_missing="write False").bool()
     if not torch.isfinite(scores).all():
         raise ValueError("scores of edges must be finite; give edges without one the lowest")
     rates = torch.full((len(edges.nodes),), torch.nan, dtype=torch.float64)
     first = parallel(edges)
     scores, is_first = _highest(scores, first), first == torch.arange(len(first))
+    planted = _highest(planted.long(), first).bool()
     for position in range(len(edges.nodes)):
         row = edges.slice_of(position)
         score, is_planted = scores[row][is_first[row]], planted[row][is_first[row]]
@@ -91,15 +95,16 @@ def _highest(scores: Tensor, first: Tensor) -> Tensor:
     return scores.scatter_reduce(0, first, scores, "amax")[first]
 
 
-def top_edges(edges: Edges, scores: Tensor, k: int) -> Tensor:
+def top_edges(edges: Edges, scores: Array, k: int) -> Tensor:
     """Return the positions of the k highest edges of each node, ties in the order of the edges.
 
-    They lead to k different neighbors, or to one over several streams: of edges that are repeated,
-    the first stands for all of them, with the highest of their scores.
+    They lead to k different neighbors, or to one over several relations: of edges that are
+    repeated, the first stands for all of them, with the highest of their scores.
 
     Raises:
         ValueError: there are not as many scores as edges, or one is NaN.
     """
+    scores = numbers(scores, "scores of edges", if_missing="give edges without one the lowest")
     if scores.shape != edges.neighbor.shape or scores.isnan().any():
         raise ValueError(
             f"scores of edges must be ({len(edges.neighbor)},) numbers, got {tuple(scores.shape)} "
@@ -117,6 +122,8 @@ def top_edges(edges: Edges, scores: Tensor, k: int) -> Tensor:
 def without_edges(graph: HeteroGraph, edges: Edges, chosen: Tensor) -> HeteroGraph:
     """Return the graph without some edges, in both directions; features and labels stay.
 
+    With an edge go those that repeat it, and those that lead back over the same relation.
+
     Args:
         graph: the graph.
         edges: of `edges_into`.
@@ -125,7 +132,9 @@ def without_edges(graph: HeteroGraph, edges: Edges, chosen: Tensor) -> HeteroGra
     Raises:
         ValueError: a relation would have no edge left.
     """
-    relations_left = {}
+    first, relations_left = parallel(edges), {}
+    chosen = as_ids(chosen, "chosen").long()
+    chosen = torch.isin(first, first[chosen]).nonzero().flatten()
     for (src, name, dst), csr in graph.edges.items():
         ends = _ends_in(graph, edges, chosen, (src, name, dst))
         keys = [(d - graph.offset(dst)) * csr.num_src + s - graph.offset(src) for s, d in ends]
@@ -185,9 +194,8 @@ def faithfulness(
     """Measure how far scores fall when the edges that an explainer puts first are deleted.
 
     The k first edges of every node are deleted together, in both directions and with those that
-    repeat them; all that the model
-    makes of the graph is made again, and the nodes are scored by the model as it was trained. The
-    same is done with k edges of each node at random.
+    repeat them; all that the model makes of the graph is made again, and the nodes are scored by
+    the model as it was trained. The same is done with k edges of each node at random.
 
     Args:
         graph: the graph.

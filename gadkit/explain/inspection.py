@@ -88,6 +88,10 @@ def mass_on(csr: CSR, alpha: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 def principal_components(z: Tensor, count: int = 2) -> Tensor:
     """Project on the directions of largest variance, (num_nodes, count), largest first."""
-    centered = (z - z.mean(0)).double()
+    dtype, z = (
+        z.dtype,
+        z.double(),
+    )  # before the mean is taken: of float32 far from 0 it is not in the middle
+    centered = z - z.mean(0)
     _, directions = torch.linalg.eigh(centered.T @ centered)  # ascending
-    return (centered @ directions[:, -count:].flip(1)).to(z.dtype)
+    return (centered @ directions[:, -count:].flip(1)).to(dtype)

@@ -231,7 +231,9 @@ def by_occlusion(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edge
     """
     falls = torch.zeros(len(edges.neighbor), dtype=torch.float64)
     for around in _neighborhoods(model, graph, inputs, edges):
-        incoming, explained = around.incoming, (around.position >= 0).nonzero().flatten()
+        incoming = around.incoming
+        is_first = parallel(incoming) == torch.arange(len(incoming.neighbor))
+        explained = ((around.position >= 0) & is_first).nonzero().flatten()
         nodes = torch.arange(len(incoming.nodes))  # each as it is, then once without each edge
         center = torch.cat([nodes, incoming.owner[explained]])
         left_out = torch.cat([torch.full_like(nodes, -1), explained])
@@ -241,7 +243,7 @@ def by_occlusion(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edge
             logits[part] = _logits(model, graph, around, center[part], left_out[part]).double()
         whole = logits[incoming.owner[explained]]
         falls[around.position[explained]] = whole - logits[len(nodes) :]
-    return falls
+    return falls[parallel(edges)]
 
 
 def by_gradient(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edges) -> Tensor:

@@ -122,10 +122,11 @@ def _brought_over(
 
 def _mean_around(graph: HeteroGraph, source: str, node_type: str, rows: Tensor) -> Tensor:
     """Return the mean features of the neighbors of one type, (num_rows, dim)."""
-    total, count = torch.zeros(len(rows), graph.x[source].shape[1]), torch.zeros(len(rows), 1)
+    total = torch.zeros(len(rows), graph.x[source].shape[1], dtype=torch.float64)
+    count = torch.zeros(len(rows), 1, dtype=torch.float64)
     for _, (src, _, dst), csr in graph.streams:
         if (src, dst) == (source, node_type):
             near = csr.select(rows)
-            total.index_add_(0, near.dst(), graph.x[source][near.indices.long()].float())
+            total.index_add_(0, near.dst(), graph.x[source][near.indices.long()].double())
             count += near.degrees()[:, None]
     return total / count.clamp(min=1)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gadkit.graph.arrays import Array, as_count, as_tensor
+from gadkit.graph.arrays import Array, as_count, as_features, as_tensor
 from gadkit.graph.csr import (
     CHUNK,
     CSR,
@@ -47,7 +47,8 @@ class HeteroGraph:
         num_nodes: number of nodes of each type, in global order.
         edges: the relations; `(src, name, dst)` has `num_nodes[dst]` rows and `num_nodes[src]`
             sources.
-        x: (num_nodes[type], dim of that type) float32 for every type, or None. Integers become so.
+        x: (num_nodes[type], dim of that type) float32 for every type, or None. Other numbers
+            become so.
         labels: (num_labels, 2) integer rows [global id, 1 = anomaly], or None. Like x these may be
             arrays of other libraries, see `graph.as_tensor`.
 
@@ -75,11 +76,15 @@ class HeteroGraph:
                     f"x must be a dict from node type to features, got {type(x).__name__}; there "
                     f"are the types {list(num_nodes)}"
                 )
-            rows_of = {kind: as_tensor(rows, f"x[{kind!r}]") for kind, rows in x.items()}
-            self.x = {kind: _features(rows, kind) for kind, rows in rows_of.items()}
+            rows_of = {f"x[{kind!r}]": (kind, rows) for kind, rows in x.items()}
+            self.x = {
+                kind: as_features(as_tensor(rows, name), name)
+                for name, (kind, rows) in rows_of.items()
+            }
         if labels is not None:
             labels = as_tensor(labels, "labels")
-            is_integer = not labels.dtype.is_floating_point and labels.dtype != torch.bool
+            inexact = labels.is_floating_point() or labels.is_complex()
+            is_integer = not inexact and labels.dtype != torch.bool
             self.labels = labels.long() if is_integer else labels
         self._check_edges()
         self._check_features()
@@ -91,6 +96,11 @@ class HeteroGraph:
             raise ValueError("the graph has no nodes")
         connected, names = set(), [name for _, name, _ in self.edges]
         for (src, name, dst), csr in self.edges.items():
+            if not isinstance(csr, CSR):
+                raise TypeError(
+                    f"relation {(src, name, dst)} must be a CSR, got {type(csr).__name__}; make "
+                    "one with CSR.from_edges(), or the graph with graph.interop"
+                )
             if names.count(name) > 1 or f"rev_{name}" in names:
                 raise ValueError(
                     f"relation names must be unique, and a reverse is made where it is needed: "
@@ -123,6 +133,11 @@ class HeteroGraph:
     def _check_features(self) -> None:
         if self.x is None:
             return
+        unknown = [node_type for node_type in self.x if node_type not in self.num_nodes]
+        if unknown:
+            raise ValueError(
+                f"x has the node type {unknown[0]!r}, which is not in {self.node_types}"
+            )
         for node_type, count in self.num_nodes.items():
             x = self.x.get(node_type)
             if x is None or x.dim() != 2 or len(x) != count:
@@ -235,14 +250,6 @@ class HeteroGraph:
         nodes = ", ".join(f"{count:,} {name}" for name, count in self.num_nodes.items())
         edges = ", ".join(f"{csr.num_edges:,} {name}" for (_, name, _), csr in self.edges.items())
         return f"HeteroGraph(nodes: {nodes}; edges: {edges})"
-
-
-def _features(rows: Tensor, kind: str) -> Tensor:
-    if rows.is_complex():
-        raise TypeError(f"x[{kind!r}] must hold real numbers, not {rows.dtype}; take .abs()")
-    # They are given, and not learned: nothing is ever differentiated by them.
-    rows = rows.detach() if rows.requires_grad else rows
-    return rows if rows.is_floating_point() else rows.float()
 
 
 def check_finite(x: Tensor, name: str) -> None:

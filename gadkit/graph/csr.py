@@ -84,6 +84,11 @@ class CSR:
             raise ValueError(f"num_src is {self.num_src}; it must be 0 or more")
         if self.num_src >= 2**31:
             raise ValueError(f"num_src is {self.num_src:,}; source ids must fit 31 bits")
+        if self.indices.dim() != 1:
+            raise ValueError(
+                f"indices must be 1-D, one source an edge, not {tuple(self.indices.shape)}; "
+                ".flatten() them"
+            )
         check_indptr(self.indptr, len(self.indices), "indptr")
         outside = (self.indices < 0) | (self.indices >= self.num_src)
         if outside.any():
@@ -222,6 +227,10 @@ class CSR:
             )
         # As int64, since torch takes uint8 for a mask.
         src, dst = as_ids(src, "src").long(), as_ids(dst, "dst").long()
+        if src.shape != dst.shape:
+            raise ValueError(
+                f"src and dst must be of one shape, got {tuple(src.shape)} and {tuple(dst.shape)}"
+            )
         _check_range("dst", dst, self.num_dst)
         if self.num_edges == 0:
             return torch.zeros_like(src, dtype=torch.bool)

@@ -10,6 +10,7 @@ are never dropped unasked: they are an error, unless the caller says that they m
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,15 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph
-from gadkit.graph.arrays import as_count, is_missing, numbers
+from gadkit.graph.arrays import (
+    PASS_IDS,
+    as_count,
+    as_features,
+    as_ids,
+    as_tensor,
+    is_missing,
+    numbers,
+)
 
 if TYPE_CHECKING:
     import networkx
@@ -31,6 +40,20 @@ UNKNOWN = -1  # label of a node that was not looked at
 FILL_X = "fill it with numbers, such as 0 or the mean"
 FILL_LABELS = "write -1 where a label is unknown"
 
+# What `from_pyg` reads, and what else it may be called.
+KEPT = {
+    "x": ("feat", "feats", "feature", "features", "node_features"),
+    "y": ("label", "labels", "y_true", "target", "targets", "is_fraud"),
+    "num_nodes": (),
+    "edge_index": (),
+    "adj_t": ("adj", "adj_matrix"),
+}
+ELSEWHERE = {
+    "tf": "tf is a table of PyTorch Frame, whose columns of numbers x may be: "
+    "x = tf.feat_dict[torch_frame.stype.numerical]",
+    "time": "times are kept beside a graph, by store.save_time()",
+}
+OFTEN_LEFT = ("edge_attr", "edge_weight", "edge_type", "node_type", "batch", "ptr", "pos")
 _ROW = "label_row"  # where a label stands in `HeteroGraph.labels`, if not in the order of nodes
 
 
@@ -87,16 +110,17 @@ def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> Hete
     `to_pyg` keeps it so. A `Data` becomes one node type, "node", with one relation, "to".
 
     Args:
-        data: `edge_index` of every relation, or the sparse `adj_t` that `T.ToSparseTensor()` makes
-            of it, whose rows are destinations; of every node type `num_nodes`, `x` or `y` to tell
-            its size; `x` (num_nodes, dim) float32 for all types or for none; `y` (num_nodes,) of
-            1 = anomaly, 0 = normal, -1 = unknown, where known.
-        ignore: attributes that may be left behind, such as "edge_attr" or "train_mask"; with
-            "edge_weight", also the values of `adj_t`.
+        data: `edge_index` of every relation, integers, or the sparse `adj_t` that
+            `T.ToSparseTensor()` makes of it, whose rows are destinations; of every node type
+            `num_nodes`, `x` or `y` to tell its size; `x` (num_nodes, dim) for all types or for
+            none, which becomes float32; `y` (num_nodes,) of 1 = anomaly, 0 = normal, -1 = unknown,
+            where known.
+        ignore: attributes that may be left behind, such as "edge_attr" or "train_mask", or "x" and
+            "y" themselves; with "edge_weight", also the values of `adj_t`.
 
     Raises:
         ImportError: PyTorch Geometric is not installed.
-        TypeError: it is another class, or a feature is not a dense float32.
+        TypeError: it is another class, or an array holds no numbers, or is sparse.
         ValueError: there is an attribute that a graph cannot keep and that `ignore` does not name,
             a relation `rev_<name>` is not the reverse of <name>, or the graph does not fit; the
             message says where and how to mend it.
@@ -118,11 +142,16 @@ def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> Hete
         edge_type: _csr_of(edge_type, store, num_nodes, ignore)
         for edge_type, store in edge_stores.items()
     }
-    x = {name: _x_of(name, store) for name, store in node_stores.items() if "x" in store}
+
+    def of_nodes(attribute: str) -> dict[str, object]:
+        is_read = attribute not in ignore
+        named = {name: store.get(attribute) for name, store in node_stores.items() if is_read}
+        return {name: values for name, values in named.items() if values is not None}
+
+    x = {name: _floats(values, f"x of {name!r}") for name, values in of_nodes("x").items()}
     y = {
-        name: numbers(store["y"], f"y of {name!r}", if_missing=FILL_LABELS)
-        for name, store in node_stores.items()
-        if "y" in store
+        name: numbers(values, f"y of {name!r}", if_missing=FILL_LABELS)
+        for name, values in of_nodes("y").items()
     }
     labels = _labels(num_nodes, y)
     if labels is not None and any(_ROW in store for store in node_stores.values()):
@@ -132,18 +161,32 @@ def from_pyg(data: "HeteroData | Data", *, ignore: Collection[str] = ()) -> Hete
 
 
 def _check_attributes(data: "HeteroData | Data", ignore: Collection[str]) -> None:
-    kept = {"x", "y", "num_nodes", "edge_index", "adj_t", _ROW, *ignore}
-    left = {
+    every = {
         f"data.{name}" if store._key is None else f"data[{store._key!r}].{name}": name
         for store in data.stores
         for name in [*store.keys()]
-        if name not in kept
     }
+    left = {where: name for where, name in every.items() if name not in {*KEPT, _ROW, *ignore}}
     if left:
+        absent = sorted({*ignore} - {*every.values()})
+        names = sorted({*ignore, *left.values()} - {*absent})
         raise ValueError(
-            f"a HeteroGraph keeps x, y and edge_index, but cannot keep {', '.join(left)}; "
-            f"to leave that behind, say from_pyg(data, ignore={sorted({*ignore, *left.values()})})"
+            f"a HeteroGraph keeps x, y and edge_index, but cannot keep {', '.join(left)}"
+            + "".join(_suggestion(name) for name in dict.fromkeys(left.values()))
+            + (f"; there is no {', '.join(absent)} that `ignore` names" if absent else "")
+            + f"; to leave that behind, say from_pyg(data, ignore={names})"
         )
+
+
+def _suggestion(name: str) -> str:
+    """Say what an attribute may have been meant to be, if it is called nearly so."""
+    if name in ELSEWHERE:
+        return f"; {ELSEWHERE[name]}"
+    words = {word: kept for kept, words in KEPT.items() for word in (kept, *words)}
+    words |= {word: word for word in OFTEN_LEFT}
+    near = get_close_matches(name.lower(), words, n=1, cutoff=0.75)
+    is_other = bool(near) and words[near[0]] != name
+    return f"; is {name} meant to be {words[near[0]]}?" if is_other else ""
 
 
 def _sizes_of_matrices(edge_stores: dict[EdgeType, "EdgeStorage"]) -> dict[str, int]:
@@ -164,7 +207,9 @@ def _sizes_of_matrices(edge_stores: dict[EdgeType, "EdgeStorage"]) -> dict[str, 
 
 def _num_nodes(node_type: str, store: "NodeStorage", of_matrix: int | None) -> int:
     """Take what is said, and never PyG's guess from the largest id in use."""
-    said = {name: len(store[name]) for name in ("x", "y") if store.get(name) is not None}
+    said = {name: np.shape(store[name])[0] for name in ("x", "y") if np.ndim(store.get(name)) > 0}
+    if "tf" in store:  # the table of PyTorch Frame
+        said["tf"] = len(store["tf"])
     if store.get("num_nodes") is not None:
         said = {"num_nodes": as_count(store["num_nodes"], f"num_nodes of {node_type!r}")} | said
     if of_matrix is not None:
@@ -201,26 +246,27 @@ def _edge_index_of(edge_type: EdgeType, store: "EdgeStorage", ignore: Collection
                 "out of `ignore`"
             )
         return _edges_of_matrix(edge_type, store["adj_t"], ignore)
-    if not isinstance(edge_index, Tensor) or edge_index.dim() != 2 or len(edge_index) != 2:
-        got = tuple(edge_index.shape) if isinstance(edge_index, Tensor) else edge_index
-        got = got if got is None or isinstance(got, tuple) else type(got).__name__
-        how = "pass a tensor, such as torch_geometric.utils.dense_to_sparse makes of a dense matrix"
-        if isinstance(got, tuple):
-            is_turned = len(got) == 2 and got[1] == 2
-            how = "a row is one end of all edges" + (": turn it round, .t()" if is_turned else "")
-        elif got is not None:
-            how = "pass a tensor, torch.as_tensor()"
+    if edge_index is None:
         raise ValueError(
-            f"edge_index of {edge_type} must be (2, num_edges) int64, got {got}; {how}"
+            f"edge_index of {edge_type} must be (2, num_edges) int64, got None; pass a tensor, "
+            "such as torch_geometric.utils.dense_to_sparse makes of a dense matrix"
         )
-    if edge_index.dtype not in (torch.int64, torch.int32):
-        raise TypeError(
-            f"edge_index of {edge_type} must be int64, not {edge_index.dtype}; convert it with "
-            ".long()"
+    edge_index = as_tensor(edge_index, f"edge_index of {edge_type}", remedy=PASS_IDS)
+    got = tuple(edge_index.shape)
+    if len(got) != 2 or got[0] != 2:
+        how = ": turn it round, .t()" if len(got) == 2 and got[1] == 2 else ""
+        if len(set(got)) == 1 < len(got):
+            how = "; of a dense matrix pass what torch_geometric.utils.dense_to_sparse makes"
+        raise ValueError(
+            f"edge_index of {edge_type} must be (2, num_edges) int64, got {got}; a row is one end "
+            f"of all edges{how}"
         )
+    edge_index = as_ids(edge_index, f"edge_index of {edge_type}").as_subclass(Tensor)
+    if edge_index.dtype != torch.int32:
+        edge_index = edge_index.long()
     if "adj_t" in store and "adj_t" not in ignore:
         _check_same_edges(edge_type, edge_index, store["adj_t"])
-    return edge_index.as_subclass(Tensor)
+    return edge_index
 
 
 def _edges_of_matrix(edge_type: EdgeType, adj_t: object, ignore: Collection[str]) -> Tensor:
@@ -255,7 +301,7 @@ def _entries(edge_type: EdgeType, adj_t: object) -> tuple[Tensor, Tensor, Tensor
 
 def _check_same_edges(edge_type: EdgeType, edge_index: Tensor, adj_t: object) -> None:
     dst, src, _ = _entries(edge_type, adj_t)
-    pairs = [edge_index.as_subclass(Tensor).long(), torch.stack([src, dst]).long()]
+    pairs = [edge_index.long(), torch.stack([src, dst]).long()]
     base = 1 + max(int(ends.max()) if ends.numel() else 0 for ends in pairs)
     keys = [(ends[0] * base + ends[1]).sort().values for ends in pairs]
     if not torch.equal(*keys):
@@ -278,17 +324,6 @@ def _csr(edge_type: EdgeType, src: Tensor, dst: Tensor, num_nodes: dict[str, int
         return CSR.from_edges(src, dst, num_src=num_src, num_dst=num_dst)
     except ValueError as error:
         raise ValueError(f"relation {edge_type}: {error}") from error
-
-
-def _x_of(node_type: str, store) -> Tensor:
-    x = store["x"]
-    if not isinstance(x, Tensor) or x.dtype != torch.float32 or x.layout != torch.strided:
-        got = f"{x.layout} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-        how = ".to_dense() or .float()" if isinstance(x, Tensor) else "torch.tensor(...).float()"
-        raise TypeError(
-            f"x of {node_type!r} must be a dense float32 tensor, got {got}; convert it with {how}"
-        )
-    return x
 
 
 def _rows_of(ids: Tensor, num_nodes: dict[str, int], node_stores: dict) -> Tensor:
@@ -467,13 +502,7 @@ def _check_types(what: str, by_type: dict, num_nodes: dict[str, int]) -> None:
 
 
 def _floats(values: object, name: str) -> Tensor:
-    x = numbers(values, name, if_missing=FILL_X)
-    narrow = x.to(torch.float32)
-    if x.dtype == torch.float64 and (narrow.isinf() & x.isfinite()).any():
-        raise ValueError(
-            f"{name} goes up to {float(x.abs().max()):g}, beyond float32; take logarithms or scale"
-        )
-    return narrow
+    return as_features(numbers(values, name, if_missing=FILL_X), name)
 
 
 def from_networkx(
@@ -510,7 +539,8 @@ def from_networkx(
     if not all(hasattr(network, name) for name in ("nodes", "edges", "is_directed")):
         raise TypeError(
             f"expected a NetworkX graph, got {type(network).__name__}; of adjacency lists "
-            "networkx.Graph() makes one, and from_scipy() reads matrices"
+            "networkx.Graph() makes one, of a graph of igraph its .to_networkx(), and from_scipy() "
+            "reads matrices"
         )
     for name in (x, label):
         _check_attribute(network, name)
@@ -563,6 +593,8 @@ def _pairs_of(
         if not directed and node_types.index(src) > node_types.index(dst):
             (src, i), (dst, j) = (dst, j), (src, i)
         default = TO if len(node_types) == 1 else f"{src}_to_{dst}"
+        if isinstance(attributes.get(relation), tuple):  # as PyTorch Geometric's to_networkx
+            attributes = {relation: _name_of(attributes[relation], (src, dst), source, target)}
         name = _attribute(attributes, relation, default, f"edge {(source, target)!r}")
         edges = pairs.setdefault((src, name, dst), [])
         edges.append((i, j))
@@ -571,10 +603,21 @@ def _pairs_of(
     return pairs
 
 
+def _name_of(triple: tuple, types: tuple[str, str], source: object, target: object) -> str:
+    """Return the relation of (source type, relation, destination type), which has to fit."""
+    if len(triple) != 3 or {str(triple[0]), str(triple[2])} != {*types}:
+        raise ValueError(
+            f"the relation of edge {(source, target)!r} is {triple!r}, which is no name, and no "
+            f"(source type, relation, destination type) between {types[0]!r} and {types[1]!r}: say "
+            "with node_type which attribute of a node holds its type"
+        )
+    return triple[1]
+
+
 def _features(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
     rows: list[np.ndarray] = []
     for node in nodes:
-        value = network.nodes[node].get(name)
+        value = _plain(network.nodes[node].get(name))
         try:
             row = np.atleast_1d(np.asarray(value))
         except (RuntimeError, TypeError, ValueError):  # lists of several lengths, a GPU's tensor
@@ -590,7 +633,7 @@ def _features(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
 
 
 def _node_labels(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
-    values = [network.nodes[node].get(name) for node in nodes]
+    values = [_plain(network.nodes[node].get(name)) for node in nodes]
     for node, value in zip(nodes, values, strict=True):
         if not _is_label(value):
             raise ValueError(
@@ -598,6 +641,14 @@ def _node_labels(network: "networkx.Graph", nodes: list, name: str) -> Tensor:
                 "or -1, None or absent (unknown)"
             )
     return torch.tensor([UNKNOWN if value is None else int(value) for value in values])
+
+
+def _plain(value: object) -> object:
+    """Return a tensor as what NumPy reads, and anything else as it is."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return value
+    value = value.detach().cpu()
+    return (value.double() if value.is_floating_point() else value).numpy()
 
 
 def _is_label(value: object) -> bool:

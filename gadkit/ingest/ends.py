@@ -39,7 +39,9 @@ _FORMS = [
 ]
 _BANKS = [re.compile(rf"(?:{'|'.join(side)})bank(?:id|code|bic)?") for side in _SIDES]
 _NUMBERED = re.compile(r"((?:account|acct|tx|txn|node|user|address|wallet)(?:id)?)([12])")
-_BARE_ACCOUNT = re.compile(r"account\d*")  # AMLworld calls both of them Account
+# AMLworld calls both of them Account; pandas makes the second one Account.1, DuckDB Account_1, and
+# polars Account_duplicated_0.
+_BARE_ACCOUNT = re.compile(r"account(?:duplicated)?\d*")
 _ACCOUNT_NAMES = (
     "account", "accountid", "acct", "acctid", "acc", "accountnumber", "accountno", "accountname",
     "iban", "wallet", "walletid", "address", "node", "nodeid", "user", "userid", "customer",

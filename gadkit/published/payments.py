@@ -11,6 +11,7 @@ from gadkit import store
 from gadkit.graph.build import event_features, event_graph
 from gadkit.published.fields import (
     coded,
+    find,
     find_table,
     joined,
     numbered,
@@ -61,17 +62,22 @@ _AMLWORLD_TYPES = {"sender": "account", "receiver": "account"}
 _AMLWORLD_TYPES |= {"paid_in": "currency", "received_in": "currency"}
 
 
+# What the second of two columns Account is called by `tables.load` and pandas, DuckDB, and polars.
+_SECOND = ("Account.1", "Account_1", "Account_duplicated_0")
+
+
 def amlworld(path: Path) -> Converted:
-    """Read one of AMLworld's tables of transactions, such as HI-Small_Trans.csv.
+    """Read one of AMLworld's tables of transactions, such as HI-Small_Trans.csv, also saved again.
 
     Transactions are nodes. An account is a bank's number and the account's, since account numbers
     are the bank's own. HI-Small (5 million rows) needs about 6 GB of memory, HI-Medium about 40 GB.
     """
-    path = find_table(path, "*_Trans.csv")
+    path = find(path, "*_Trans.csv", "*_Trans.csv.gz", "*_Trans.parquet")
     with store.errors_about(path):
+        second = next(filter(set(tables.columns_of(path)).__contains__, _SECOND), _SECOND[0])
         accounts = [
             numbered(joined(path, bank, account))
-            for bank, account in (("From Bank", "Account"), ("To Bank", "Account.1"))
+            for bank, account in (("From Bank", "Account"), ("To Bank", second))
         ]
         sender, receiver, account_ids = one_numbering(*accounts)
         paid, received, currencies = one_numbering(

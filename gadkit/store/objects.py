@@ -195,12 +195,15 @@ def keys_of(head: str) -> list[str]:
         ValueError: there is none.
     """
     keys: dict[str, bool] = {}  # whether a value stands there that is no object
+    literal: set[str] = set()  # of the objects themselves, dots and all: Account.1 of pandas
     for row in objects_of(head, _LOOKED_AT):
         _add_keys(row, "", keys)
+        literal.update(row)
     inner = {name.rpartition(".")[0] for name in keys}
     keys = {
         name: True for name, is_value in keys.items()
-        if (is_value or name not in inner) and not any(map(keys.get, _around(name)))
+        if (is_value or name not in inner)
+        and (name in literal or not any(map(keys.get, _around(name))))
     }  # fmt: skip
     if not keys:
         what = (

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -343,7 +344,6 @@ def test_bad_cases_are_named():
     for message, cases in {
         "there are no splits": [],
         r"one integer for each case, got \(3,\) torch.int64 for \(4,\)": [(ids[:3], y, s)],
-        r"got \(4,\) torch.float32": [(s, y, s)],
         "a split judges 4 cases of 3 nodes": [(torch.tensor([1, 2, 2, 3]), y, s)],
         "node 1 is labelled 0 in one split and 1 in another": [(ids, y, s), (ids + 1, y, s)],
         r"y_score must be \(4,\) or \(trainings, 4\), got \(4, 2\)": [(ids, y, s.expand(2, 4).T)],
@@ -354,6 +354,18 @@ def test_bad_cases_are_named():
             nested_interval(roc_auc, cases, repeats=2)
     with pytest.raises(ValueError, match="y_true must be|outside .0, 1."):
         nested_interval(roc_auc, [(ids, y * 2, s)], repeats=2)
+    with pytest.raises(TypeError, match="^ids must be integer, not torch.float32"):
+        nested_interval(roc_auc, [(s, y, s)], repeats=2)
+
+
+def test_cases_may_be_tables_arrays_and_lists():
+    ids, y, s = np.array([5, 2, 9, 4]), np.array([0, 1, 0, 1]), np.array([0.2, 0.9, 0.4, 0.3])
+    want = nested_interval(roc_auc, [tuple(map(torch.tensor, (ids, y, s)))], repeats=9)
+    for convert in (list, pd.Series, np.flip, lambda column: column.astype(object)):
+        case = [convert(column) for column in (ids, y, s)]
+        if convert is np.flip:  # backwards in memory
+            case = [np.flip(np.flip(column).copy()) for column in (ids, y, s)]
+        assert nested_interval(roc_auc, [tuple(case)], repeats=9) == want
 
 
 def test_too_few_positives_are_named():

@@ -1,5 +1,7 @@
 """Frauds to expect: by hand, against simulation, and where fraud has another share."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import binom
@@ -83,3 +85,28 @@ def test_share_by_hand():
 def test_a_few_labels_of_classes_that_come_apart_stay_finite():
     calibration = budget.platt(torch.tensor([0.0, 1.0]), torch.tensor([0, 1]))
     assert all(abs(number) < 10 for number in calibration)
+
+
+def test_scores_may_be_tables_arrays_and_lists_from_0_to_1():
+    score, y = np.array([0.9, 0.2, 0.6, 0.1]), np.array([1, 0, 0, 0])
+    want = budget.platt(torch.tensor(score), torch.tensor(y))
+    for convert in (np.ndarray.tolist, pd.Series, lambda column: column.astype(object)):
+        calibration = budget.platt(convert(score), convert(y))
+        assert calibration == want
+        assert calibration(convert(score)).tolist() == want(torch.tensor(score)).tolist()
+        assert budget.share_elsewhere(convert(score), 0.3) == budget.share_elsewhere(score, 0.3)
+        held_out = pd.DataFrame({"score": score, "y": y})
+        expected = budget.expected_frauds(convert(score), convert(score), held_out)
+        assert expected == budget.expected_frauds(score, score, np.stack([score, y], 1))
+    with pytest.raises(
+        ValueError, match="^score is -3.0 at position 1; it must lie in .0, 1.: take"
+    ):
+        budget.platt([0.5, -3.0], [1, 0])
+    with pytest.raises(ValueError, match="^y_true is nan at position 0"):
+        budget.platt([0.5, 0.3], [np.nan, 0])
+    with pytest.raises(ValueError, match="^there are 1 scores, but 2 labels"):
+        budget.platt([0.5], [1, 0])
+    with pytest.raises(
+        ValueError, match=r"^held_out must be \(m, 2\) rows .* got \(2,\) with 1 NaN"
+    ):
+        budget.expected_frauds(score, score, [0.5, np.nan])

@@ -229,6 +229,7 @@ BAD_INPUT = {
     "None": ([0, None], S[:2], TypeError, "y_true, a .*, holds None at row 1; leave such samples"),
     "a mask": (Y, np.ma.masked_array(S, [0, 0, 1, 0]), TypeError, "y_score is a masked array"),
     "complex": (Y, S.to(torch.complex64), TypeError, "y_score must .* not torch.complex64"),
+    "beyond float64": (Y, 2**53 + torch.arange(4), ValueError, "y_score has 3 values beyond 2.53"),
 }
 
 
@@ -293,3 +294,16 @@ def test_bad_weight_is_named():
         roc_auc(Y, S, weight=torch.ones(4))
     with pytest.raises(ValueError, match="one class only: 0 of 2"):
         roc_auc(Y, S, weight=torch.tensor([1, 0, 1, 0]))
+
+
+@pytest.mark.parametrize("count", [2**24 + 1, 49_999_999, 2**31 - 1])
+@pytest.mark.parametrize("steps", [3, 7, 11])
+def test_metrics_of_billions_are_those_of_a_few(steps, count):
+    """Where counts are beyond float32, the pairs beyond int64, and a grid is rounded by more."""
+    y, s = [1, 0] * steps, range(2 * steps, 0, -1)
+    grid = [k / steps for k in range(steps + 1)]
+    few, many = [3, 3] * steps, [count, count] * steps
+    assert roc_auc(y, s, weight=many) == roc_auc(y, s, weight=few)
+    for curve in (recall_at_false_positive_rate, precision_at_recall):
+        values = curve(y, s, grid, weight=many)
+        assert torch.allclose(values, curve(y, s, grid, weight=few), rtol=0, atol=1e-9)

@@ -299,3 +299,22 @@ def test_labels_and_times_may_be_tables():
         splits.stratified(rows[:, 1])
     with pytest.raises(TypeError, match="^labels must be integer, not torch.float64"):
         splits.stratified(rows.astype(float))
+    for wrong, message in (
+        (
+            [[0, 1], [1, -1]],
+            r"^labels row 1 is \[1, -1\]: a value that is neither 0 nor 1; leave out",
+        ),
+        ([[0, 1], [2, 0], [0, 0]], "^node 0 is labelled more than once"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            splits.too_few(wrong)
+    with pytest.raises(
+        ValueError, match=r"^time must be \(total,\), .* 60 nodes at least .* \(9,\)"
+    ):
+        splits.temporal(rows, time[:9].copy())
+    with pytest.raises(ValueError, match=r"^group must be \(total,\), .* got \(60, 1\)"):
+        splits.by_group(rows, pd.DataFrame(time // 9))
+    with pytest.raises(ValueError, match=r"^masks must be \(total, num_splits\), got \(60,\)"):
+        splits.official(rows, np.ones(60, np.int8))
+    with pytest.raises(TypeError, match="^time, .* is of datetime64.*; pass seconds: .astype"):
+        splits.temporal(rows, pd.Series(pd.to_datetime(time, unit="s")))

@@ -12,7 +12,7 @@ import torch
 from gadkit import explain
 from gadkit.explain import network
 from gadkit.explain.edges import parallel, together
-from gadkit.explain.faithfulness import top_edges
+from gadkit.explain.faithfulness import hit_rate, top_edges, without_edges
 from gadkit.graph import CSR, HeteroGraph, Stream
 from gadkit.network import Architecture, HeteroGAT
 
@@ -233,3 +233,85 @@ def test_edges_without_a_score_are_not_the_first(small_shop):
     for bad in (scores, scores[:1]):
         with pytest.raises(ValueError, match=r"scores of edges must be \(5,\) numbers"):
             top_edges(edges, bad, 1)
+
+
+def multigraph(times: int) -> HeteroGraph:
+    """User 0 buys product 0 often, pays user 1 and is paid by that one, and meets others once."""
+    src, dst = [0] * times + [0] * 5 + [1, 2, 3], [0] * times + [1, 2, 3, 4, 5] + [0, 0, 1]
+    buys = CSR.from_edges(src, dst, num_src=4, num_dst=6)
+    src, dst = [0] * times + [1] * times + [0, 0, 2], [1] * times + [0] * times + [0, 0, 0]
+    pays = CSR.from_edges(src, dst, num_src=4, num_dst=4)
+    rates = CSR.from_edges([0] * times + [3], [0] * times + [5], num_src=4, num_dst=6)
+    generator = torch.Generator().manual_seed(0)
+    return HeteroGraph(
+        {"user": 4, "product": 6},
+        {
+            ("user", "buys", "product"): buys,
+            ("user", "pays", "user"): pays,
+            ("user", "rates", "product"): rates,
+        },
+        {
+            "user": torch.randn(4, 4, generator=generator),
+            "product": torch.randn(6, 4, generator=generator),
+        },
+    )
+
+
+@pytest.mark.parametrize("times", [1, 2, 4, 100])
+def test_a_relation_and_a_neighbor_are_one_piece_of_evidence(times):
+    """However often it is stored, over whichever direction, beside loops and other relations."""
+    graph = multigraph(times)
+    architecture = Architecture(hidden_dim=8, features=True, embeddings=False)
+    dims = {"user": 4, "product": 4}
+    model = HeteroGAT(["buys", "pays", "rates"], 0, architecture, feature_dims=dims, seed=2)
+    inputs = model.inputs(graph, torch.empty(10, 0), fit=True)
+    edges = explain.edges_into(graph, torch.tensor([0]))
+    relations = [stream.relation for stream in graph.streams]
+    pieces = [
+        (relations[stream], neighbor)
+        for stream, neighbor in zip(edges.stream.tolist(), edges.neighbor.tolist(), strict=True)
+    ]
+    different = [("buys", 4 + k) for k in range(6)] + [("pays", 1), ("pays", 2), ("rates", 4)]
+    assert sorted({*pieces}) == different and len(pieces) == 4 * times + 6
+    for explainer in (explain.by_attention, explain.by_occlusion, explain.by_gradient):
+        shares = explainer(model, graph, inputs, edges)
+        by_piece = {piece: {s for p, s in zip(pieces, shares.tolist(), strict=True) if p == piece}
+                    for piece in different}  # fmt: skip
+        assert all(len(values) == 1 for values in by_piece.values())
+        top = top_edges(edges, shares, 5)
+        assert len({pieces[edge] for edge in top.tolist()}) == len(top) == 5
+        pruned = without_edges(graph, edges, top)
+        left = explain.edges_into(pruned, torch.tensor([0]))
+        names = [stream.relation for stream in pruned.streams]
+        left = zip(left.stream.tolist(), left.neighbor.tolist(), strict=True)
+        still = {(names[stream], neighbor) for stream, neighbor in left}
+        assert still == {*different} - {pieces[edge] for edge in top.tolist()}
+
+
+def test_planted_edges_that_lead_the_other_way_are_found_too():
+    """A transfer that was planted and one back, which was not, are one piece of evidence."""
+    graph = multigraph(1)
+    edges = explain.edges_into(graph, torch.tensor([0]))
+    is_back = torch.tensor([graph.streams[s].edge_type[1] == "rev_pays" for s in edges.stream])
+    planted = is_back & (edges.neighbor == 1)
+    scores = (edges.neighbor == 1).double()
+    assert hit_rate(edges, scores, planted, 1).tolist() == [1]
+    assert hit_rate(edges, 1 - scores, planted, 1).tolist() == [0]
+
+
+def test_scores_of_edges_and_nodes_may_be_arrays_and_lists():
+    graph = multigraph(2)
+    edges = explain.edges_into(graph, [0])
+    scores = np.linspace(0, 1, len(edges.neighbor))
+    for convert in (torch.tensor, np.flip, list, np.float32):
+        given = np.flip(np.flip(scores).copy()) if convert is np.flip else convert(scores)
+        assert torch.equal(top_edges(edges, given, 3), top_edges(edges, torch.tensor(scores), 3))
+        assert hit_rate(edges, given, scores > 0.5, 3).tolist() == [1]
+    suspicion = np.linspace(0, 1, graph.total)
+    for explainer in (explain.by_company, explain.by_suspicion):
+        want = explainer(graph, edges, torch.tensor(suspicion))
+        assert torch.equal(explainer(graph, edges, suspicion.tolist()), want)
+        with pytest.raises(
+            ValueError, match=r"^scores must be \(10,\), one for each node, got \(9,\)"
+        ):
+            explainer(graph, edges, suspicion[:9])

@@ -1,12 +1,15 @@
 """Arrays of other libraries become tensors in the same memory, or an error that says what to do."""
 
+import array
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
-from gadkit.graph.arrays import as_tensor
+from gadkit.graph.arrays import as_tensor, numbers
 
 
 class Foreign:
@@ -68,17 +71,25 @@ def test_memory_that_is_read_only_is_shared_too(tmp_path):
     assert x.data_ptr() == mapped.ctypes.data and x.tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("wrong", [[1.0, 2.0], np.float32(1), 3, "x", None])
+@pytest.mark.parametrize("wrong", [{1.0, 2.0}, np.float32(1), 3, "x", None, iter([1])])
 def test_what_is_no_array_is_named(wrong):
     kind = f"{type(wrong).__module__}.{type(wrong).__qualname__}"
     with pytest.raises(TypeError, match=rf"^h is a {kind}; give a torch tensor or an array that"):
         as_tensor(wrong, "h")
 
 
-@pytest.mark.parametrize("dtype", ["U1", "M8[s]", "S3"])
-def test_dtypes_that_are_no_numbers_are_named(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "remedy"),
+    [
+        ("U1", r"pass rows of numbers, for example .astype\(float\)"),
+        ("S3", r"pass rows of numbers, for example .astype\(float\)"),
+        ("M8[D]", r"pass seconds: .astype\('datetime64\[s\]'\).astype\('int64'\)"),
+        ("m8[ms]", r"pass seconds: / np.timedelta64\(1, 's'\)"),
+    ],
+)
+def test_dtypes_that_are_no_numbers_are_named(dtype, remedy):
     array = np.zeros(3, "i8").astype(dtype)
-    with pytest.raises(TypeError, match=r"^h, a numpy.ndarray, is of .*; pass rows of numbers"):
+    with pytest.raises(TypeError, match=rf"^h, a numpy.ndarray, is of .*; {remedy}$"):
         as_tensor(array, "h")
 
 
@@ -114,6 +125,11 @@ COLUMNS = {
     "objects": COLUMN.astype(object),
     "backwards": COLUMN[::-1].copy()[::-1],
     "big-endian": COLUMN.astype(">i4"),
+    "list": COLUMN.tolist(),
+    "tuple": tuple(COLUMN),
+    "list of tensors": [torch.tensor(number) for number in COLUMN],
+    "array of Python": array.array("i", COLUMN.tolist()),
+    "memory": memoryview(COLUMN),
 }
 
 
@@ -148,7 +164,7 @@ def test_ids_as_objects_keep_their_last_digit():
             pd.Series([1, np.nan]),
             "^src must be integer, but is missing at row 1; fill it, or leave",
         ),
-        (np.array([1, "a"], object), "^src, a numpy.ndarray, holds 'a' at row 1, a str; pass numb"),
+        (np.array([1, "a"], object), "^src, a numpy.ndarray, holds 'a' at row 1, a str; pass whol"),
     ],
 )
 def test_columns_that_are_no_ids_are_named(column, message):
@@ -197,39 +213,47 @@ def test_features_and_labels_may_be_arrays():
 
 def test_parts_of_a_graph_that_are_no_arrays_are_named():
     ring, edges = np.arange(4), {}
-    with pytest.raises(TypeError, match="^indices is a builtins.list; give a torch tensor"):
-        CSR(np.array([0, 1]), [0], 1)
-    with pytest.raises(TypeError, match="^dst is a builtins.list; give a torch tensor"):
-        CSR.from_edges(ring, [0, 1, 2, 3], num_src=4, num_dst=4)
+    with pytest.raises(TypeError, match="^indices is a builtins.set; give a torch tensor"):
+        CSR(np.array([0, 1]), {0}, 1)
+    with pytest.raises(TypeError, match="^dst is a builtins.generator; give a torch tensor"):
+        CSR.from_edges(ring, (node for node in range(4)), num_src=4, num_dst=4)
     with pytest.raises(ValueError, match="^indptr must start at 0"):
         CSR(np.array([1, 1]), ring[:0], 1)
     edges["user", "knows", "user"] = CSR.from_edges(ring, ring, num_src=4, num_dst=4)
-    with pytest.raises(TypeError, match=r"^x\['user'\] is a builtins.list"):
-        HeteroGraph({"user": 4}, edges, {"user": [[1.0]] * 4})
-    with pytest.raises(TypeError, match="^labels is a builtins.list"):
-        HeteroGraph({"user": 4}, edges, None, [[0, 1]])
+    with pytest.raises(TypeError, match=r"^x\['user'\] is a builtins.dict"):
+        HeteroGraph({"user": 4}, edges, {"user": dict(enumerate([1.0] * 4))})
+    with pytest.raises(TypeError, match="^labels is a builtins.str"):
+        HeteroGraph({"user": 4}, edges, None, "0 1")
+    with pytest.raises(ValueError, match=r"^x has the node type 'usr', which is not in \['user'\]"):
+        HeteroGraph({"user": 4}, edges, {"user": np.ones((4, 1)), "usr": np.ones((4, 1))})
+    with pytest.raises(TypeError, match="must be a CSR, got ndarray; make one with CSR.from_e"):
+        HeteroGraph({"user": 4}, {("user", "knows", "user"): np.eye(4)})
     with pytest.raises(ValueError, match=r"^x\['user'\] must have shape \(4, dim\), got \(3, 1\)"):
         HeteroGraph({"user": 4}, edges, {"user": np.ones((3, 1), np.float32)})
 
 
 @pytest.mark.parametrize(
-    ("src", "dst", "name"),
+    ("src", "message"),
     [
+        (torch.tensor([2.0, 1.0]), r"torch.float32; convert it with .long\(\)$"),
+        (torch.tensor([2, 1], dtype=torch.float16), r"torch.float16; convert it with .long\(\)$"),
+        (np.array([1.0, 1.5]), "torch.float64, and is 1.5 at row 1; correct it"),
+        (np.array([1, np.inf]), "torch.float64, which cannot tell ids beyond .* as inf at row 1"),
         (
-            torch.tensor([2.0**24 + 1, 1.0]),
-            torch.tensor([0, 1]),
-            "src must be integer, not torch.fl",
+            torch.tensor([2.0**24 + 2, 1.0]),
+            "torch.float32, which cannot tell ids beyond 16777216 apart, as 16777218 at row 0",
         ),
-        (np.array([1.5, 0.25]), np.array([0, 1]), "src must be integer, not torch.float64"),
-        (torch.tensor([1, 0]), torch.tensor([0.0, 1.0]), "dst must be integer, not torch.float32"),
-        (torch.tensor([True, False]), torch.tensor([0, 1]), "src must be integer, not torch.bool"),
-        (torch.tensor([1, 0]), torch.ones(2).half(), "dst must be integer, not torch.float16"),
+        (torch.tensor([1, 0]) * 1j, r"torch.complex64; convert it with .real.long\(\)$"),
+        (torch.tensor([True, False]), r"torch.bool; of a mask pass where it is true, .nonzero\(\)"),
     ],
 )
-def test_ids_that_are_no_integers_are_refused(src, dst, name):
+def test_ids_that_are_no_integers_are_refused(src, message):
     """Floats have lost the ids above 2^24, and would be cut to whole numbers."""
-    with pytest.raises(TypeError, match=rf"^{name}.*; convert it with .long\(\)$"):
+    dst = torch.tensor([0, 1])
+    with pytest.raises(TypeError, match=f"^src must be integer, not {message}"):
         CSR.from_edges(src, dst, num_src=2**25, num_dst=3)
+    with pytest.raises(TypeError, match=f"^dst must be integer, not {message}"):
+        CSR.from_edges(dst, src, num_src=3, num_dst=2**25)
 
 
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
@@ -257,3 +281,95 @@ def test_numbers_of_nodes_are_whole():
         HeteroGraph({"user": np.int64(1)}, edges).fingerprint
         == HeteroGraph({"user": 1}, edges).fingerprint
     )
+
+
+CROOKED = {
+    "torch.sparse_coo tensor; pass it .to_dense": torch.Tensor.to_sparse,
+    "torch.sparse_csr tensor; pass it .to_dense": torch.Tensor.to_sparse_csr,
+    "nested tensor; pass what torch.nested": lambda x: torch.nested.nested_tensor([x[0], x[1, :2]]),
+    "quantized tensor; pass what .dequantize": lambda x: torch.quantize_per_tensor(
+        x, 1, 0, torch.quint8
+    ),
+    "masked tensor, and a mask": lambda x: torch.masked.masked_tensor(x, x > 0),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, that most of these are new
+@pytest.mark.parametrize(("said", "make"), CROOKED.items(), ids=CROOKED)
+def test_tensors_that_are_no_block_of_numbers_are_named(said, make):
+    x = make(torch.eye(3))
+    for convert in (as_tensor, lambda x, name: numbers(x, name, if_missing="fill it")):
+        with pytest.raises(TypeError, match=f"^h is a {said}"):
+            convert(x, "h")
+    ring = torch.arange(3)
+    edges = {("user", "knows", "user"): CSR.from_edges(ring, ring, num_src=3, num_dst=3)}
+    with pytest.raises(TypeError, match=rf"^x\['user'\] is a {said}"):
+        HeteroGraph({"user": 3}, edges, {"user": x})
+
+
+def test_one_axis_is_not_another():
+    """A column of a table has two axes, and a number none."""
+    indptr, column = np.array([0, 1, 3]), np.array([[2], [0], [1]])
+    for indices in (column, torch.tensor(column), pd.DataFrame(column), np.array(1)):
+        with pytest.raises(ValueError, match=r"^indices must be 1-D, one source an edge, not \("):
+            CSR(indptr, indices, 3)
+    csr = CSR(indptr, column.ravel(), 3).transpose()
+    with pytest.raises(ValueError, match=r"^src and dst must be of one shape, got \(\) and \(2,\)"):
+        csr.contains(np.array(1), np.array([0, 1]))
+
+
+def test_an_empty_list_holds_no_ids():
+    csr = CSR.from_edges([], [], num_src=2, num_dst=3)
+    assert csr.indptr.tolist() == [0, 0, 0, 0] and csr.num_edges == 0
+
+
+def test_ids_beyond_63_bits_are_refused_and_do_not_wrap():
+    ids = np.array([2**63, 0], np.uint64)
+    for src in (ids, torch.tensor(ids), ids.astype(object), pd.Series(ids)):
+        with pytest.raises(ValueError, match=r"^src.* (2\^63 or more|beyond 64 bits|does not fit)"):
+            CSR.from_edges(src, np.array([0, 1]), num_src=3, num_dst=2)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f8", "g", "i8", "?", "bfloat16", "float8_e5m2"])
+def test_features_become_float32_whatever_they_are(dtype, tmp_path):
+    """What is saved is what `load_graph` reads."""
+    ring = np.arange(3)
+    edges = {("user", "knows", "user"): CSR.from_edges(ring, ring, num_src=3, num_dst=3)}
+    x = np.array([[0, 1], [1, 1], [0, 0]])
+    given = torch.tensor(x).to(getattr(torch, dtype)) if "float" in dtype else x.astype(dtype)
+    graph = HeteroGraph({"user": 3}, edges, {"user": given})
+    assert graph.x["user"].dtype == torch.float32 and graph.x["user"].tolist() == x.tolist()
+    store.save_graph(tmp_path, graph)
+    assert store.load_graph(tmp_path).fingerprint == graph.fingerprint
+
+
+def test_features_that_float32_cannot_hold_are_refused():
+    ring = np.arange(60)
+    edges = {("user", "knows", "user"): CSR.from_edges(ring, ring, num_src=60, num_dst=60)}
+
+    def graph_with(column):
+        return HeteroGraph({"user": 60}, edges, {"user": np.stack([ring, column], 1)})
+
+    minute = 1.7e9 + ring  # seconds since 1970, of which float32 counts every 128th
+    with pytest.raises(
+        ValueError, match=r"column 1: of 60 different values .* keeps 1 apart; take"
+    ):
+        graph_with(minute)
+    with pytest.raises(ValueError, match=r"column 1: of 60 .*; take the difference from the small"):
+        graph_with(minute.astype(np.int64))
+    assert graph_with(minute - minute.min()).x["user"][:, 1].tolist() == ring.tolist()
+    assert graph_with(1.7e9 + ring * 86_400).x["user"][:, 1].unique().numel() == 60
+    assert (
+        graph_with(0.1 + ring * 1e-17).x["user"][:, 1].unique().numel() == 1
+    )  # rounding, not data
+    with pytest.raises(ValueError, match=r"^x\['user'\] goes up to 1e\+300, beyond float32; take"):
+        graph_with(np.full(60, 1e300))
+
+
+def test_labels_are_real():
+    ring = np.arange(3)
+    edges = {("user", "knows", "user"): CSR.from_edges(ring, ring, num_src=3, num_dst=3)}
+    with pytest.raises(
+        ValueError, match=r"^labels must be \(num_labels, 2\) int64, got .* torch.c"
+    ):
+        HeteroGraph({"user": 3}, edges, None, np.array([[0, 1], [1, 0]]) * (1 + 1j))

@@ -1,5 +1,6 @@
 """Graphs from and to PyTorch Geometric, NetworkX, SciPy, and tensors through DLPack."""
 
+import re
 import sys
 
 import networkx as nx
@@ -11,6 +12,7 @@ import torch
 import torch_geometric.transforms as T
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.nn import HeteroConv, SAGEConv
+from torch_geometric.utils import to_networkx
 
 from gadkit.graph import CSR, HeteroGraph, interop, structure
 from gadkit.network import check_trainable
@@ -249,10 +251,6 @@ def _y_that_is_nan(data):
     data["user"].y = torch.tensor([0.0, 1.0, torch.nan])
 
 
-def _x_in_double(data):
-    data["user"].x = data["user"].x.double()
-
-
 def _x_that_is_sparse(data):
     data["user"].x = data["user"].x.to_sparse()
 
@@ -281,16 +279,12 @@ def _edge_index_turned(data):
     data[BUYS].edge_index = torch.zeros(4, 2, dtype=torch.long)
 
 
-def _edge_index_of_numpy(data):
-    data[BUYS].edge_index = data[BUYS].edge_index.numpy()
+def _edge_index_dense(data):
+    data[BUYS].edge_index = torch.eye(3)
 
 
 def _y_of_columns(data):
     data["user"].y = torch.tensor([[0], [1], [0]])
-
-
-def _x_of_numpy(data):
-    data["user"].x = data["user"].x.numpy()
 
 
 def _no_edge_index(data):
@@ -315,17 +309,15 @@ def _reverse_of_another_name(data):
         (_y_of_three_classes, "y of 'user' is 2 at node 1; .*which class is the anomaly"),
         (_y_of_another_length, r"y of 'user' must have shape \(3,\), got \(2,\)"),
         (_y_that_is_nan, "y of 'user' is nan at node 2"),
-        (_x_in_double, "x of 'user' must be a dense float32 tensor, got .*float64; convert"),
-        (_x_that_is_sparse, "x of 'user' must be a dense float32 tensor, got torch.sparse_coo"),
+        (_x_that_is_sparse, "x of 'user' is a torch.sparse_coo tensor; pass it .to_dense"),
         (_x_of_one_type, r"x\['product'\] must have shape \(2, dim\), got None"),
         (_x_not_finite, r"x\['user'\] is inf at row 0"),
         (_size_unknown, "nothing says how many nodes of type 'product' there are; set their num"),
         (_edge_outside, r"'buys', 'product'\): src has ids outside \[0, 3\)"),
-        (_edge_index_of_floats, "edge_index of .*'buys'.* must be int64, not torch.float32"),
+        (_edge_index_of_floats, "edge_index of .*'buys'.* must be integer, not torch.float32"),
         (_edge_index_turned, r"must be \(2, num_edges\) int64, got \(4, 2\)"),
-        (_edge_index_of_numpy, r"must be \(2, num_edges\) int64, got ndarray; pass a tensor"),
+        (_edge_index_dense, r"got \(3, 3\); .*; of a dense matrix pass what .*dense_to_sparse"),
         (_y_of_columns, r"must have shape \(3,\), got \(3, 1\); take the column itself"),
-        (_x_of_numpy, "must be a dense float32 tensor, got ndarray; convert it with torch.tensor"),
         (_no_edge_index, r"must be \(2, num_edges\) int64, got None"),
         (_no_edges, "has no edges; leave it out"),
         (_edge_to_nowhere, "'movie'"),
@@ -338,6 +330,88 @@ def test_pyg_errors(damage, message):
     damage(data)
     with pytest.raises((ValueError, TypeError), match=message):
         interop.from_pyg(data)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        torch.Tensor.double,
+        torch.Tensor.numpy,
+        torch.Tensor.tolist,
+        lambda x: x.numpy().astype(">f8"),
+        lambda x: x.clone().requires_grad_(),
+    ],
+    ids=["float64", "NumPy", "list", "big-endian", "learned"],
+)
+def test_pyg_features_of_any_kind(convert):
+    graph = make_graph()
+    data = interop.to_pyg(graph)
+    for node_type in data.node_types:
+        data[node_type].x = convert(data[node_type].x)
+    assert interop.from_pyg(data).fingerprint == graph.fingerprint
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [torch.Tensor.int, torch.Tensor.byte, torch.Tensor.numpy, torch.Tensor.tolist],
+    ids=["int32", "uint8", "NumPy", "list"],
+)
+def test_pyg_edges_of_any_kind(convert):
+    graph = make_graph()
+    data = interop.to_pyg(graph)
+    for edge_type in data.edge_types:
+        data[edge_type].edge_index = convert(data[edge_type].edge_index)
+    assert interop.from_pyg(data).fingerprint == graph.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("lables", "; is lables meant to be y?; to leave"),
+        ("feats", "; is feats meant to be x?; to leave"),
+        ("edge_atr", "; is edge_atr meant to be edge_attr?; to leave"),
+        ("node_tpye", "; is node_tpye meant to be node_type?; to leave"),
+        ("edge_idx", "; is edge_idx meant to be edge_index?; to leave"),
+        ("edge_attr", "cannot keep data.edge_attr; to leave"),
+        ("weather", "cannot keep data.weather; to leave"),
+    ],
+)
+def test_pyg_attributes_that_are_misspelt(name, said):
+    data = Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2, **{name: torch.zeros(2)})
+    with pytest.raises(ValueError, match=re.escape(f"{said} that behind, say from_pyg(data")):
+        interop.from_pyg(data)
+    with pytest.raises(ValueError, match=r"; there is no wheather that `ignore` names; to leave"):
+        interop.from_pyg(data, ignore=["wheather"])
+
+
+class Table:
+    """As many rows as a table of PyTorch Frame has."""
+
+    def __len__(self):
+        return 3
+
+
+def test_pyg_graphs_of_relational_tables():
+    """As relbench's make_pkey_fkey_graph makes them: tables, times and reverses."""
+    data = HeteroData()
+    data["users"].tf, data["orders"].tf = Table(), Table()
+    data["users"].time = data["orders"].time = torch.tensor([5, 6, 7])
+    edge_index = torch.tensor([[0, 2], [1, 0]])
+    data["orders", "f2p_user_id", "users"].edge_index = edge_index
+    data["users", "rev_f2p_user_id", "orders"].edge_index = edge_index.flip(0)
+    with pytest.raises(ValueError, match="tf is a table of PyTorch Frame.*; times are kept beside"):
+        interop.from_pyg(data)
+    graph = interop.from_pyg(data, ignore=["tf", "time"])
+    assert graph.num_nodes == {"users": 3, "orders": 3}
+    ((edge_type, csr),) = graph.edges.items()
+    assert edge_type == ("orders", "f2p_user_id", "users") and csr.indices.tolist() == [2, 0]
+
+
+def test_pyg_features_and_labels_may_be_left_behind_too():
+    data = interop.to_pyg(make_graph())
+    graph = interop.from_pyg(data, ignore=["x", "y", "label_row"])
+    assert graph.x is None and graph.labels is None
+    assert graph.num_nodes == make_graph().num_nodes
 
 
 def test_pyg_refuses_another_class():
@@ -500,7 +574,7 @@ def test_scipy_labels_of_any_kind_and_layout(labels):
         ),
         ({"labels": {"user": np.array([0, 1, np.nan])}}, "^labels of 'user' is nan at node 2"),
         ({"labels": {"user": ["0", "1", "0"]}}, "^labels of 'user', a builtins.list, is of <U1"),
-        ({"labels": {"user": {0: 1}}}, "^labels of 'user', a builtins.dict, holds {0: 1}, a dict"),
+        ({"labels": {"user": {0: 1}}}, "^labels of 'user' is a builtins.dict; pass an array"),
         ({"labels": np.zeros(3)}, "^labels must be a dict from node type to values, got ndarray"),
         ({"x": np.zeros((3, 1))}, "^x must be a dict from node type to values, got ndarray"),
         (
@@ -509,7 +583,7 @@ def test_scipy_labels_of_any_kind_and_layout(labels):
         ),
         (
             {"x": {"user": TABLE.assign(a=["u", "v", "w"])}},
-            "^x of 'user', a pandas.DataFrame, holds 'u' at row 0, a str; pass numbers alone",
+            "^x of 'user', a pandas.DataFrame, holds 'u' at row 0, a str; pass rows of numbers,",
         ),
         ({"x": {"user": sp.eye_array(3)}}, "^x of 'user' is sparse, a scipy.dia_array; pass it de"),
         ({"x": {"user": torch.eye(3).to_sparse()}}, "^x of 'user' is a torch.sparse_coo tensor"),
@@ -658,6 +732,43 @@ def test_networkx_names_that_are_misspelt(names, message):
         interop.from_networkx(network(), **NAMES | {"x": "age", "label": "fraud"} | names)
 
 
+def test_networkx_that_pyg_has_made_of_several_types():
+    """`to_networkx` keeps node types under "type", and under "type" of an edge the whole triple."""
+    graph = make_graph()
+    data = interop.to_pyg(graph)
+    network = to_networkx(data, node_attrs=["x", "y"], to_multi=True)
+    back, nodes = interop.from_networkx(
+        network, node_type="type", relation="type", x="x", label="y"
+    )
+    assert back.edge_types == graph.edge_types and back.num_nodes == graph.num_nodes
+    for edge_type, csr in graph.edges.items():
+        assert (
+            back.edges[edge_type].indices.tolist() == csr.transpose().transpose().indices.tolist()
+        )
+    assert all(torch.equal(back.x[name], graph.x[name]) for name in graph.node_types)
+    assert sorted(back.labels.tolist()) == sorted(graph.labels.tolist())
+    assert nodes["product"] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda value: torch.tensor(float(value), requires_grad=True),
+        lambda value: torch.tensor(value).bfloat16(),
+        lambda value: np.array(value, ">f4"),
+        lambda value: np.float16(value),
+        lambda value: bool(value),
+    ],
+    ids=["learned", "bfloat16", "big-endian", "float16", "bool"],
+)
+def test_networkx_numbers_of_any_kind(convert):
+    network = nx.DiGraph([(0, 1)])
+    for node in (0, 1):
+        network.nodes[node].update(age=convert(node), fraud=convert(1 - node))
+    graph, _ = interop.from_networkx(network, x="age", label="fraud")
+    assert graph.x["node"].tolist() == [[0], [1]] and graph.labels.tolist() == [[0, 1], [1, 0]]
+
+
 def test_networkx_of_nothing():
     with pytest.raises(ValueError, match="the graph has no nodes"):
         interop.from_networkx(nx.Graph())
@@ -702,7 +813,6 @@ def test_types_of_a_column_with_gaps_and_features_that_do_not_fit():
     for values, message in (
         ({"a": 1e300, "b": 1.0, "c": 2.0}, "goes up to 1e"),
         (dict.fromkeys("abc", np.ma.array([1, 2], mask=[False, True])), "must be a number or a"),
-        (dict.fromkeys("abc", torch.ones(1, requires_grad=True)), "must be a number or a list"),
     ):
         networkx.set_node_attributes(network, values, "x")
         with pytest.raises(ValueError, match=message):

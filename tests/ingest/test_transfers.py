@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -135,6 +137,37 @@ def test_the_same_table_gives_the_same_bytes(tmp_path, ring):
     folder, _, _ = take(tmp_path, RING)
     again, _, _ = take(tmp_path, RING, name="again.csv")
     assert (folder / store.GRAPH).read_bytes() == (again / store.GRAPH).read_bytes()
+
+
+@pytest.mark.parametrize("second", ["Account.1", "Account_1", "Account_duplicated_0"])
+def test_amlworld_that_was_saved_again_is_the_same_graph(tmp_path, second):
+    """pandas, DuckDB and polars rename the second of two columns `Account` in their own way."""
+    rows = [
+        [
+            "2022/09/01 00:20",
+            "10",
+            f"A{k % 3}",
+            "12",
+            f"B{k % 2}",
+            1.5,
+            "Euro",
+            k + 0.5,
+            "Euro",
+            "Wire",
+        ]
+        for k in range(12)
+    ]
+    rows = [[*row, int(k < 3)] for k, row in enumerate(rows)]
+    names = AMLWORLD.split(",")
+    lines = [",".join(map(str, row)) for row in rows]
+    first, graph, about = take(tmp_path, "\n".join([AMLWORLD, *lines]), name="first.csv")
+    assert graph.num_nodes == {"event": 12, "account": 5}
+    names[names.index("To Bank") + 1] = second
+    again = "\n".join([",".join(names), *lines])
+    objects = "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows)
+    for name, text in (("again.csv", again), ("again.jsonl", objects)):
+        folder, same, said = take(tmp_path, text, name=name)
+        assert same.fingerprint == graph.fingerprint and said["features"] == about["features"]
 
 
 @pytest.mark.parametrize(

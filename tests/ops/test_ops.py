@@ -262,13 +262,13 @@ def test_gradients_in_transforms_do_not_depend_on_the_threads(large, operation, 
 def test_what_is_no_array_is_named(mixed, arrays):
     x, scores = arrays["x"], (arrays["score_src"], arrays["score_dst"])
     calls = {
-        "x": lambda: ops.spmm(mixed, x.tolist()),
-        "scale_dst": lambda: ops.spmm(mixed, x, scale_dst=[1.0]),
-        "z_dst": lambda: ops.edge_dot(x, x.tolist(), *arrays["src"][:2]),
-        "src": lambda: ops.edge_dot(x, x, [0], [1]),
+        "x": lambda: ops.spmm(mixed, iter(x)),
+        "scale_dst": lambda: ops.spmm(mixed, x, scale_dst={1.0}),
+        "z_dst": lambda: ops.edge_dot(x, iter(x), *arrays["src"][:2]),
+        "src": lambda: ops.edge_dot(x, x, {0}, {1}),
         "h": lambda: ops.gat_aggregate(mixed, None, *scores),
         "score_dst": lambda: ops.attention(mixed, scores[0], 1.0),
-        "rows": lambda: ops.attention(mixed, *scores, rows=[1]),
+        "rows": lambda: ops.attention(mixed, *scores, rows={1}),
     }
     for name, call in calls.items():
         with pytest.raises(TypeError, match=f"^{name} is a builtins.*; give a torch tensor or an"):

@@ -681,6 +681,17 @@ def test_amlworld(tmp_path):
     assert (converted.time["transaction"] - 1661991600).tolist() == [0, 120, 86400]
 
 
+@pytest.mark.parametrize("second", ["Account.1", "Account_1", "Account_duplicated_0"])
+def test_amlworld_saved_again(tmp_path, second):
+    """pandas, DuckDB and polars rename the second of two columns `Account` in their own way."""
+    write_table(tmp_path / "a" / "HI-Small_Trans.csv", AML_HEADER, *AML_ROWS)
+    before, _, after = AML_HEADER.rpartition("Account")
+    write_table(tmp_path / "b" / "HI-Small_Trans.csv", before + second + after, *AML_ROWS)
+    first, again = (read("amlworld", tmp_path / folder) for folder in "ab")
+    assert again.graph.fingerprint == first.graph.fingerprint
+    assert again.ids["account"].tolist() == first.ids["account"].tolist()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

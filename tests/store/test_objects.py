@@ -49,6 +49,9 @@ def test_an_array_may_be_indented_packed_or_in_utf_16(tmp_path):
 
 def test_the_first_keys_are_columns_also_where_an_array_is_cut_off():
     assert objects.keys_of('[{"a": 1}, {"b": [1, 2]}, {"c": ') == ["a", "b"]
+    # A dot may stand in a key itself, as pandas names the second column of one name.
+    assert objects.keys_of('{"a": 1, "a.1": 2}') == ["a", "a.1"]
+    assert objects.keys_of('{"a": 1}\n{"a": {"b": 2}}') == ["a"]
     assert objects.find_array('{"a": 1}\n') is None and objects.find_array("[1, 2]") is None
 
 

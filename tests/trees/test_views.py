@@ -160,6 +160,17 @@ def test_the_mean_of_numbers_whose_sum_is_beyond_float32():
     assert torch.equal(means[1], x[2]) and not means[2].any()
 
 
+@pytest.mark.parametrize(("far", "unit"), [(25_000, 1.0), (1e6, 0.5), (1.7e9, 1e5)])
+def test_the_mean_of_many_that_are_nearly_alike(far, unit):
+    """2,000 float32 added up in float32 are off by more than they differ."""
+    generator = torch.Generator().manual_seed(0)
+    x = far + unit * torch.rand(2000, 40, generator=generator, dtype=torch.float64)
+    csr = CSR.from_edges(torch.arange(2000), torch.zeros(2000).long(), num_src=2000, num_dst=2)
+    means = blocks.mean(csr, x.float())
+    assert means.dtype == torch.float32 and (means[1] == 0).all()
+    assert torch.equal(means[0], x.float().double().mean(0).float())
+
+
 def test_spread_of_values_that_are_far_from_all_others():
     """Squares in float32 keep seven digits, and a ring of amounts about 25,000 needs ten."""
     generator = torch.Generator().manual_seed(0)
