@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gadkit import __version__
 from gadkit.graph.arrays import native
 
 # What readers of zip files and pickles raise when bytes are not what they should be.
@@ -185,6 +186,26 @@ def errors_about(where: Path | str) -> Iterator[None]:
         raise kind(f"{where}: {error}") from error
 
 
+def check_format(number: object, newest: int, otherwise: str) -> None:
+    """Check the number that says how a file is laid out.
+
+    Args:
+        number: what the file says.
+        newest: the highest that this gadkit reads; 1 is the first.
+        otherwise: what to do, other than to update gadkit.
+
+    Raises:
+        ValueError: it is higher, or no such number.
+    """
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"its format is {number!r}, and not a number from 1 on; {otherwise}")
+    if number > newest:
+        raise ValueError(
+            f"it is of format {number}, which a newer gadkit has written; this is gadkit "
+            f"{__version__}, which reads formats up to {newest}: update gadkit, or {otherwise}"
+        )
+
+
 def write_json(path: Path | str, content: dict) -> None:
     """Write a dict as indented JSON, atomically."""
     with atomic_path(path) as temporary:
@@ -218,10 +239,20 @@ def write_npz(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def load_npy(path: Path) -> Tensor:
+    """Map an array of numbers into memory; writing to the tensor does not change the file.
+
+    Raises:
+        ValueError: it is damaged, or holds no numbers.
+    """
     try:
+        with open(path, "rb") as file:
+            if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+                raise ValueError("it does not begin as one")
         return torch.from_numpy(native(np.load(path, mmap_mode="c", allow_pickle=False)))
     except (ValueError, EOFError, TypeError) as error:
-        raise ValueError(f"{path} is no .npy array of numbers, or is cut off: {error}") from error
+        raise ValueError(
+            f"{path} is no .npy array of numbers, or is cut off: {error}; make it again"
+        ) from error
 
 
 def save_array(folder: Path | str, name: str, array: Tensor | np.ndarray) -> None:
