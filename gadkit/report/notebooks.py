@@ -150,6 +150,8 @@ def _run_one(source: Path, target: Path, *, dataset: Path, stamp: str, label: st
     }
     notebook.metadata["gadkit"] = {"stamp": stamp, "wrote": digests}
     failed.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # others are in it, or it is not there
+        failed.parent.rmdir()
     pages.write(page_of(target), pages.notebook_page(notebook, name=source.stem))
     pages.write(target, nbformat.writes(notebook))
 
@@ -169,18 +171,18 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
             notebook,
             timeout=CELL_TIMEOUT,
             record_timing=False,
-            store_widget_state=False,
             kernel_name="python3",
-            kernel_manager_class=kernel.manager_class(),
+            kernel_manager_class=kernel.manager_class(folder),
             config=Config({"KernelManager": kernel.connection(private)}),
             on_cell_execute=bar.enter_cell,
         )
         paths = dict(zip(_SET_HERE, (str(dataset), str(out)), strict=True))
-        surroundings = {"cwd": str(folder), "env": kernel.environment(private, **paths)}
+        start = private if kernel.has_settings(folder) else folder
+        surroundings = {"cwd": str(start), "env": kernel.environment(private, **paths)}
         said = private / "kernel.log"  # what the process says beside the outputs of its cells
         try:
-            with said.open("wb") as stderr, runner.stoppable():
-                runner.execute(**surroundings, stderr=stderr)
+            with said.open("wb") as log, runner.stoppable():
+                runner.execute(**surroundings, stdout=log, stderr=log)
         except CellExecutionError:
             raise NotebookError(_explain(bar, "raised")) from None
         except CellTimeoutError:
