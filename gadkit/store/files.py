@@ -1,5 +1,6 @@
 """Files that are replaced in one step, and errors that name the file."""
 
+import errno
 import glob
 import json
 import os
@@ -30,6 +31,7 @@ DAMAGE = (
     zlib.error,
     pickle.UnpicklingError,
 )
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -47,6 +49,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM or "requested and" in str(error):  # as numpy says
+            raise OSError(
+                f"{path} could not be written ({error.strerror or error}): make room, or choose a "
+                "folder on another disk; what was there before is whole"
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
