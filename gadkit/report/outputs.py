@@ -12,7 +12,9 @@ _CURSOR = re.compile(r"\x1b\[\d*[A-HJK]")  # bars below each other move up and d
 _BAR = re.compile(r"\d%\||\[\d+:\d\d")  # a share and its bar, or the time it has taken
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,16}(?=>|&gt;)")
 _THREAD = re.compile(r"(?<=Exception in thread )Thread-\d+")  # others begin when they do
-_CELL_FILE = re.compile(r"(?<![^\s\"'(])[^\s\"'(]*[/\\]ipykernel_\d+[/\\]\d+\.py")  # where IPython keeps a cell
+_CELL_FILE = re.compile(
+    r"(?<![^\s\"'(])[^\s\"'(]*[/\\]ipykernel_\d+[/\\]\d+\.py"
+)  # where IPython keeps a cell
 _ID = re.compile(r"""\bid=["']?([\w:.-]+)""")
 _ID_IN_SCRIPT = re.compile(  # as Bokeh's name documents and their places
     r"""(?:getElementById\(\s*|"docid":\s*|"roots":\s*\{"\w+":\s*)["']([\w:.-]+)"""
