@@ -438,7 +438,10 @@ def test_a_fault_of_gadkit_leaves_its_traceback_in_a_file(tmp_path, capsys, monk
         ),
         (ModuleNotFoundError("No module named 'xgboost'"), "install what is missing: pip install"),
         (UnicodeEncodeError("ascii", "ü", 0, 1, "ordinal not in range"), "'ascii' codec can't enc"),
-        (OSError(28, "No space left on device", "x.npy"), "No space left on device: 'x.npy'"),
+        (
+            OSError(28, "No space left on device", "x.npy"),
+            "No space left on device: 'x.npy': make room",
+        ),
         (AssertionError(), "this is a fault of gadkit"),
     ],
 )
@@ -473,7 +476,7 @@ def test_options_that_cannot_be_read_are_one_line_too(capsys, monkeypatch):
         ("{} | head -1", 0, ""),
         ("{} >&-", 0, ""),
         ("{} >&- 2>&- <&-", 0, ""),
-        ("{} > /dev/full", 1, "gadkit: [Errno 28] No space left on device\n"),
+        ("{} > /dev/full", 1, "gadkit: [Errno 28] No space left on device: make room"),
     ],
 )
 def test_streams_that_close_end_in_no_traceback(shell, status, said):
@@ -488,7 +491,7 @@ def test_streams_that_close_end_in_no_traceback(shell, status, said):
         assert done.returncode in (0, 141)  # it may have written all before head was gone
     else:
         assert done.returncode == status
-    assert done.stderr == said
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == bool(said)
 
 
 def test_a_terminal_that_cannot_write_a_letter_gets_an_escape():

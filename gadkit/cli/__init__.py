@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -74,6 +75,8 @@ def _explained(error: Exception) -> str:
         said = f"{type(error).__name__}: too large, or damaged; {error}"
     elif "cannot cache function" in str(error):  # as Numba says
         said = f"{error}; set NUMBA_CACHE_DIR to a folder that can be written to"
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        said = f"{error}: make room, and run it again; what was there before is whole"
     elif isinstance(error, ValueError | TypeError | OSError):
         _keep_traceback(error, [Path("build")] if Path("build").is_dir() else [])
         return str(error) or type(error).__name__

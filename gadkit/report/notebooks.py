@@ -293,9 +293,10 @@ def _read_stripped(source: Path):
     wrong = (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError)
     try:
         content = json.loads(source.read_text(encoding="utf-8-sig"))
+        ids = _ids(content)
         notebook = nbformat.reads(json.dumps(content), as_version=4)
         language = _language(notebook)
-        _strip(notebook, [cell.get("id") for cell in content.get("cells", ())])
+        _strip(notebook, ids)
         nbformat.validate(notebook)
     except (*wrong, nbformat.ValidationError) as error:
         reason = str(error).strip().split("\n")[0]
@@ -311,15 +312,24 @@ def _read_stripped(source: Path):
     return notebook
 
 
-def _strip(notebook, ids: list[str | None]) -> None:
-    """Take from a notebook what is not executed and shown; `ids` are those that its file has."""
+def _ids(content: dict) -> list[str]:
+    """Number the cells of a notebook that lack an id of their own, which would get a random one."""
+    cells, ids = content.get("cells", []), []
+    for number, cell in enumerate(cells):
+        known = cell.get("id")
+        ids.append(known if known and known not in ids else f"cell-{number}")
+        if (content.get("nbformat"), content.get("nbformat_minor", 0)) >= (4, 5):  # older have none
+            cell["id"] = ids[-1]
+    return ids
+
+
+def _strip(notebook, ids: list[str]) -> None:
+    """Take from a notebook what is not executed and shown, and give its cells their ids."""
     import nbformat
 
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
     for number, cell in enumerate(notebook.cells):
-        # nbformat gives cells without an id of their own a random one.
-        known = ids[number] if number < len(ids) else None
-        cell.id = known if known and known not in ids[:number] else f"cell-{number}"
+        cell.id = ids[number] if number < len(ids) else f"cell-{number}"  # of an old layout
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.cell_type == "code":

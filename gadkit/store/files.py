@@ -75,14 +75,16 @@ def appearing(folder: Path | str, *, aside: bool = False) -> Iterator[Path]:
 
     Raises:
         FileExistsError: the folder holds something already, and that may not be set aside.
+        OSError: nothing can be written beside it.
     """
     folder = Path(folder)
     if not aside and not is_free(folder):
         raise FileExistsError(f"{folder} exists already: delete it or choose another folder")
     target = folder.resolve()
     partial = target.with_name(f".{os.getpid()}.{target.name}")
+    check_place(target.parent)
     _clear_abandoned(target)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
         yield partial
         _sync(partial)
@@ -105,9 +107,10 @@ def replacing(folder: Path | str) -> Iterator[Path]:
     partial, former = (
         target.with_name(f".{os.getpid()}{mark}.{target.name}") for mark in ("", "-")
     )
+    check_place(target.parent)
     _put_back(target)
     _clear_abandoned(target)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
         yield partial
         _sync(partial)

@@ -584,6 +584,17 @@ def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize("make", [store.appearing, store.replacing])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, make):
+    (tmp_path / "file").write_text("old")
+    with (
+        pytest.raises(OSError, match=r"nothing can be written to .*file \(File exists\); make it"),
+        make(tmp_path / "file" / "new"),
+    ):
+        pytest.fail("there is no such folder")
+    assert (tmp_path / "file").read_text() == "old"
+
+
 def test_a_place_is_tried(tmp_path):
     store.check_place(tmp_path / "new" / "place", room=1_000)
     assert [*(tmp_path / "new" / "place").iterdir()] == []
