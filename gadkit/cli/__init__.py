@@ -15,6 +15,8 @@ from gadkit import __version__
 from gadkit.cli import data, events, lists
 from gadkit.cli.lists import fail
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # on a disk
+
 # Rooms are imported inside the functions that need them: `gadkit --help` loads neither torch nor
 # Numba nor DuckDB.
 
@@ -75,11 +77,11 @@ def _explained(error: Exception) -> str:
         said = f"{type(error).__name__}: too large, or damaged; {error}"
     elif "cannot cache function" in str(error):  # as Numba says
         said = f"{error}; set NUMBA_CACHE_DIR to a folder that can be written to"
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        said = f"{error}: make room, and run it again; what was there before is whole"
     elif isinstance(error, ValueError | TypeError | OSError):
         _keep_traceback(error, [Path("build")] if Path("build").is_dir() else [])
-        return str(error) or type(error).__name__
+        has_no_room = isinstance(error, OSError) and error.errno in _NO_ROOM
+        cure = ": make room, and run it again; what was there before is whole"
+        return f"{str(error) or type(error).__name__}{cure if has_no_room else ''}"
     else:
         said = (
             f"{type(error).__name__}: {error}; this is a fault of gadkit, not of yours: please "
