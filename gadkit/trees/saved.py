@@ -357,12 +357,12 @@ def _check_header(header: dict) -> None:
 
 
 def _check_arrays(header: dict, arrays: dict[str, np.ndarray]) -> None:
-    unknown = {*arrays} - {"header", SEAL, *header["sha256"]}
-    if unknown:
-        raise ValueError(f"array {min(unknown)!r} is none of those that were written")
     for name, expected in header["sha256"].items():
         if _sha256_of(arrays[name]) != expected:
             raise ValueError(f"array {name!r} is not the one that was written")
+    unknown = {*arrays} - {"header", SEAL, *header["sha256"]}
+    if unknown:
+        raise ValueError(f"array {min(unknown)!r} is none of those that were written")
 
 
 def _rows(arrays: dict[str, np.ndarray], part: str) -> Tensor:
