@@ -167,13 +167,12 @@ def _read_graph(path: Path) -> HeteroGraph:
         num_nodes = dict(zip(node_types, counts, strict=True))
     edge_types = edge_types.tolist()
     names = _names_of_relations(edge_types, node_types)
-    with errors_about(path):
-        _refuse_unknown(arrays, names, node_types)
     edges = {
         tuple(edge_type): _read_csr(path, arrays, name, edge_type[0], num_nodes)
         for edge_type, name in zip(edge_types, names, strict=True)
     }
     with errors_about(path):
+        _refuse_unknown(arrays, names, node_types)
         x = {
             name: _typed(arrays, f"x_{name}", "f4", 2)
             for name in node_types

@@ -432,14 +432,15 @@ def test_atomic_path_leaves_the_old_file(tmp_path, error):
 
 @pytest.mark.parametrize("shape", [(3, 2), (4,), (0, 2)])
 def test_array_round_trip(tmp_path, shape):
+    name = store.GAT_EMBEDDINGS if len(shape) == 2 else store.GAT_SCORES
     array = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     for folder in ("a", "b"):
-        store.save_array(tmp_path / folder, store.GAT_SCORES, array.requires_grad_())
+        store.save_array(tmp_path / folder, name, array.requires_grad_())
     assert files(tmp_path / "a") == files(tmp_path / "b")
-    loaded = store.load_array(tmp_path / "a", store.GAT_SCORES, rows=shape[0])
+    loaded = store.load_array(tmp_path / "a", name, rows=shape[0])
     assert torch.equal(loaded, array)
     loaded += 1
-    assert torch.equal(store.load_array(tmp_path / "a", store.GAT_SCORES), array)
+    assert torch.equal(store.load_array(tmp_path / "a", name), array)
 
 
 def test_array_errors(tmp_path):
@@ -625,7 +626,7 @@ def test_about_round_trip(tmp_path):
         ("[1]", "expected a JSON object, got .*; mend or delete it"),
         ("", "it is no JSON: .*; mend it, or delete it"),
         ("{" * 100_000, "it is no JSON: .*; mend it, or delete it"),
-        ('{"format": 2}', "format 2, which a newer gadkit has written; .*: update gadkit"),
+        ('{"format": 2}', "it is of format 2, which a newer gadkit has written; .*: update gadkit"),
         ('{"format": "1"}', "its format is '1', and not a number"),
         ('{"time": "yesterday"}', "'time' must hold a value for each name, got 'yesterday'; mend"),
         ('{"features": {"user": "abc"}}', "'features' must hold a list of names for 'user'"),
