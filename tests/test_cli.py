@@ -429,6 +429,78 @@ def test_a_fault_of_gadkit_leaves_its_traceback_in_a_file(tmp_path, capsys, monk
         (tmp_path / "build").touch()
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            MemoryError("of 8 GB"),
+            "MemoryError: too large, or damaged; of 8 GB; see build/gadkit.log",
+        ),
+        (ModuleNotFoundError("No module named 'xgboost'"), "install what is missing: pip install"),
+        (UnicodeEncodeError("ascii", "ü", 0, 1, "ordinal not in range"), "'ascii' codec can't enc"),
+        (
+            OSError(28, "No space left on device", "x.npy"),
+            "No space left on device: 'x.npy': make room",
+        ),
+        (AssertionError(), "this is a fault of gadkit"),
+    ],
+)
+def test_whatever_is_raised_is_one_line_and_the_log_has_the_rest(
+    tmp_path, capsys, monkeypatch, error, says
+):
+    def work(folder):
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "build").mkdir()
+    monkeypatch.setattr(datasets, "prepare", work)
+    assert cli.main(["score"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("gadkit: ") and said.count("\n") == 1 and says in said
+    assert "in work" in (tmp_path / "build" / "gadkit.log").read_text()
+
+
+def test_options_that_cannot_be_read_are_one_line_too(capsys, monkeypatch):
+    def parser():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parser", parser)
+    assert cli.main(["score"]) == 130
+    assert capsys.readouterr().err.startswith("gadkit: stopped; nothing is half written")
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "said"),
+    [
+        ("{} | true", 141, ""),  # nobody reads
+        ("{} | head -1", 0, ""),
+        ("{} >&-", 0, ""),
+        ("{} >&- 2>&- <&-", 0, ""),
+        ("{} > /dev/full", 1, "gadkit: [Errno 28] No space left on device: make room"),
+    ],
+)
+def test_streams_that_close_end_in_no_traceback(shell, status, said):
+    if "/dev/full" in shell and not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    work = "import sys, time; time.sleep(0.1); from gadkit import cli; "
+    work += "cli._parser = lambda: type('P', (), {'parse_args': lambda self, argv: self, "
+    work += "'command': lambda self, args: print('x' * 100_000)})(); sys.exit(cli.main([]))"
+    command = shell.format(f'{sys.executable} -c "{work}"') + "; exit ${PIPESTATUS[0]}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    if "head" in shell:
+        assert done.returncode in (0, 141)  # it may have written all before head was gone
+    else:
+        assert done.returncode == status
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == bool(said)
+
+
+def test_a_terminal_that_cannot_write_a_letter_gets_an_escape():
+    code = "import sys; from gadkit import cli; cli._mend_streams(); print('Zürich \\ud800')"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert done.stdout == b"Z\\xfcrich \\ud800\n" and done.stderr == b""
+
+
 def test_every_dataset_has_its_own_place(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(audit, "from_folder", lambda *_, **__: [])

@@ -2,6 +2,9 @@
 
 import argparse
 import contextlib
+import errno
+import io
+import os
 import signal
 import sys
 import tempfile
@@ -11,6 +14,8 @@ from pathlib import Path
 from gadkit import __version__
 from gadkit.cli import data, events, lists
 from gadkit.cli.lists import fail
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # on a disk
 
 # Rooms are imported inside the functions that need them: `gadkit --help` loads neither torch nor
 # Numba nor DuckDB.
@@ -22,23 +27,69 @@ def main(argv: list[str] | None = None) -> int:
     It is 1 after an error, and after an audit with a failed check; of a command that was stopped,
     128 and the number of the signal.
     """
-    args = _parser().parse_args(argv)
+    _mend_streams()
     try:
         with _stopped_by(signal.SIGTERM, signal.SIGHUP):
-            return args.command(args) or 0
-    except (ValueError, TypeError, OSError) as error:
-        return fail(error)
-    except ImportError as error:
-        return fail(f"{error}; install what the notebooks need: pip install -e .[lab]")
-    except (MemoryError, RecursionError) as error:
-        return fail(f"{type(error).__name__}: too large, or damaged; {error}")
+            try:
+                args = _parser().parse_args(argv)
+                return args.command(args) or 0
+            finally:
+                sys.stdout.flush()  # it may be a file on a disk without room
     except KeyboardInterrupt as stopped:
         fail("stopped; nothing is half written, run it again to go on")
         return 128 + (stopped.args or (signal.SIGINT,))[0]
+    except BrokenPipeError:  # `| head` has seen enough
+        _discard_output()
+        return 128 + signal.SIGPIPE
     except Exception as error:
-        if "cannot cache function" in str(error):  # as Numba says
-            return fail(f"{error}; set NUMBA_CACHE_DIR to a folder that can be written to")
-        return fail(_unexpected(error))
+        return fail(_explained(error))
+
+
+def _mend_streams() -> None:
+    """Let what is printed go nowhere where a stream is closed, and as escapes where it cannot be
+    written in the terminal's encoding: neither may end a long command."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # else a file of results would become what is printed to
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Let go of what stdout still holds, which Python would write at the end, and fail."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def _explained(error: Exception) -> str:
+    """Say in words what an error means; its traceback is kept in the log file."""
+    if isinstance(error, ImportError):
+        said = f"{error}; install what is missing: pip install -e .[lab]"
+    elif isinstance(error, MemoryError | RecursionError):
+        said = f"{type(error).__name__}: too large, or damaged; {error}"
+    elif "cannot cache function" in str(error):  # as Numba says
+        said = f"{error}; set NUMBA_CACHE_DIR to a folder that can be written to"
+    elif isinstance(error, ValueError | TypeError | OSError):
+        _keep_traceback(error, [Path("build")] if Path("build").is_dir() else [])
+        has_no_room = isinstance(error, OSError) and error.errno in _NO_ROOM
+        cure = ": make room, and run it again; what was there before is whole"
+        return f"{str(error) or type(error).__name__}{cure if has_no_room else ''}"
+    else:
+        said = (
+            f"{type(error).__name__}: {error}; this is a fault of gadkit, not of yours: please "
+            "report it"
+        )
+    log = _keep_traceback(error, [Path("build"), Path(tempfile.gettempdir())])
+    told = " with" if said.endswith("report it") else "; see"
+    return f"{said}{told} {log}, which says where it happened" if log else said
 
 
 @contextlib.contextmanager
@@ -62,23 +113,20 @@ def _stopped_by(*numbers: int) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _unexpected(error: Exception) -> str:
-    """Keep the traceback of an error that nobody has foreseen, and say where."""
+def _keep_traceback(error: Exception, folders: list[Path]) -> Path | None:
+    """Write the traceback of an error to gadkit.log in the first folder that takes it."""
     import traceback
 
     text = "".join(traceback.format_exception(error))
-    for folder in (Path("build"), Path(tempfile.gettempdir())):
+    for folder in folders:
         log = folder / "gadkit.log"
         try:
             folder.mkdir(exist_ok=True)
             log.write_text(f"gadkit {__version__}: {' '.join(sys.argv)}\n{text}", encoding="utf-8")
         except OSError:
             continue
-        return (
-            f"{type(error).__name__}: {error}; this is a fault of gadkit, not of yours: please "
-            f"report it with {log}, which says where it happened"
-        )
-    return text
+        return log
+    return None
 
 
 class _Parser(argparse.ArgumentParser):

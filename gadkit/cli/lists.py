@@ -231,7 +231,7 @@ def _score(args: argparse.Namespace) -> None:
     models = datasets.prepare(args.models) if args.models else folder
     path = _out(args, folder, "scored.csv")
     page = _cards_out(args, path)
-    by_recipe = (models / store.RECIPE).is_file() or not (models / store.GAT_CHECKPOINT).is_file()
+    by_recipe = (models / store.RECIPE).exists() or not (models / store.GAT_CHECKPOINT).is_file()
     if by_recipe:
         scored, evidence = _score_by_recipe(folder, models)
         graph = scored.graph

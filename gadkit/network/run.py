@@ -88,15 +88,25 @@ class Checkpoint:
         self.best: dict = {}
 
     def restore(self) -> int:
-        """Take up a saved run; return the number of epochs it has done, 0 if there is none."""
+        """Take up a saved run; return the number of epochs it has done, 0 if there is none.
+
+        Raises:
+            ValueError: the file is damaged, or of a newer gadkit; it stays as it is.
+        """
         if self.path is None or not self.path.exists():
             return 0
         state = store.load_checkpoint(self.path)
         if state.get("config") != self.config:
             return 0
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history, self.best = state["history"], state["best"]
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.history, self.best = list(state["history"]), dict(state["best"])
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(
+                f"{self.path} is damaged: {' '.join(reason.split())}; delete it to start again"
+            ) from error
         return len(self.history)
 
     def save(self) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from gadkit import store
+from gadkit import __version__, store
 from gadkit.graph import HeteroGraph
 from gadkit.network.gae import GAE
 from gadkit.network.gat import HeteroGAT, shown_labels
@@ -102,7 +102,21 @@ def _restore(kind: type, state: dict | None, path: Path | str):
     """Return the model of that kind that a checkpoint holds."""
     try:
         model = kind.from_config(state["architecture"])
+        _check_weights(state["model"])
         model.load_state_dict(state["model"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path} holds no {kind.__name__}: {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(
+            f"{path} holds no {kind.__name__}: {' '.join(reason.split())}; it is something else, "
+            f"or another gadkit than {__version__} has written it: use that one, or train again "
+            "(`gadkit run`), which replaces the file"
+        ) from error
     return model
+
+
+def _check_weights(weights: dict[str, Tensor]) -> None:
+    for name, weight in weights.items():
+        if not isinstance(weight, Tensor) or weight.dtype != torch.float32:
+            raise ValueError(f"its {name} is {getattr(weight, 'dtype', weight)}, not torch.float32")
+        if weight.isnan().any():  # a deviation may be infinite, of a column that never changes
+            raise ValueError(f"its {name} has values that are no numbers")

@@ -26,8 +26,6 @@ SUSPECTS_SHOWN, CASES_SHOWN = 20, 5  # of each queue
 LIST = "suspects.csv"
 EVALUATION = "evaluation"  # tag of the notebook that says how good the list is
 HIDDEN = ("node", "type", "id", suspects.LEARNED)  # columns of the list that the page leaves out
-SUMMARY_TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
-SUMMARY_TAGS |= {"p", "ul", "ol", "li", "strong", "b", "em", "i", "code", "pre", "br"}
 
 # What a check that did not pass means for whoever reads the cards.
 _COLUMNS = "Do not act on a card for a column that it names: it may tell the verdict, not the deed."
@@ -296,14 +294,12 @@ def _numbers(outputs: Sequence[dict]) -> str:
     from markupsafe import Markup
     from nbconvert.filters import markdown2html
 
-    html = ""  # of whoever wrote the notebook, or a table's cells: not to be trusted until `clean`
+    html = ""  # of whoever wrote the notebook, or a table's cells: not to be trusted until cleaned
     for data in outputs:
         if "text/html" in data:
-            html += re.sub(r"(?s)<style.*?</style>", "", data["text/html"])
+            html += data["text/html"]
         elif "text/markdown" in data:
             html += markdown2html(data["text/markdown"])
         elif pages.figure_url(data) is None:
             html += f"<pre>{bleach.clean(data['text/plain'], tags=[])}</pre>"
-    html = re.sub(r'style="text-align: *right;?"', 'class="numeric"', html)
-    attributes = ["class", "colspan", "rowspan", "scope"]
-    return Markup(bleach.clean(html, tags=SUMMARY_TAGS, attributes=attributes, strip=True).strip())
+    return Markup(pages.text_and_tables(html))

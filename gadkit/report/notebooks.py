@@ -36,6 +36,7 @@ LIBRARIES = (
     "torch", "numpy", "numba", "matplotlib", "tqdm", "duckdb", "xlsxwriter", "pandas", "scipy",
     "scikit-learn", "xgboost", "xgboost-cpu", "ipykernel", "nbconvert",
 )  # fmt: skip
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELL_TIMEOUT = 6 * 3600  # seconds; a guard against a kernel that hangs, not a limit on training
 _SET_HERE = ("GADKIT_DATASET", "GADKIT_OUT")  # for the kernels, whatever they are outside
 _NAME = re.compile(r"[\w.-]+")  # at the head of a requirement
@@ -77,18 +78,20 @@ def run_notebooks(
 
     Raises:
         FileNotFoundError: there is no such dataset folder, or there are no notebooks.
-        NotebookError: a cell raised, hung, or took its kernel down. Earlier results stay.
+        NotebookError: a notebook cannot be read, or a cell raised, hung, or took its kernel down.
+            Earlier results stay.
     """
     dataset, out = Path(dataset).resolve(), Path(out).resolve()
     if not dataset.is_dir():
         raise FileNotFoundError(f"there is no dataset folder {dataset}")
     sources = _sources(notebooks)
+    cells = [_cells_of(source) for source in sources]  # all, before the first of them is executed
     log = log or _log
     executed = []
     stamp = _hash_surroundings(dataset)
     for number, source in enumerate(sources, start=1):
         label = f"[{number}/{len(sources)}] {source.stem}"
-        stamp = _hash(stamp, _cells_of(source))
+        stamp = _hash(stamp, cells[number - 1])
         target = out / "notebooks" / source.name
         if not labelled and _needs_labels(source):
             log(f"{label}  skipped: it needs labels, and {why}")
@@ -150,6 +153,8 @@ def _run_one(source: Path, target: Path, *, dataset: Path, stamp: str, label: st
     }
     notebook.metadata["gadkit"] = {"stamp": stamp, "wrote": digests}
     failed.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # others are in it, or it is not there
+        failed.parent.rmdir()
     pages.write(page_of(target), pages.notebook_page(notebook, name=source.stem))
     pages.write(target, nbformat.writes(notebook))
 
@@ -169,18 +174,18 @@ def _execute(notebook, folder: Path, *, dataset: Path, out: Path, label: str) ->
             notebook,
             timeout=CELL_TIMEOUT,
             record_timing=False,
-            store_widget_state=False,
             kernel_name="python3",
-            kernel_manager_class=kernel.manager_class(),
+            kernel_manager_class=kernel.manager_class(folder),
             config=Config({"KernelManager": kernel.connection(private)}),
             on_cell_execute=bar.enter_cell,
         )
         paths = dict(zip(_SET_HERE, (str(dataset), str(out)), strict=True))
-        surroundings = {"cwd": str(folder), "env": kernel.environment(private, **paths)}
+        start = private if kernel.has_settings(folder) else folder
+        surroundings = {"cwd": str(start), "env": kernel.environment(private, **paths)}
         said = private / "kernel.log"  # what the process says beside the outputs of its cells
         try:
-            with said.open("wb") as stderr, runner.stoppable():
-                runner.execute(**surroundings, stderr=stderr)
+            with said.open("wb") as log, runner.stoppable():
+                runner.execute(**surroundings, stdout=log, stderr=log)
         except CellExecutionError:
             raise NotebookError(_explain(bar, "raised")) from None
         except CellTimeoutError:
@@ -197,6 +202,8 @@ def _explain(bar: client.Progress, what: str) -> str:
 
     errors = [output for output in bar.cell.outputs if output.output_type == "error"]
     trace = "\n".join(strip_ansi("\n".join(error.traceback)) for error in errors)
+    if not errors:  # as of a magic that there is not, which is said on stderr alone
+        trace = "".join(output.get("text", "") for output in bar.cell.outputs)[-2_000:]
     source = "\n".join(f"    {line}" for line in bar.cell.source.splitlines())
     lines = [f"code cell {bar.bar.n} of {len(bar.cells)} {what}:", "", source, ""]
     return "\n".join(lines + trace.rstrip().splitlines()[-15:]).rstrip()
@@ -261,8 +268,12 @@ def _is_up_to_date(target: Path, dataset: Path, stamp: str) -> bool:
 
 
 def _mark_of(executed: Path) -> dict:
-    """Return what `_run_one` has left in an executed notebook; empty if another tool ran it."""
-    return json.loads(executed.read_text(encoding="utf-8"))["metadata"].get("gadkit", {})
+    """Return what `_run_one` has left in an executed notebook; empty if it is anything else."""
+    try:
+        mark = json.loads(executed.read_text(encoding="utf-8"))["metadata"].get("gadkit", {})
+    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: it is executed again
+        return {}
+    return mark if isinstance(mark, dict) and isinstance(mark.get("wrote"), dict) else {}
 
 
 def _list_results(*folders: Path) -> dict[Path, int]:
@@ -272,13 +283,66 @@ def _list_results(*folders: Path) -> dict[Path, int]:
 
 
 def _read_stripped(source: Path):
+    """Read a notebook without outputs and what editors leave: names of kernels, states of cells.
+
+    Raises:
+        NotebookError: it is none, or not of Python; the message says how to mend that.
+    """
     import nbformat
 
-    notebook = nbformat.read(source, as_version=4)
-    for cell in notebook.cells:
+    wrong = (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError)
+    try:
+        content = json.loads(source.read_text(encoding="utf-8-sig"))
+        ids = _ids(content)
+        notebook = nbformat.reads(json.dumps(content), as_version=4)
+        language = _language(notebook)
+        _strip(notebook, ids)
+        nbformat.validate(notebook)
+    except (*wrong, nbformat.ValidationError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise NotebookError(
+            f"{source} is no notebook that can be read ({reason}); open it in JupyterLab and save "
+            "it again, or restore it"
+        ) from error
+    if language != "python":
+        raise NotebookError(
+            f"{source} is of {language}, by the kernel that it was saved under, but gadkit runs "
+            "Python; choose a Python kernel in JupyterLab and save it again"
+        )
+    return notebook
+
+
+def _ids(content: dict) -> list[str]:
+    """Number the cells of a notebook that lack an id of their own, which would get a random one."""
+    cells, ids = content.get("cells", []), []
+    for number, cell in enumerate(cells):
+        known = cell.get("id")
+        ids.append(known if known and known not in ids else f"cell-{number}")
+        if (content.get("nbformat"), content.get("nbformat_minor", 0)) >= (4, 5):  # older have none
+            cell["id"] = ids[-1]
+    return ids
+
+
+def _strip(notebook, ids: list[str]) -> None:
+    """Take from a notebook what is not executed and shown, and give its cells their ids."""
+    import nbformat
+
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
+    for number, cell in enumerate(notebook.cells):
+        cell.id = ids[number] if number < len(ids) else f"cell-{number}"  # of an old layout
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    return notebook
+
+
+def _language(notebook) -> str:
+    """Return the language of a notebook, in lower case; Python where it does not say."""
+    metadata = notebook.metadata
+    said = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get(
+        "name"
+    )
+    return str(said or "python").lower()
 
 
 def page_of(executed: Path) -> Path:

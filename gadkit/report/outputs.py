@@ -4,18 +4,26 @@ Warnings are evidence and stay; progress bars, widgets, addresses in memory and 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 WIDGET = "application/vnd.jupyter.widget-view+json"  # shown by a script of another site, if at all
-
+_STATES = "application/vnd.jupyter.widget-state+json"
 _CURSOR = re.compile(r"\x1b\[\d*[A-HJK]")  # bars below each other move up and down
-_BAR = re.compile(r"\d+%\||\[\d+:\d\d")  # a share and its bar, or the time it has taken
+_BAR = re.compile(r"\d%\||\[\d+:\d\d")  # a share and its bar, or the time it has taken
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,16}(?=>|&gt;)")
-_CELL_FILE = re.compile(r"[^\s\"'(]*[/\\]ipykernel_\d+[/\\]\d+\.py")  # where IPython keeps a cell
+_THREAD = re.compile(r"(?<=Exception in thread )Thread-\d+")  # others begin when they do
+_CELL_FILE = re.compile(
+    r"(?<![^\s\"'(])[^\s\"'(]*[/\\]ipykernel_\d+[/\\]\d+\.py"
+)  # where IPython keeps a cell
 _ID = re.compile(r"""\bid=["']?([\w:.-]+)""")
+_ID_IN_SCRIPT = re.compile(  # as Bokeh's name documents and their places
+    r"""(?:getElementById\(\s*|"docid":\s*|"roots":\s*\{"\w+":\s*)["']([\w:.-]+)"""
+)
+_SCRIPTS = ("application/javascript", "application/vnd.bokehjs")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _RANDOM = re.compile(  # pandas' Styler; a UUID; one without hyphens
     r"(?<![0-9a-zA-Z])T_[0-9a-f]{5,32}(?![0-9a-zA-Z])"
-    r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    rf"|{_UUID.pattern}"
     r"|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"
 )
 
@@ -47,12 +55,32 @@ class Stderr:
 def tidy(notebook) -> None:
     """Rid the outputs of a notebook (an `nbformat` node) of what changes from run to run."""
     names: dict[str, str] = {}  # of random ids, in the order of the notebook
-    notebook.metadata.pop("widgets", None)
+    states = notebook.metadata.pop("widgets", {}).get(_STATES, {}).get("state", {})
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = _merged(cell.outputs)
+            shown = [each for output in cell.outputs for each in _caught(output, states)]
+            cell.outputs = _merged([output for output in shown if not _is_bar(output)])
             for output in cell.outputs:
                 _tidy_output(output, names)
+
+
+def _caught(output, states: Mapping[str, dict]) -> list:
+    """Return what a widget of outputs has caught in place of the widget; any other output as is."""
+    import nbformat
+
+    model = output.get("data", {}).get(WIDGET, {}).get("model_id")
+    caught = states.get(model, {}).get("state", {}).get("outputs")
+    return [output] if caught is None else [nbformat.from_dict(each) for each in caught]
+
+
+def _is_bar(output) -> bool:
+    """Whether an output is a progress bar that a widget shows."""
+    data = output.get("data", {})
+    return (
+        WIDGET in data
+        and {*data} <= {WIDGET, "text/plain"}
+        and bool(_BAR.search(data.get("text/plain", "")))
+    )
 
 
 def _merged(outputs: Sequence) -> list:
@@ -82,26 +110,32 @@ def _tidy_output(output, names: dict[str, str]) -> None:
     data = output.get("data", {})
     if WIDGET in data:
         del data[WIDGET]
+        if "text/plain" in data:  # may name what only the running widget knows
+            data["text/plain"] = _numbered_ids(data["text/plain"], _UUID.findall, names)
         if not data:
             data["text/plain"] = "(a widget, which only a running notebook can show)"
     for kind, value in data.items():
-        if isinstance(value, str) and (kind.startswith("text/") or kind == "image/svg+xml"):
-            data[kind] = _with_names(_without_places(value), names)
+        if not isinstance(value, str):
+            continue
+        if kind.startswith(_SCRIPTS):
+            data[kind] = _numbered_ids(value, _ID_IN_SCRIPT.findall, names)
+        elif kind.startswith("text/") or kind == "image/svg+xml":
+            data[kind] = _numbered_ids(_without_places(value), _ID.findall, names)
 
 
 def _without_places(text: str) -> str:
-    """Leave out addresses in memory, and where on the disk a cell lay."""
-    return _CELL_FILE.sub("<cell>", _ADDRESS.sub("at 0x...", text))
+    """Leave out addresses in memory, numbers of threads, and where on the disk a cell lay."""
+    return _CELL_FILE.sub("<cell>", _THREAD.sub("Thread", _ADDRESS.sub("at 0x...", text)))
 
 
-def _with_names(html: str, names: dict[str, str]) -> str:
+def _numbered_ids(text: str, ids: Callable[[str], list[str]], names: dict[str, str]) -> str:
     """Give random ids of elements numbers in place of what was drawn; other text stays."""
-    for drawn in (match for name in _ID.findall(html) for match in _RANDOM.findall(name)):
+    for drawn in (match for name in ids(text) for match in _RANDOM.findall(name)):
         if drawn not in names:
             names[drawn] = _numbered(drawn)(len(names) + 1)
     for drawn, name in names.items():
-        html = html.replace(drawn, name)
-    return html
+        text = text.replace(drawn, name)
+    return text
 
 
 def _numbered(drawn: str) -> Callable[[int], str]:

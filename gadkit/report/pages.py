@@ -4,7 +4,9 @@ No page needs another file, a script or the network, and every text on it is esc
 """
 
 import base64
+import copy
 import html
+import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +39,23 @@ NOTEBOOK += "".join(
 )
 
 
+# What would be run, and what would be fetched by whoever opens a page.
+_SCRIPT = re.compile(r"<script\b.*?(</script\s*>|\Z)", flags=re.IGNORECASE | re.DOTALL)
+_FETCHED = re.compile(
+    r"<(link|img|iframe|embed|object|video|audio|source|track|image|use)\b[^>]*?"
+    r"\b(src|srcset|href|data|poster)\s*=\s*[\"']?\s*(https?:)?//"
+    r"|@import|url\(\s*[\"']?\s*(https?:)?//",
+    flags=re.IGNORECASE,
+)
+TEXT_TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
+TEXT_TAGS |= {"p", "ul", "ol", "li", "strong", "b", "em", "i", "code", "pre", "br"}
+_ELSEWHERE = re.compile(  # a figure that Markdown fetches
+    r"<img\b[^>]*?\bsrc=\"(?P<address>(https?:)?//[^\"]*)\"[^>]*>", flags=re.IGNORECASE
+)
+_SCRIPTED = ("application/javascript", "text/vnd.mermaid")
+_STILL = "(shown by a script, in a running notebook only)"
+
+
 def render(template: str, **values) -> str:
     """Fill in a template of the folder `templates`; it is an error to leave a name of it out."""
     import jinja2
@@ -59,8 +78,15 @@ def write(path: Path, text: str) -> Path:
 
 
 def notebook_page(executed, *, name: str) -> str:
-    """Render an executed notebook (an `nbformat` node), its figures named by their headings."""
+    """Render an executed notebook (an `nbformat` node), its figures named by their headings.
+
+    What needs a script or another site is left out: the figure beside it is shown, or its text.
+    """
     from nbconvert import HTMLExporter
+
+    class Exporter(HTMLExporter):
+        def get_prefix_root_dirs(self) -> list[str]:
+            return _templates() or super().get_prefix_root_dirs()
 
     heading = name
     for cell in executed.cells:
@@ -70,9 +96,49 @@ def notebook_page(executed, *, name: str) -> str:
             for kind in FIGURES:
                 if kind in output.get("data", {}):
                     output.metadata[kind] = {"alt": f"Figure: {heading}"}
+    shown = copy.deepcopy(executed)
+    for cell in shown.cells:
+        for output in cell.get("outputs", []):
+            if "data" in output:
+                _hold_still(output.data)
     resources = {"metadata": {"name": name}}
-    exporter = HTMLExporter(raw_template=NOTEBOOK, filters={"figure_url": figure_url})
-    return exporter.from_notebook_node(executed, resources=resources)[0]
+    exporter = Exporter(raw_template=NOTEBOOK, filters={"figure_url": figure_url})
+    page = exporter.from_notebook_node(shown, resources=resources)[0]
+    return _ELSEWHERE.sub(r'<a href="\g<address>">(a figure elsewhere)</a>', page)
+
+
+def _templates() -> list[str]:
+    """Return where the templates lie that came with nbconvert, and not those of the user."""
+    installed = importlib.metadata.files("nbconvert") or []
+    place = "share/jupyter/nbconvert/templates/lab/index.html.j2"
+    files = [file for file in installed if file.as_posix().endswith(place)]
+    return [str(Path(file.locate()).resolve().parents[3]) for file in files]
+
+
+def _hold_still(data: dict) -> None:
+    """Leave out of the formats of an output those that need a script, or another site."""
+    scripted = [kind for kind in _SCRIPTED if kind in data]
+    markup = data.get("text/html", "")
+    if _SCRIPT.search(markup) or _FETCHED.search(markup):
+        scripted.append("text/html")
+    for kind in scripted:
+        del data[kind]
+    if "text/html" in scripted and figure_url(data) is None:
+        kept = text_and_tables(markup)
+        if re.sub(r"<[^>]*>|\s", "", kept):
+            data["text/html"] = kept
+    if not {*FIGURES, "text/html", "text/markdown", "text/latex", "text/plain"} & {*data}:
+        data["text/plain"] = _STILL
+
+
+def text_and_tables(markup: str) -> str:
+    """Return what a piece of HTML says: text and tables, and nothing that does or fetches."""
+    import bleach
+
+    markup = re.sub(r"(?is)<style\b.*?</style\s*>", "", _SCRIPT.sub("", markup))
+    markup = re.sub(r'style="text-align: *right;?"', 'class="numeric"', markup)
+    attributes = ["class", "colspan", "rowspan", "scope"]
+    return bleach.clean(markup, tags=TEXT_TAGS, attributes=attributes, strip=True).strip()
 
 
 def figure_url(data: Mapping[str, str]) -> str | None:

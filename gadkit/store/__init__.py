@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gadkit import lazy
+from gadkit import __version__, lazy
 from gadkit.graph import CSR, EdgeType, HeteroGraph
 from gadkit.store.files import (
     appearing,
     atomic_path,
+    check_format,
     check_place,
     errors_about,
     is_free,
@@ -70,6 +71,11 @@ ABOUT = "about.json"
 TIME = "node_time.npy"  # when each node came to be
 MASKS = "split_masks.npy"  # the splits that the authors have published
 IDS = "ids_{}.parquet"  # of a node type; read and written by `gadkit.store.node_ids`
+FORMAT = 1  # of `graph.npz` and `about.json`, and what a file is of that does not say
+_MAKE_AGAIN = "make or convert the dataset again"
+_TABLES = ("time", "rows", "labels", "missing", "transfers", "written")  # keys of `about.json`
+_TABLES_OF_TABLES = ("missing_x", "tables", "read", "links")
+_TABLES_OF_LISTS = ("features", "roles", "notes")
 
 
 def is_dataset(folder: Path | str) -> bool:
@@ -144,6 +150,8 @@ def _names_of_relations(edge_types: list[EdgeType], node_types: list[str]) -> li
 def _read_graph(path: Path) -> HeteroGraph:
     arrays = read_npz(path)
     with errors_about(path):
+        if "format" in arrays:
+            check_format(arrays.pop("format").tolist(), FORMAT, _MAKE_AGAIN)
         node_types = _typed(arrays, "node_types", "U", 1).tolist()
         counts = _typed(arrays, "num_nodes", "i", 1).tolist()
         edge_types = _typed(arrays, "edge_types", "U", 2)
@@ -164,14 +172,39 @@ def _read_graph(path: Path) -> HeteroGraph:
         for edge_type, name in zip(edge_types, names, strict=True)
     }
     with errors_about(path):
+        _refuse_unknown(arrays, names, node_types)
         x = {
             name: _typed(arrays, f"x_{name}", "f4", 2)
             for name in node_types
             if f"x_{name}" in arrays
         }
         x = {name: torch.from_numpy(values) for name, values in x.items()} or None
-        labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
+        labels = torch.from_numpy(_labels(arrays)) if "labels" in arrays else None
         return HeteroGraph(num_nodes, edges, x, labels)
+
+
+def _refuse_unknown(arrays: dict[str, np.ndarray], names: list[str], node_types: list[str]) -> None:
+    """Refuse arrays that nothing would read, as labels under another name."""
+    expected = {"node_types", "num_nodes", "edge_types", "labels"}
+    expected |= {f"{name}_{part}" for name in names for part in ("indptr", "indices")}
+    expected |= {f"x_{node_type}" for node_type in node_types}
+    unknown = sorted({*arrays} - expected)
+    if unknown:
+        raise ValueError(
+            f"array {unknown[0]!r} is none of those of this graph, which are "
+            f"{', '.join(sorted(expected))}: rename or remove it, or update gadkit (this is "
+            f"{__version__}) if a newer one has written the file"
+        )
+
+
+def _labels(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    labels = arrays["labels"]
+    if labels.dtype.kind not in "iufb":
+        raise ValueError(
+            f"array 'labels' must be (num_labels, 2) int64, got {labels.shape} {labels.dtype}; a "
+            "row is [global id, 0 or 1]"
+        )
+    return labels
 
 
 def _read_csr(
@@ -192,13 +225,14 @@ def _typed(arrays: dict[str, np.ndarray], name: str, kind: str, ndim: int) -> np
     """Take an array; check its axes and its dtype, by the start of numpy's short name for it."""
     if name not in arrays:
         raise ValueError(
-            f"array {name!r} is missing; found {', '.join(sorted(arrays)) or 'nothing'}"
+            f"array {name!r} is missing; found {', '.join(sorted(arrays)) or 'nothing'}; "
+            f"{_MAKE_AGAIN}"
         )
     array = arrays[name]
     if not array.dtype.str[1:].startswith(kind) or array.ndim != ndim:
         raise ValueError(
             f"array {name!r} must have {ndim} axes of kind {kind!r}, "
-            f"got {array.shape} {array.dtype}"
+            f"got {array.shape} {array.dtype}; convert it, or {_MAKE_AGAIN}"
         )
     return array
 
@@ -306,13 +340,39 @@ def read_about(folder: Path | str) -> dict:
     """Read what `write_about` wrote; nothing ({}) where the folder does not say.
 
     Raises:
-        ValueError: the file is no JSON object.
+        ValueError: the file is no JSON object, one of its keys holds something else than that page
+            says, or a newer gadkit has written it; the message says how to mend that.
     """
     path = Path(folder) / ABOUT
-    if not path.is_file():
+    if not path.exists():
         return {}
     with errors_about(path):
-        about = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            about = json.loads(path.read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"it is no JSON: {error}; mend it, or delete it") from error
         if not isinstance(about, dict):
             raise ValueError(f"expected a JSON object, got {str(about)[:60]!r}; mend or delete it")
+        check_format(about.get("format", FORMAT), FORMAT, "delete it to do without")
+        for key in [*_TABLES, *_TABLES_OF_TABLES, *_TABLES_OF_LISTS]:
+            _check_key(about, key)
     return about
+
+
+def _check_key(about: dict, key: str) -> None:
+    """Check that a key of `about.json`, if it is there, holds what its readers expect."""
+    kind = dict if key in _TABLES_OF_TABLES else list if key in _TABLES_OF_LISTS else object
+    expected = {dict: "an object", list: "a list", object: "a value"}[kind]
+    value = about.get(key, {})
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"{key!r} must hold {expected} for each name, got {str(value)[:60]!r}; mend it, or "
+            "delete the key"
+        )
+    for name, item in value.items():
+        texts = item if key == "features" and isinstance(item, list) else ()
+        if not (isinstance(item, kind) and all(isinstance(text, str) for text in texts)):
+            raise ValueError(
+                f"{key!r} must hold {expected}{' of names' * (key == 'features')} for {name!r}, "
+                f"got {str(item)[:60]!r}; mend it, or delete the key"
+            )

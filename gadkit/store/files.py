@@ -1,5 +1,6 @@
 """Files that are replaced in one step, and errors that name the file."""
 
+import errno
 import glob
 import json
 import os
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gadkit import __version__
 from gadkit.graph.arrays import native
 
 # What readers of zip files and pickles raise when bytes are not what they should be.
@@ -29,6 +31,7 @@ DAMAGE = (
     zlib.error,
     pickle.UnpicklingError,
 )
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -46,6 +49,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM or "requested and" in str(error):  # as numpy says
+            raise OSError(
+                f"{path} could not be written ({error.strerror or error}): make room, or choose a "
+                "folder on another disk; what was there before is whole"
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -65,14 +75,16 @@ def appearing(folder: Path | str, *, aside: bool = False) -> Iterator[Path]:
 
     Raises:
         FileExistsError: the folder holds something already, and that may not be set aside.
+        OSError: nothing can be written beside it.
     """
     folder = Path(folder)
     if not aside and not is_free(folder):
         raise FileExistsError(f"{folder} exists already: delete it or choose another folder")
     target = folder.resolve()
     partial = target.with_name(f".{os.getpid()}.{target.name}")
+    check_place(target.parent)
     _clear_abandoned(target)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
         yield partial
         _sync(partial)
@@ -95,9 +107,10 @@ def replacing(folder: Path | str) -> Iterator[Path]:
     partial, former = (
         target.with_name(f".{os.getpid()}{mark}.{target.name}") for mark in ("", "-")
     )
+    check_place(target.parent)
     _put_back(target)
     _clear_abandoned(target)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
         yield partial
         _sync(partial)
@@ -185,6 +198,26 @@ def errors_about(where: Path | str) -> Iterator[None]:
         raise kind(f"{where}: {error}") from error
 
 
+def check_format(number: object, newest: int, otherwise: str) -> None:
+    """Check the number that says how a file is laid out.
+
+    Args:
+        number: what the file says.
+        newest: the highest that this gadkit reads; 1 is the first.
+        otherwise: what to do, other than to update gadkit.
+
+    Raises:
+        ValueError: it is higher, or no such number.
+    """
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"its format is {number!r}, and not a number from 1 on; {otherwise}")
+    if number > newest:
+        raise ValueError(
+            f"it is of format {number}, which a newer gadkit has written; this is gadkit "
+            f"{__version__}, which reads formats up to {newest}: update gadkit, or {otherwise}"
+        )
+
+
 def write_json(path: Path | str, content: dict) -> None:
     """Write a dict as indented JSON, atomically."""
     with atomic_path(path) as temporary:
@@ -218,10 +251,20 @@ def write_npz(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def load_npy(path: Path) -> Tensor:
+    """Map an array of numbers into memory; writing to the tensor does not change the file.
+
+    Raises:
+        ValueError: it is damaged, or holds no numbers.
+    """
     try:
+        with open(path, "rb") as file:
+            if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+                raise ValueError("it does not begin as one")
         return torch.from_numpy(native(np.load(path, mmap_mode="c", allow_pickle=False)))
     except (ValueError, EOFError, TypeError) as error:
-        raise ValueError(f"{path} is no .npy array of numbers, or is cut off: {error}") from error
+        raise ValueError(
+            f"{path} is no .npy array of numbers, or is cut off: {error}; make it again"
+        ) from error
 
 
 def save_array(folder: Path | str, name: str, array: Tensor | np.ndarray) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gadkit.store.files import DAMAGE, atomic_path, load_npy
+from gadkit import __version__
+from gadkit.store.files import DAMAGE, atomic_path, check_format, errors_about, load_npy
 
 GAE_EMBEDDINGS = "Z_embeddings_stage1.npy"
 GAE_SCORES = "anomaly_scores_stage1.npy"  # made without labels
@@ -20,6 +21,7 @@ RECIPE_NETWORK = "recipe_network_{}.pt"  # a graph network on its committee, by 
 GAE_CHECKPOINT = "gae_stage1.pt"
 GAT_CHECKPOINT = "gat_stage2_best.pt"
 GAE_RUN, GAT_RUN = "gae_stage1_run.pt", "gat_stage2_run.pt"  # where a training stands
+FORMAT = 1  # of checkpoints; those without a number are of the time before, and are read as well
 MADE_BY = {  # what makes a file, for whom it is missing
     GAE_EMBEDDINGS: "the training of the graph autoencoder",
     GAE_CHECKPOINT: "the training of the graph autoencoder",
@@ -30,6 +32,8 @@ MADE_BY = {  # what makes a file, for whom it is missing
     RECIPE_SCORES: "the evaluation of the default recipe",
     RECIPE: "the evaluation of the default recipe",
 }
+AXES = {GAE_EMBEDDINGS: 2, GAT_EMBEDDINGS: 2, GAE_SCORES: 1, GAT_SCORES: 1, RECIPE_SCORES: 1}
+_SAID = "gadkit"  # what a checkpoint says of itself
 
 
 def load_array(folder: Path | str, name: str, *, rows: int | None = None) -> Tensor:
@@ -42,12 +46,18 @@ def load_array(folder: Path | str, name: str, *, rows: int | None = None) -> Ten
 
     Raises:
         FileNotFoundError: it was not made yet.
-        ValueError: it is damaged, or made from a graph of another size.
+        ValueError: it is damaged, holds no such numbers, or was made from a graph of another size.
     """
     path = Path(folder) / name
     if not path.is_file():
         raise _missing(path)
     array = load_npy(path)
+    axes = AXES.get(name, array.dim())
+    if array.dim() != axes or not array.dim() or (name in AXES and not array.is_floating_point()):
+        raise ValueError(
+            f"{path} is {tuple(array.shape)} {array.dtype}, but it must have {axes or 1} axes of "
+            "floating-point numbers; make it again"
+        )
     if rows is not None and len(array) != rows:
         raise ValueError(
             f"{path} has {len(array)} rows, but the graph has {rows} nodes; make it again"
@@ -64,9 +74,13 @@ def _missing(path: Path) -> FileNotFoundError:
 
 
 def save_checkpoint(path: Path | str, state: dict) -> None:
-    """Write nested dicts and lists of tensors, numbers, strings; same content, same bytes."""
+    """Write nested dicts and lists of tensors, numbers, strings; same content, same bytes.
+
+    The file also says its format, and which gadkit has written it.
+    """
+    said = {_SAID: {"format": FORMAT, "version": __version__}}
     buffer = io.BytesIO()  # torch.save to a path would write the file's name into the archive
-    torch.save(_canonical(state), buffer)
+    torch.save(_canonical(said | state), buffer)
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
@@ -91,7 +105,7 @@ def load_checkpoint(path: Path | str) -> dict:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: the file is damaged, cut off, or no checkpoint.
+        ValueError: the file is damaged, cut off, no checkpoint, or of a newer gadkit.
     """
     path = Path(path)
     if not path.is_file():
@@ -111,4 +125,8 @@ def load_checkpoint(path: Path | str) -> dict:
         raise ValueError(
             f"{path} holds a {type(state).__name__}, not a checkpoint; delete it to start again"
         )
+    said = state.pop(_SAID, {"format": 1})
+    with errors_about(path):
+        number = said.get("format") if isinstance(said, dict) else said
+        check_format(number, FORMAT, "move it away to start again")
     return state

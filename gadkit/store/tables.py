@@ -511,7 +511,10 @@ def write(path: Path | str, columns: dict[str, np.ndarray]) -> None:
             con.execute(f"COPY (SELECT {_listed(content, texts)} FROM content) "
                         f"TO {sql_text(temporary)} ({form})")  # fmt: skip
         except duckdb.Error as error:
-            raise ValueError(f"{path} cannot be written: {_first_lines(error)}") from error
+            raise ValueError(
+                f"{path} cannot be written: {_first_lines(error)}; make room, or choose another "
+                "place"
+            ) from error
 
 
 def columns_of(path: Path | str, *, layout: Layout = UNSAID) -> list[str]:

@@ -21,6 +21,7 @@ from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph, checksum
 from gadkit.graph.arrays import native
 from gadkit.graph.structure import feature_names
+from gadkit.trees.blocks import BLOCKS
 from gadkit.trees.predictors import PREDICTORS
 from gadkit.trees.rates import rate_of_all
 from gadkit.trees.recipe import GIVEN, Committee, Member
@@ -311,8 +312,9 @@ def load(folder: Path | str) -> Saved:
             if f"mean_{k}" in arrays
         }
         _ = header["graph"]["checksums"], header["prior"], header["features"], header["own_dims"]
-        if SEAL in arrays and not np.array_equal(arrays[SEAL], _seal(arrays["header"])):
+        if not np.array_equal(arrays[SEAL], _seal(arrays["header"])):
             raise ValueError("its header is not the one that was written")
+        _check_header(header)
         return Saved(path, header, split, candidates, standards)
     except KeyError as error:
         raise ValueError(f"{path} is damaged: it lacks {error}; {again}") from error
@@ -326,21 +328,41 @@ def _read_header(path: Path, arrays: dict[str, np.ndarray], again: str) -> dict:
         kind, number = header["kind"], header["format"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no saved recipe; move it away, and {again}") from error
-    if kind != KIND or not isinstance(number, int):
+    if kind != KIND:
         raise ValueError(f"{path} is a {kind!r}, no saved recipe; move it away, and {again}")
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"{path} is of format {number!r}, no saved recipe; {again}")
     if number > FORMAT:
         raise ValueError(
             f"{path} is of format {number}, which gadkit {header.get('gadkit')} has written; this "
-            f"is gadkit {__version__}, which reads formats up to {FORMAT}: install that one, or "
-            f"{again}"
+            f"is gadkit {__version__}, which reads formats up to {FORMAT}: update gadkit (install "
+            f"that one), or {again}"
         )
     return header
+
+
+def _check_header(header: dict) -> None:
+    """Check that what the header names is there; its writer may have been another gadkit."""
+    strange = [name for name in header["types"] if name not in header["graph"]["num_nodes"]]
+    blocks = [block for view in header["views"].values() for block in view["blocks"]]
+    strange += [block for block in blocks if block not in BLOCKS]
+    if strange:
+        raise ValueError(f"{strange[0]!r} is no node type of its graph, nor a block of columns")
+    if not any(member["seated"] for member in header["members"]):
+        raise ValueError("nobody is on its committee")
+    for member in header["members"]:
+        for name in ("val_auprc", "slope", "bias"):
+            if not isinstance(member[name], int | float):
+                raise ValueError(f"{name} of {member['learner']!r} is {member[name]!r}, no number")
 
 
 def _check_arrays(header: dict, arrays: dict[str, np.ndarray]) -> None:
     for name, expected in header["sha256"].items():
         if _sha256_of(arrays[name]) != expected:
             raise ValueError(f"array {name!r} is not the one that was written")
+    unknown = {*arrays} - {"header", SEAL, *header["sha256"]}
+    if unknown:
+        raise ValueError(f"array {min(unknown)!r} is none of those that were written")
 
 
 def _rows(arrays: dict[str, np.ndarray], part: str) -> Tensor:

@@ -127,6 +127,19 @@ def test_a_damaged_checkpoint_is_refused(planted, tmp_path, run, whole):
         run(planted, path)
 
 
+@pytest.mark.parametrize("lost", ["model", "optimizer", "history", "best"])
+def test_a_checkpoint_that_lacks_a_part_is_refused_and_kept(planted, tmp_path, run, whole, lost):
+    path = tmp_path / "run.pt"
+    path.write_bytes(whole[1])
+    state = store.load_checkpoint(path)
+    del state[lost]
+    store.save_checkpoint(path, state)
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match=f"run.pt is damaged: it lacks '{lost}'; delete it"):
+        run(planted, path)
+    assert path.read_bytes() == content
+
+
 def start(folder: Path) -> subprocess.Popen:
     code = """
 import sys, time, torch, trainings

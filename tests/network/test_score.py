@@ -40,13 +40,55 @@ def test_wrong_model_files(planted, models, tmp_path):
         load_gae(folder / store.GAT_CHECKPOINT)
     with pytest.raises(ValueError, match="holds no HeteroGAT"):
         load_gat(folder / store.GAE_CHECKPOINT)
-    with pytest.raises(ValueError, match="run.pt holds no GAE: 'architecture'"):
+    with pytest.raises(ValueError, match="run.pt holds no GAE: it lacks 'architecture'; .* train"):
         load_gae(tmp_path / "run.pt")
     with pytest.raises(
         FileNotFoundError,
         match="is missing, which the training of the graph attention network leaves",
     ):
         load_gat(tmp_path / store.GAT_CHECKPOINT)
+
+
+def halve(state):
+    state["model"]["head"] = state["model"]["head"].half()
+
+
+def spoil(state):
+    state["model"]["head"] = state["model"]["head"] * torch.nan
+
+
+def add_option(state):
+    state["architecture"]["of_tomorrow"] = 3
+
+
+def add_weight(state):
+    state["model"]["of_tomorrow"] = torch.zeros(3)
+
+
+def lose_weight(state):
+    del state["model"]["head"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (halve, "its head is torch.float16, not torch.float32"),
+        (spoil, "its head has values that are no numbers"),
+        (add_option, ".*unexpected keyword argument 'of_tomorrow'"),
+        (add_weight, '.*Unexpected key.* "of_tomorrow"'),
+        (lose_weight, '.*Missing key.* "head"'),
+    ],
+)
+def test_models_of_another_version_say_so_in_a_line(models, tmp_path, change, reason):
+    state = store.load_checkpoint(models[0] / store.GAT_CHECKPOINT)
+    change(state)
+    path = tmp_path / store.GAT_CHECKPOINT
+    store.save_checkpoint(path, state)
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match=f"best.pt holds no HeteroGAT: {reason}") as error:
+        load_gat(path)
+    assert "another gadkit" in str(error.value) and "\n" not in str(error.value)
+    assert path.read_bytes() == content
 
 
 def test_scores_of_another_graph(market, models):

@@ -2,6 +2,7 @@
 
 import base64
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -155,7 +156,7 @@ def test_failing_cell_is_reported_and_earlier_results_stay(workspace):
     assert not (workspace / "build/notebooks/02_read.ipynb").exists()
     write_notebook(failing, "1 + 1")
     assert run(workspace) == ["01_write"]
-    assert not (workspace / "build/failed/02_read.ipynb").exists()
+    assert not (workspace / "build/failed").exists()
 
 
 def test_kernel_that_dies_is_reported(workspace):
@@ -318,6 +319,83 @@ def test_interrupted_run_is_not_taken_for_finished(workspace, without_kernel, mo
         )
         run(workspace)
     assert run(workspace) == []
+
+
+def saved_by_an_editor(workspace, **metadata):
+    path = workspace / "notebooks/01_write.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.update(metadata)
+    path.write_text(nbformat.writes(notebook))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"kernelspec": {"name": "python311", "display_name": "?", "language": "python"}},
+        {"kernelspec": {"name": "conda-env-x-py", "display_name": "Python [conda env:x]"}},
+        {"language_info": {"name": "python", "version": "3.9"}, "vscode": {"interpreter": {}}},
+    ],
+)
+def test_what_an_editor_leaves_in_a_notebook_is_no_matter(workspace, without_kernel, metadata):
+    run(workspace)
+    executed = (workspace / "build/notebooks/01_write.ipynb").read_bytes()
+    saved_by_an_editor(workspace, **metadata)
+    assert run(workspace) == ["01_write", "02_read"]  # unchanged
+    without_kernel.clear()
+    run(workspace, force=True)
+    assert (workspace / "build/notebooks/01_write.ipynb").read_bytes() == executed
+
+
+UNREADABLE = {
+    "text": b"hello",
+    "empty": b"",
+    "list": b"[]",
+    "object": b"{}",
+    "cut off": b'{"cells": [{"cell_type": "code"',
+    "merged": b"<<<<<<< HEAD\n{}",
+    "latin-1": '{"cells": [], "metadata": {"title": "ü"}}'.encode("latin-1"),
+    "newer": b'{"cells": [], "metadata": {}, "nbformat": 5, "nbformat_minor": 0}',
+    "cell": b'{"cells": [{"cell_type": "film", "id": "a", "metadata": {}, "source": ""}],'
+    b' "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_is_no_notebook_is_named_before_any_is_executed(workspace, without_kernel, kind):
+    (workspace / "notebooks/02_read.ipynb").write_bytes(UNREADABLE[kind])
+    with pytest.raises(notebooks.NotebookError) as error:
+        run(workspace)
+    said = str(error.value)
+    assert "02_read.ipynb is no notebook that can be read (" in said and "\n" not in said
+    assert "open it in JupyterLab and save it again" in said and without_kernel == []
+
+
+def test_a_notebook_of_another_language_is_named(workspace, without_kernel):
+    kernel = {"name": "julia-1.9", "display_name": "Julia 1.9", "language": "julia"}
+    saved_by_an_editor(workspace, kernelspec=kernel)
+    with pytest.raises(notebooks.NotebookError, match="is of julia, .* choose a Python kernel"):
+        run(workspace)
+    assert without_kernel == []
+
+
+def test_cells_without_an_id_get_the_same_one_each_time(workspace, without_kernel):
+    path = workspace / "notebooks/01_write.ipynb"
+    content = json.loads(path.read_text())
+    for cell in content["cells"]:
+        cell["id"] = "twice"
+    del content["cells"][2]["id"]
+    path.write_text(json.dumps(content))
+    run(workspace)
+    executed = nbformat.read(workspace / "build/notebooks/01_write.ipynb", as_version=4)
+    assert [cell.id for cell in executed.cells] == ["twice", "cell-1", "cell-2"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"metadata": {"gadkit": 3}}', '{"metadata": '])
+def test_a_damaged_result_is_made_again(workspace, without_kernel, content):
+    run(workspace)
+    without_kernel.clear()
+    (workspace / "build/notebooks/02_read.ipynb").write_text(content)
+    assert run(workspace) == ["01_write"] and without_kernel == ["02_read"]
 
 
 def test_missing_dataset_or_notebooks_are_named(tmp_path):

@@ -2,9 +2,11 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import nbformat
@@ -70,8 +72,48 @@ def test_widgets_leave_what_a_page_can_show():
     assert "widget" in second.data["text/plain"] and len(second.data) == 1
 
 
+def test_bars_that_widgets_draw_go_and_what_widgets_catch_stays():
+    drawn = {outputs.WIDGET: {"model_id": "1f"}, "text/plain": "  0%|          | 0/3 [00:00<?]"}
+    catching = {outputs.WIDGET: {"model_id": "2e"}, "text/plain": "Output()"}
+    caught = [stream("within\n")]
+    states = {"2e": {"state": {"outputs": caught}}, "1f": {"state": {}}}
+    cell = new_code_cell("1", outputs=[new_output("display_data", d) for d in (drawn, catching)])
+    notebook = new_notebook(cells=[cell])
+    notebook.metadata["widgets"] = {outputs._STATES: {"state": states}}
+    outputs.tidy(notebook)
+    assert cell.outputs == caught
+
+
+def test_random_ids_of_widgets_and_scripts_are_numbered():
+    uuid, other = "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "4f2504e0-4f89-11d3-9a0c-0305e82c3301"
+    widget = {
+        outputs.WIDGET: {"model_id": "1f"},
+        "text/plain": f"FigureWidget({{'uid': '{uuid}'}})",
+    }
+    script = {
+        "application/javascript": f'run(document.getElementById("{other}"), "account {uuid}")'
+    }
+    ((first, second),) = tidied([new_output("display_data", data) for data in (widget, script)])
+    assert (
+        first.data["text/plain"] == "FigureWidget({'uid': '00000001-0000-4000-8000-000000000000'})"
+    )
+    assert 'getElementById("00000002-0000' in second.data["application/javascript"]
+    plain = new_output("display_data", {"text/plain": f"{{'uid': '{uuid}'}}"})  # of the data
+    (((same,),)) = tidied([plain])
+    assert uuid in same.data["text/plain"]
+
+
+def test_long_lines_take_no_long_time():
+    begin = time.process_time()
+    (((said,),)) = tidied([stream("x" * 3_000_000 + "\n" + "1" * 3_000_000)])
+    assert len(said.text) == 6_000_001 and kept("\r" + "1" * 3_000_000 + "\n")
+    assert time.process_time() - begin < 20  # the square of it would take hours
+
+
 def test_addresses_and_places_of_cells_say_nothing():
     said = "<object at 0x7f3c2a1b4d60> /tmp/ipykernel_4711/1234.py:2: UserWarning: at 0x10\n"
+    thread = "Exception in thread Thread-7 (work):\n"
+    assert tidied([stream(thread)])[0][0].text == "Exception in thread Thread (work):\n"
     shown = new_output("execute_result", {"text/plain": "[<Line2D at 0x7f3c2a1b4d60>]"})
     ((first, second),) = tidied([stream(said), shown])
     assert first.text == "<object at 0x...> <cell>:2: UserWarning: at 0x10\n"
@@ -114,20 +156,69 @@ def test_pages_show_figures_of_any_format(tmp_path):
     assert 'src="data:image/jpeg;base64,AAAA"' in page
 
 
+CDN = "https://cdn.example.com/plot.js"
+ACTIVE = {
+    "script": ({"text/html": f'<div id="a"></div><script src="{CDN}"></script>'}, pages._STILL),
+    "inline": ({"text/html": "<p>Total: 7</p><script>alert(1)</script>"}, "<p>Total: 7</p>"),
+    "frame": ({"text/html": f'<iframe src="{CDN}"></iframe>', "text/plain": "IFrame"}, "IFrame"),
+    "image": ({"text/html": f'<img src="{CDN}"/>', "text/plain": "Image"}, "Image"),
+    "style": ({"text/html": f"<style>@import '{CDN}';</style><b>x</b>"}, "<b>x</b>"),
+    "javascript": ({"application/javascript": f"load('{CDN}')"}, pages._STILL),
+    "json": ({"application/vnd.plotly.v1+json": {"data": []}}, pages._STILL),
+    "markdown": ({"text/markdown": f"![a]({CDN})"}, "(a figure elsewhere)"),
+}
+
+
+@pytest.mark.parametrize("kind", ACTIVE)
+@pytest.mark.parametrize("with_figure", [False, True])
+def test_pages_run_no_script_and_fetch_nothing(kind, with_figure):
+    data, shown = ACTIVE[kind]
+    data = data | ({"image/png": "AAAA"} if with_figure else {})
+    cell = new_code_cell("1", outputs=[new_output("display_data", data)])
+    notebook = new_notebook(cells=[cell, new_markdown_cell(f"![b]({CDN})")])
+    page = pages.notebook_page(notebook, name="01_case")
+    assert "<script" not in page and "<iframe" not in page
+    assert not re.search(rf"""(src=|@import|url\()["' ]*{CDN}""", page)
+    assert ("data:image/png;base64,AAAA" in page) == (with_figure and kind != "markdown")
+    assert with_figure or shown in page
+    assert cell.outputs[0].data == data  # the notebook keeps it
+
+
+def test_templates_of_the_user_are_not_taken(tmp_path, monkeypatch):
+    other = tmp_path / "nbconvert" / "templates" / "lab"
+    other.mkdir(parents=True)
+    (other / "index.html.j2").write_text("mine")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    notebook = new_notebook(cells=[new_code_cell("print(1)")])
+    assert "jp-Notebook" in pages.notebook_page(notebook, name="01_case")
+
+
 def test_kernels_take_no_settings_of_the_user(tmp_path, monkeypatch):
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    monkeypatch.setenv("MATPLOTLIBRC", "/home/somebody")
-    monkeypatch.setenv("PYTHONSTARTUP", "/home/somebody/.pythonrc")
-    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-    monkeypatch.setenv("PYTHONHASHSEED", "7")
-    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
-    monkeypatch.setenv("COLUMNS", "40")
+    settings = {
+        "MPLBACKEND": "Agg", "MATPLOTLIBRC": "/home/somebody", "PYTHONSTARTUP": "/home/x/.pythonrc",
+        "PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": "7", "PYTHONOPTIMIZE": "1",
+        "PYTHONVERBOSE": "1", "PYTHONIOENCODING": "ascii", "COLUMNS": "40", "NO_COLOR": "1",
+        "TZ": "Asia/Tokyo", "LANG": "de_DE.UTF-8", "LC_ALL": "tr_TR.UTF-8", "LC_NUMERIC": "de_DE",
+        "IPYTHONDIR": "/home/somebody/.ipython", "SOURCE_DATE_EPOCH": "7",
+    }  # fmt: skip
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
     made = kernel.environment(tmp_path, GADKIT_OUT="out")
-    assert made["MPLBACKEND"] == kernel.INLINE and made["PYTHONHASHSEED"] == "0"
-    assert not {*kernel.NOT_INHERITED} & {*made}
+    assert made.items() >= kernel.FIXED.items() and made["MPLBACKEND"] == kernel.INLINE
+    assert not {name for name, value in settings.items() if made.get(name) == value}
     assert made["OMP_NUM_THREADS"] == "3" and made["GADKIT_OUT"] == "out"
+    assert made["PYTHONPATH"] == "/somewhere"
     assert (tmp_path / "matplotlibrc").samefile(made["MATPLOTLIBRC"])
+
+
+def test_what_matplotlib_refuses_here_is_no_matter_to_kernels(tmp_path, monkeypatch):
+    def refuse(name):
+        raise ValueError("Key backend: 'nonsense' is not a valid value")
+
+    monkeypatch.setattr(kernel.importlib, "import_module", refuse)
+    assert kernel.environment(tmp_path)["MPLCONFIGDIR"] == str(tmp_path)
 
 
 def test_kernels_are_reached_from_a_folder_with_a_long_name(tmp_path, monkeypatch):
@@ -146,7 +237,7 @@ def test_kernels_are_of_this_interpreter_whatever_is_installed(tmp_path, monkeyp
     other.mkdir(parents=True)
     (other / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "other"}')
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    manager = kernel.manager_class()(kernel_name="python3")
+    manager = kernel.manager_class(tmp_path)(kernel_name="python3")
     assert manager.kernel_spec.argv[0] == sys.executable
 
 
@@ -156,6 +247,8 @@ CELLS = [
     "    warnings.warn('half of the labels are gone')",
     "import logging\nlogging.warning('stage 1 did not converge')",
     "print({'ann', 'bob', 'eve', 'mallory', 'trent'}, object())",
+    "import datetime, os, sys\n"
+    "print(datetime.datetime.fromtimestamp(0), os.getcwd(), 'ü', sys.path)",
     "import pandas as pd\npd.DataFrame({'score': [0.9, 0.1]}).style.bar()",
     "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
     "%config InlineBackend.figure_formats = ['svg']\nplt.plot([1, 2]);",
@@ -175,9 +268,15 @@ def runs(tmp_path_factory):
     nbformat.write(notebook, folder / "notebooks" / "01_case.ipynb")
     (folder / "matplotlibrc").write_text("axes.xmargin: 0.3\nlines.solid_capstyle: butt\n")
     settings = {"MPLBACKEND": "Agg", "PYTHONHASHSEED": "7", "PYTHONWARNINGS": "ignore"}
-    settings["MATPLOTLIBRC"] = str(folder / "matplotlibrc")
+    settings |= {"MATPLOTLIBRC": str(folder / "matplotlibrc"), "HOME": str(folder / "home")}
+    settings |= {"TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONUTF8": "0", "COLUMNS": "40"}
+    startup = folder / "home" / ".ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text("print('of the user')")
     results = []
     for variables in ({}, settings):
+        if variables:
+            shutil.copy(folder / "matplotlibrc", folder / "notebooks")
         with pytest.MonkeyPatch.context() as patch:
             for name in settings:
                 patch.delenv(name, raising=False)
@@ -199,13 +298,14 @@ def test_two_users_get_the_same_bytes(runs):
 def test_warnings_and_figures_reach_the_page(runs):
     notebook, page = runs[1][2], runs[1][1].decode()
     cells = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
-    assert [len(cell) for cell in cells] == [1] * 7
+    assert [len(cell) for cell in cells] == [1] * 8
     assert cells[0][0].text == "".join(f"epoch {k}\n" for k in range(4))
     assert cells[1][0].name == "stderr" and "it/s" not in cells[1][0].text
     assert re.search(r"^<cell>:4: UserWarning: half of the labels are gone", cells[1][0].text)
     assert cells[2][0].text == "WARNING:root:stage 1 did not converge\n"
     assert "object at 0x..." in cells[3][0].text
-    assert "image/png" in cells[5][0].data and "image/svg+xml" in cells[6][0].data
+    assert cells[4][0].text.startswith("1970-01-01 00:00:00 ")
+    assert "image/png" in cells[6][0].data and "image/svg+xml" in cells[7][0].data
     for shown in ("half of the labels are gone", "did not converge", "data:image/png;base64"):
         assert shown in page
     assert "<script" not in page

@@ -1,5 +1,6 @@
 import json
 import pickle
+import resource
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from gadkit import store
 from gadkit.graph import CSR, HeteroGraph
+from gadkit.store import outputs
 
 # Users 0 1 2, products 3 4, seller 5. Every row starts with the self-loop of its own global id,
 # which in epu and eps points to the wrong type; user 2 buys nothing, product 3 has no seller.
@@ -369,6 +371,18 @@ BAD_ARRAYS = {
     ),
     "labels": ({"labels": np.array([[0, 0], [5, 1]])}, r"graph.npz: labels row 1 is \[5, 1\]"),
     "pickled": ({"labels": np.array([None])}, r"graph.npz: array 'labels' cannot be read: Object"),
+    "text": (
+        {"labels": np.array([["0", "1"]])},
+        r"graph.npz: array 'labels' must be .* got \(1, 2\)",
+    ),
+    "misspelt": (
+        {"label": np.array([[0, 1]])},
+        r"graph.npz: array 'label' is none of those .* labels, .*: rename or remove it",
+    ),
+    "newer": (
+        {"format": np.array(2)},
+        r"graph.npz: it is of format 2, which a newer gadkit has written; .*: update gadkit",
+    ),
 }
 
 
@@ -418,14 +432,15 @@ def test_atomic_path_leaves_the_old_file(tmp_path, error):
 
 @pytest.mark.parametrize("shape", [(3, 2), (4,), (0, 2)])
 def test_array_round_trip(tmp_path, shape):
+    name = store.GAT_EMBEDDINGS if len(shape) == 2 else store.GAT_SCORES
     array = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     for folder in ("a", "b"):
-        store.save_array(tmp_path / folder, store.GAT_SCORES, array.requires_grad_())
+        store.save_array(tmp_path / folder, name, array.requires_grad_())
     assert files(tmp_path / "a") == files(tmp_path / "b")
-    loaded = store.load_array(tmp_path / "a", store.GAT_SCORES, rows=shape[0])
+    loaded = store.load_array(tmp_path / "a", name, rows=shape[0])
     assert torch.equal(loaded, array)
     loaded += 1
-    assert torch.equal(store.load_array(tmp_path / "a", store.GAT_SCORES), array)
+    assert torch.equal(store.load_array(tmp_path / "a", name), array)
 
 
 def test_array_errors(tmp_path):
@@ -440,6 +455,38 @@ def test_array_errors(tmp_path):
     cut(store.GAT_EMBEDDINGS, 150)(tmp_path)
     with pytest.raises(ValueError, match="Z_stage2.npy is no .npy array of numbers, or is cut off"):
         store.load_array(tmp_path, store.GAT_EMBEDDINGS)
+    (tmp_path / store.GAT_EMBEDDINGS).write_text("hello, this is text")
+    with pytest.raises(ValueError, match="cut off: it does not begin as one; make it again"):
+        store.load_array(tmp_path, store.GAT_EMBEDDINGS)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(4, int), np.zeros((4, 2), "f4"), np.float32(1), np.zeros(4, complex)]
+)
+def test_scores_are_one_row_of_numbers(tmp_path, array):
+    np.save(tmp_path / store.GAT_SCORES, array)
+    with pytest.raises(ValueError, match="must have 1 axes of floating-point numbers; make it aga"):
+        store.load_array(tmp_path, store.GAT_SCORES)
+
+
+@pytest.mark.parametrize("save", ["array", "npz", "checkpoint", "json"])
+def test_a_disk_without_room_leaves_what_was_there(tmp_path, save):
+    path, zeros = tmp_path / "kept.npy", np.zeros(100_000)
+    path.write_text("old")
+    writers = {
+        "array": lambda: store.save_array(tmp_path, path.name, zeros),
+        "npz": lambda: store.write_npz(path, {"zeros": zeros}),
+        "checkpoint": lambda: store.save_checkpoint(path, {"zeros": torch.from_numpy(zeros)}),
+        "json": lambda: store.write_json(path, {"zeros": "0" * 100_000}),
+    }
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="kept.npy could not be written .*: make room"):
+            writers[save]()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "old" and [*tmp_path.iterdir()] == [path]
 
 
 def test_time_and_masks_round_trip(tmp_path):
@@ -538,6 +585,17 @@ def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize("make", [store.appearing, store.replacing])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, make):
+    (tmp_path / "file").write_text("old")
+    with (
+        pytest.raises(OSError, match=r"nothing can be written to .*file \(File exists\); make it"),
+        make(tmp_path / "file" / "new"),
+    ):
+        pytest.fail("there is no such folder")
+    assert (tmp_path / "file").read_text() == "old"
+
+
 def test_a_place_is_tried(tmp_path):
     store.check_place(tmp_path / "new" / "place", room=1_000)
     assert [*(tmp_path / "new" / "place").iterdir()] == []
@@ -558,10 +616,28 @@ def test_about_round_trip(tmp_path):
     about = {"title": "Ünïcode ☃", "rows": {"read": 3, "unused": {"user id is missing": 1}}}
     store.write_about(tmp_path, about)
     assert store.read_about(tmp_path) == about
-    for text in ("[1]", "{"):
-        (tmp_path / store.ABOUT).write_text(text)
-        with pytest.raises(ValueError, match="about.json: "):
-            store.read_about(tmp_path)
+    (tmp_path / store.ABOUT).write_text('{"title": "of Windows"}', encoding="utf-8-sig")
+    assert store.read_about(tmp_path) == {"title": "of Windows"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "expected a JSON object, got .*; mend or delete it"),
+        ("", "it is no JSON: .*; mend it, or delete it"),
+        ("{" * 100_000, "it is no JSON: .*; mend it, or delete it"),
+        ('{"format": 2}', "it is of format 2, which a newer gadkit has written; .*: update gadkit"),
+        ('{"format": "1"}', "its format is '1', and not a number"),
+        ('{"time": "yesterday"}', "'time' must hold a value for each name, got 'yesterday'; mend"),
+        ('{"features": {"user": "abc"}}', "'features' must hold a list of names for 'user'"),
+        ('{"features": {"user": [1, 2]}}', "'features' must hold a list of names for 'user'"),
+        ('{"read": {"user": 3}}', "'read' must hold an object for 'user', got '3'"),
+    ],
+)
+def test_what_is_said_of_a_dataset_is_checked(tmp_path, text, message):
+    (tmp_path / store.ABOUT).write_text(text)
+    with pytest.raises(ValueError, match=rf"about.json: {message}"):
+        store.read_about(tmp_path)
 
 
 def test_checkpoint_round_trip(tmp_path):
@@ -591,3 +667,16 @@ def test_damaged_and_foreign_checkpoints(tmp_path):
         store.load_checkpoint(path)
     with pytest.raises(FileNotFoundError):
         store.load_checkpoint(tmp_path / "none.pt")
+
+
+def test_a_checkpoint_of_a_newer_gadkit_is_refused_and_kept(tmp_path, monkeypatch):
+    path = tmp_path / store.GAT_RUN
+    monkeypatch.setattr(outputs, "FORMAT", 7)
+    store.save_checkpoint(path, state())
+    content = path.read_bytes()
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="run.pt: it is of format 7, which a newer .*: update gad"):
+        store.load_checkpoint(path)
+    assert path.read_bytes() == content
+    torch.save(state(), path)  # as before there were formats
+    assert store.load_checkpoint(path)["epoch"] == 7

@@ -153,8 +153,11 @@ def test_wherever_a_byte_is_changed_it_is_noticed(copy):
             saved.load(copy.parent)
 
 
-def change(path, **changed):
-    """Write the recipe again with other header keys or arrays; None leaves one out."""
+def change(path, *, sealed=False, **changed):
+    """Write the recipe again with other header keys or arrays; None leaves one out.
+
+    Its header is sealed, if asked for, as its writer would have done.
+    """
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     header = json.loads(arrays["header"].tobytes())
@@ -165,6 +168,8 @@ def change(path, **changed):
             header[name] = value
             header = {key: kept for key, kept in header.items() if kept is not None}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    if sealed:
+        arrays[saved.SEAL] = saved._seal(arrays["header"])
     store.write_npz(path, arrays)
 
 
@@ -174,7 +179,10 @@ def change(path, **changed):
         ({"format": 3, "gadkit": "9.9"}, r"format 3, which gadkit 9.9 has written.*install that"),
         ({"kind": "song"}, "is a 'song', no saved recipe; move it away"),
         ({"kind": None}, "is no saved recipe; move it away, and `gadkit recommend"),
-        ({"format": "1"}, "no saved recipe"),
+        ({"format": "1"}, "is of format '1', no saved recipe; `gadkit recommend"),
+        ({"format": True}, "is of format True, no saved recipe; `gadkit recommend"),
+        ({"format": 0}, "is of format 0, no saved recipe; `gadkit recommend"),
+        ({"strange": np.zeros(3)}, "array 'strange' is none of those that were written"),
         ({"members": None}, "damaged: it lacks 'members'; `gadkit recommend"),
         ({"members": 7}, "damaged: .*`gadkit recommend"),
         ({"types": None}, "lacks 'types'"),
@@ -193,6 +201,30 @@ def test_what_does_not_fit_is_refused(copy, changed, message):
     else:
         change(copy, **changed)
     with pytest.raises(ValueError, match=message):
+        saved.load(copy.parent)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"members": []}, "nobody is on its committee"),
+        ({"types": ["shop"]}, "'shop' is no node type of its graph"),
+        ({"views": {"own features": {"blocks": ["of tomorrow"], "columns": []}}}, "of tomorrow"),
+        ({"slope": None}, "slope of .* is None, no number"),
+    ],
+)
+def test_a_header_that_names_what_is_not_there_is_refused(copy, changed, message):
+    with np.load(copy) as file:
+        header = json.loads(file["header"].tobytes())
+    if "slope" in changed:
+        changed = {"members": [member | changed for member in header["members"]]}
+    if "views" in changed:
+        views_of = {
+            name: made | {"blocks": ["of tomorrow"]} for name, made in header["views"].items()
+        }
+        changed = {"views": views_of}
+    change(copy, sealed=True, **changed)
+    with pytest.raises(ValueError, match=rf"is damaged: .*{message}.*; `gadkit recommend .*again"):
         saved.load(copy.parent)
 
 
