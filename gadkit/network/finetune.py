@@ -21,6 +21,7 @@ from gadkit.network.run import (
     feature_dims,
     remaining_epochs,
 )
+from gadkit.ops.threads import same_bits
 
 SMOOTHNESS_EDGES = 5_000  # sampled per relation and epoch for that term of the loss
 
@@ -133,6 +134,7 @@ class Finetuned:
     best: dict
 
 
+@same_bits()
 def finetune_gat(
     graph: HeteroGraph,
     z: Tensor,

@@ -10,8 +10,10 @@ from gadkit import store
 from gadkit.graph import HeteroGraph
 from gadkit.network.gae import GAE
 from gadkit.network.gat import HeteroGAT, shown_labels
+from gadkit.ops.threads import same_bits
 
 
+@same_bits()
 @torch.no_grad()
 def score_graph(
     graph: HeteroGraph,
@@ -54,6 +56,7 @@ def score_graph(
     return gat(graph, gat.inputs(graph, z), shown=shown).sigmoid().cpu()
 
 
+@same_bits()
 def reconstruction_error(graph: HeteroGraph, model: GAE, z: Tensor) -> Tensor:
     """Score nodes by how badly the autoencoder explains their edges; no label is used.
 
