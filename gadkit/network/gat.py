@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gadkit.graph import CSR, EdgeType, HeteroGraph
 from gadkit.network.layers import TRANSFORMS, ByName, Standardize, beta_wavelets, glorot
 from gadkit.ops import attention, gat_aggregate
-from gadkit.ops.threads import product, same_bits
+from gadkit.ops.threads import evenly, product, same_bits
 
 NEGATIVE_SLOPE = 0.2  # of the LeakyReLU (Velickovic et al., ICLR 2018, section 3.3)
 UNKNOWN, NORMAL, ANOMALY = 0, 1, 2  # what the network is told of a node
@@ -194,7 +194,7 @@ class GATLayer(nn.Module):
         total = sum(outs) / len(outs)
         if self.residual is not None:
             total = total + product(h, self.residual)
-        return nn.functional.elu(total)
+        return evenly(nn.functional.elu, total)
 
 
 def _dropped_share(csr: CSR, drop_edge: float, keep_edges: float) -> float:

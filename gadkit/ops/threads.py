@@ -21,6 +21,8 @@ from gadkit.ops._arguments import wants_plain_torch
 
 ROWS = 4096  # of a block of a matrix product; part of the arithmetic, as blocks are added up
 
+VECTOR = 64  # a multiple of how many numbers vector loops, and rows a product, take at a time
+
 _told: ContextVar[int | None] = ContextVar("threads that torch was told to use", default=None)
 
 
@@ -68,13 +70,25 @@ def share_out(function: Callable, tasks: list[tuple]) -> None:
         future.result()
 
 
+def evenly(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply an elementwise function so that equal numbers get equal results, wherever they lie.
+
+    Torch computes the last numbers of a tensor one by one, and there it rounds an ELU or a sigmoid
+    in another way than in whole vectors; here they are filled up to one.
+    """
+    missing = -x.numel() % VECTOR
+    if not missing:
+        return function(x)
+    return function(torch.nn.functional.pad(x.reshape(-1), (0, missing)))[: x.numel()].view(x.shape)
+
+
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """Return x @ weight, (num_rows, columns), of two matrices.
 
-    Under `same_bits`, blocks of rows are computed apart; the gradient of `weight` is the sum over
-    blocks of what each contributes, in their order.
+    Under `same_bits`, blocks of rows are computed apart, and equal rows get equal results, wherever
+    they lie; the gradient of `weight` is the sum over blocks of what each contributes, in order.
     """
-    if _told.get() is None or x.is_cuda or len(x) <= ROWS or _is_transformed():
+    if _told.get() is None or x.is_cuda or _is_transformed():
         return x @ weight
     return _Product.apply(x, weight)
 
@@ -93,6 +107,7 @@ class _Product(torch.autograd.Function):
         return _rows_times(x, weight)
 
     @staticmethod
+    @same_bits()
     def backward(ctx, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled():  # derivatives of this may be asked for
@@ -105,15 +120,15 @@ class _Product(torch.autograd.Function):
 def _rows_times(x: Tensor, weight: Tensor) -> Tensor:
     """Compute x @ weight in blocks of rows."""
     out = x.new_empty(len(x), weight.shape[1])
-    share_out(_multiply, [(*block, weight) for block in _blocks(x, out)])
+    share_out(_fill_rows, [(*block, weight) for block in _blocks(x, out)])
     return out
 
 
 def _sum_of_products(x: Tensor, g: Tensor) -> Tensor:
     """Compute x.t() @ g, (columns of x, columns of g), as a sum over blocks of rows."""
     parts = x.new_empty(-(-len(x) // ROWS), x.shape[1], g.shape[1])
-    tasks = [(a.t(), part, b) for (a, b), part in zip(_blocks(x, g), parts, strict=True)]
-    share_out(_multiply, tasks)
+    tasks = [(*block, part) for block, part in zip(_blocks(x, g), parts, strict=True)]
+    share_out(_fill_part, tasks)
     return parts.sum(0)
 
 
@@ -122,7 +137,26 @@ def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 @torch.no_grad()
-def _multiply(x: Tensor, out: Tensor, weight: Tensor) -> None:
+def _fill_rows(x: Tensor, out: Tensor, weight: Tensor) -> None:
+    """Write x @ weight into `out`."""
+    _keep_to_one_thread()
+    missing = -len(x) % VECTOR
+    if (
+        missing
+    ):  # the last rows of an odd number are rounded in another way where weight has 1 column
+        x = torch.nn.functional.pad(x, (0, 0, 0, missing))
+        out.copy_(torch.mm(x, weight)[: len(out)])
+    else:
+        torch.mm(x, weight, out=out)
+
+
+@torch.no_grad()
+def _fill_part(x: Tensor, g: Tensor, out: Tensor) -> None:
+    """Write x.t() @ g into `out`."""
+    _keep_to_one_thread()
+    torch.mm(x.t(), g, out=out)
+
+
+def _keep_to_one_thread() -> None:
     if torch.get_num_threads() > 1:  # the number is each thread's own, once it has used torch
         torch.set_num_threads(1)
-    torch.mm(x, weight, out=out)
