@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, indptr_of
+from gadkit.ops.threads import same_bits
 
 
 def effective_neighbors(csr: CSR, alpha: Tensor) -> Tensor:
@@ -86,6 +87,7 @@ def mass_on(csr: CSR, alpha: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     return mass[mixed], uniform[mixed]
 
 
+@same_bits()
 def principal_components(z: Tensor, count: int = 2) -> Tensor:
     """Project on the directions of largest variance, (num_nodes, count), largest first."""
     dtype, z = (

@@ -17,10 +17,12 @@ from gadkit.explain.edges import (
 from gadkit.graph import CSR, HeteroGraph, Stream, indptr_of
 from gadkit.network.gat import NEGATIVE_SLOPE, HeteroGAT
 from gadkit.ops import attention
+from gadkit.ops.threads import same_bits
 
 BATCH = 1 << 20  # edges that occlusion scores nodes over at a time
 
 
+@same_bits()
 @torch.no_grad()
 def by_attention(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edges) -> Tensor:
     """Give each edge its share of the attention of its node: mean of layers and heads.
@@ -211,6 +213,7 @@ def _logits(
     return model.classify(h)
 
 
+@same_bits()
 @torch.no_grad()
 def by_occlusion(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edges) -> Tensor:
     """Give each edge the fall of its node's logit when the node no longer hears that neighbor.
@@ -246,6 +249,7 @@ def by_occlusion(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edge
     return falls[parallel(edges)]
 
 
+@same_bits()
 def by_gradient(model: HeteroGAT, graph: HeteroGraph, inputs: dict, edges: Edges) -> Tensor:
     """Give each edge gradient times input of what flows over it.
 

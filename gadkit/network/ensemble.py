@@ -13,6 +13,7 @@ from gadkit.graph import HeteroGraph
 from gadkit.network.finetune import Finetuned, Recipe, Schedule, finetune_gat
 from gadkit.network.gae import train_gae
 from gadkit.network.gat import Architecture
+from gadkit.ops.threads import evenly, same_bits
 
 RECIPE = Recipe(
     Architecture(
@@ -66,6 +67,7 @@ class Ensemble:
     best: dict
 
 
+@same_bits()
 def train_ensemble(
     graph: HeteroGraph,
     z: Tensor,
@@ -112,9 +114,10 @@ def _average(members: list[Finetuned], split: Split) -> Ensemble:
         for record in member.history
     ]
     embedding = torch.cat([member.z for member in members], 1)
-    return Ensemble(members, embedding, logits, logits.sigmoid(), history, best)
+    return Ensemble(members, embedding, logits, evenly(torch.sigmoid, logits), history, best)
 
 
+@same_bits()
 def train_network(
     graph: HeteroGraph,
     split: Split,

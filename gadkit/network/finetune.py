@@ -21,6 +21,7 @@ from gadkit.network.run import (
     feature_dims,
     remaining_epochs,
 )
+from gadkit.ops.threads import evenly, same_bits
 
 SMOOTHNESS_EDGES = 5_000  # sampled per relation and epoch for that term of the loss
 
@@ -133,6 +134,7 @@ class Finetuned:
     best: dict
 
 
+@same_bits()
 def finetune_gat(
     graph: HeteroGraph,
     z: Tensor,
@@ -249,7 +251,9 @@ def _with_best_weights(
     model.load_state_dict(run.best["model"])
     z = model.embed(graph, inputs, shown=shown)
     logits = model.classify(z).cpu()
-    return Finetuned(model.cpu(), z.cpu(), logits, logits.sigmoid(), run.history, run.best)
+    return Finetuned(
+        model.cpu(), z.cpu(), logits, evenly(torch.sigmoid, logits), run.history, run.best
+    )
 
 
 def _loss(

@@ -19,6 +19,7 @@ from gadkit.network.run import (
     remaining_epochs,
 )
 from gadkit.ops import edge_dot, spmm
+from gadkit.ops.threads import evenly, product, same_bits
 
 TRIES = 4  # draws of a partner for each source
 
@@ -60,10 +61,12 @@ class GAE(nn.Module):
         """Return an autoencoder with the arguments of another, and its own initial weights."""
         return cls(**config)
 
+    @same_bits()
     def standardize(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the features of every type as the encoder wants them."""
         return {name: scale(x[name]) for name, scale in self.scale.items()}
 
+    @same_bits()
     def encode(self, csr: CSR, x: dict[str, Tensor]) -> Tensor:
         """Embed all nodes.
 
@@ -75,9 +78,9 @@ class GAE(nn.Module):
             z, (total, out_dim).
         """
         scale = csr.degrees().to(self.weight_out.dtype).rsqrt()
-        h = torch.cat([x[name] @ weight for name, weight in self.weight_in.items()])
-        h = nn.functional.elu(spmm(csr, h, scale_dst=scale, scale_src=scale))
-        return spmm(csr, h @ self.weight_out, scale_dst=scale, scale_src=scale)
+        h = torch.cat([product(x[name], weight) for name, weight in self.weight_in.items()])
+        h = evenly(nn.functional.elu, spmm(csr, h, scale_dst=scale, scale_src=scale))
+        return spmm(csr, product(h, self.weight_out), scale_dst=scale, scale_src=scale)
 
     def decode(self, z: Tensor, src: Tensor, dst: Tensor) -> Tensor:
         """Return the logit of an edge between each pair, (num_pairs,)."""
@@ -157,6 +160,7 @@ class Pretrained:
     best: dict
 
 
+@same_bits()
 def train_gae(
     graph: HeteroGraph,
     *,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gadkit.graph import CSR, EdgeType, HeteroGraph
 from gadkit.network.layers import TRANSFORMS, ByName, Standardize, beta_wavelets, glorot
 from gadkit.ops import attention, gat_aggregate
+from gadkit.ops.threads import evenly, product, same_bits
 
 NEGATIVE_SLOPE = 0.2  # of the LeakyReLU (Velickovic et al., ICLR 2018, section 3.3)
 UNKNOWN, NORMAL, ANOMALY = 0, 1, 2  # what the network is told of a node
@@ -129,7 +130,9 @@ class GATLayer(nn.Module):
         # into folded, (in_dim, 2 halves, heads); then h takes one product with 2 * heads columns,
         # not one with out_dim. Letters: i input, t half, h head, d position within a head.
         folded = torch.einsum("ihd,tdh->ith", weight.view(-1, heads, dim), attn.view(2, dim, heads))
-        score_dst, score_src = (h @ folded.reshape(-1, 2 * heads)).view(-1, 2, heads).unbind(1)
+        score_dst, score_src = (
+            product(h, folded.reshape(-1, 2 * heads)).view(-1, 2, heads).unbind(1)
+        )
         return score_dst.contiguous(), score_src.contiguous()
 
     def forward(
@@ -183,16 +186,15 @@ class GATLayer(nn.Module):
                     scores[relation, node_type] = self.attention_scores(relation, h[node_type])
             if (relation, src) not in projected:
                 heads = self.attn[relation].shape[1]
-                projected[relation, src] = (h[src] @ self.weight[relation]).view(
-                    len(h[src]), heads, -1
-                )
+                wide = product(h[src], self.weight[relation])
+                projected[relation, src] = wide.view(len(wide), heads, -1)
         return projected, scores
 
     def _combine(self, h: Tensor, outs: list[Tensor]) -> Tensor:
         total = sum(outs) / len(outs)
         if self.residual is not None:
-            total = total + h @ self.residual
-        return nn.functional.elu(total)
+            total = total + product(h, self.residual)
+        return evenly(nn.functional.elu, total)
 
 
 def _dropped_share(csr: CSR, drop_edge: float, keep_edges: float) -> float:
@@ -268,6 +270,7 @@ class HeteroGAT(nn.Module):
         """Return a network with the arguments of another, and its own initial weights."""
         return cls(**config | {"architecture": Architecture(**config["architecture"])})
 
+    @same_bits()
     def inputs(self, graph: HeteroGraph, z: Tensor, *, fit: bool = False) -> dict[str, Tensor]:
         """Return what enters the network, (num_nodes, width) per node type.
 
@@ -302,6 +305,7 @@ class HeteroGAT(nn.Module):
             blocks.append(block)
         return beta_wavelets(graph.homogeneous, torch.cat(blocks, 1), self.architecture.bands)
 
+    @same_bits()
     def embed(
         self,
         graph: HeteroGraph,
@@ -338,7 +342,9 @@ class HeteroGAT(nn.Module):
     ) -> dict[str, Tensor]:
         """Return what enters the first layer, (num_nodes, width) per node type."""
         weights = self.weight_in
-        h = {name: x @ weights[name] if name in weights else x for name, x in inputs.items()}
+        h = {
+            name: product(x, weights[name]) if name in weights else x for name, x in inputs.items()
+        }
         if shown is None or self.label_weight is None:
             return h
         # One row to add for each of UNKNOWN, NORMAL and ANOMALY; that of UNKNOWN is 0. The gradient
@@ -350,14 +356,17 @@ class HeteroGAT(nn.Module):
             for name, value in h.items()
         }
 
+    @same_bits()
     def forward(self, graph: HeteroGraph, inputs: dict[str, Tensor], **options) -> Tensor:
         """Return the anomaly logit of every node, (total,); the options are those of `embed`."""
         return self.classify(self.embed(graph, inputs, **options))
 
+    @same_bits()
     def classify(self, embedding: Tensor) -> Tensor:
         """Return the logits of embeddings from `embed`."""
-        return (embedding @ self.head).squeeze(1) + self.bias
+        return product(embedding, self.head).squeeze(1) + self.bias
 
+    @same_bits()
     @torch.no_grad()
     def attention(
         self, graph: HeteroGraph, inputs: dict[str, Tensor], *, shown: Tensor | None = None

@@ -10,8 +10,10 @@ from gadkit import __version__, store
 from gadkit.graph import HeteroGraph
 from gadkit.network.gae import GAE
 from gadkit.network.gat import HeteroGAT, shown_labels
+from gadkit.ops.threads import evenly, same_bits
 
 
+@same_bits()
 @torch.no_grad()
 def score_graph(
     graph: HeteroGraph,
@@ -51,9 +53,10 @@ def score_graph(
         )
     z = gae.encode(graph.homogeneous, gae.standardize(graph.x))
     shown = None if labels is None else shown_labels(graph, labels.to(graph.device))
-    return gat(graph, gat.inputs(graph, z), shown=shown).sigmoid().cpu()
+    return evenly(torch.sigmoid, gat(graph, gat.inputs(graph, z), shown=shown)).cpu()
 
 
+@same_bits()
 def reconstruction_error(graph: HeteroGraph, model: GAE, z: Tensor) -> Tensor:
     """Score nodes by how badly the autoencoder explains their edges; no label is used.
 
@@ -72,7 +75,7 @@ def reconstruction_error(graph: HeteroGraph, model: GAE, z: Tensor) -> Tensor:
     """
     csr = graph.homogeneous
     src, dst = csr.pairs()
-    error = softplus(-model.decode(z, src, dst).detach())
+    error = evenly(softplus, -model.decode(z, src, dst).detach())
     error = torch.where(src == dst, 0.0, error)  # a self-loop says nothing
     others = (csr.degrees() - 1).clamp(min=1)
     return z.new_zeros(graph.total).index_add(0, dst, error) / others

@@ -8,9 +8,7 @@ depend on their number.
 """
 
 import functools
-import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from gadkit.graph import CHUNK
 from gadkit.ops import _lanes
 from gadkit.ops._arguments import Packed
 from gadkit.ops._lanes import VECTOR, axpy, exp, lowest, prefetch, store, zeros
+from gadkit.ops.threads import num_threads, share_out
 
 AHEAD = 16  # edges; fewer leaves the memory idle, more evicts rows before they are used
 TILE = 256  # numbers of a row summed at once: they fit the registers of a machine with AVX-512
@@ -36,11 +35,6 @@ FAST = {**JIT, "fastmath": {"nnan", "ninf", "nsz", "arcp", "contract", "reassoc"
 SOURCES = zlib.crc32(Path(_lanes.__file__).read_bytes())
 
 
-@functools.cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads)
-
-
 def run(kernel, num_tasks: int, *args) -> None:
     """Call `kernel(begin, end, *args)` for blocks of tasks on as many threads as torch uses.
 
@@ -48,15 +42,13 @@ def run(kernel, num_tasks: int, *args) -> None:
     become free; every task writes its own output, so the schedule does not show in the result.
     """
     args = [arg.detach().view(-1).numpy() if isinstance(arg, Tensor) else arg for arg in args]
-    threads = torch.get_num_threads()
+    threads = num_threads()
     blocks = min(num_tasks, 8 * threads)
     if threads == 1 or blocks < 2:
         kernel(0, num_tasks, *args)
         return
     cuts = [num_tasks * i // blocks for i in range(blocks + 1)]
-    pool = _pool(os.getpid(), threads)  # threads do not survive a fork, so a child starts its own
-    for block in [pool.submit(kernel, *cut, *args) for cut in zip(cuts, cuts[1:], strict=False)]:
-        block.result()
+    share_out(kernel, [(*cut, *args) for cut in zip(cuts, cuts[1:], strict=False)])
 
 
 # A kernel works on pieces, and there are two kinds of them (graph.RowPlan says how they are cut):
