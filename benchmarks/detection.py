@@ -119,11 +119,13 @@ def settings(sources: list[str], num_splits: int, only: list[str]) -> Iterator[S
     for source in sources:
         folder = datasets.prepare(source)
         graph = store.load_graph(folder)
-        seen = views.from_folder(folder, graph, z=_embeddings(folder, graph))
         masks = store.load_masks(folder)
-        known = splits.protocols(graph, time=seen.time, masks=masks)
         wanted = PROTOCOLS.get(folder.name, ("full",))
-        for protocol in [name for name in wanted if not only or name in only]:
+        wanted = [name for name in wanted if not only or name in only]
+        z = _embeddings(folder, graph) if {*wanted} - {"temporal"} else None
+        seen = views.from_folder(folder, graph, z=z)
+        known = splits.protocols(graph, time=seen.time, masks=masks)
+        for protocol in wanted:
             draw, seeds = known[protocol], SEEDS[:num_splits]
             once = protocol == "temporal" or (protocol == "official" and masks.shape[1] == 1)
             draws = [(seeds[0], k) for k in range(TRAININGS)] if once else [(s, 0) for s in seeds]
