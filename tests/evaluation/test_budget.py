@@ -83,3 +83,9 @@ def test_share_by_hand():
 def test_a_few_labels_of_classes_that_come_apart_stay_finite():
     calibration = budget.platt(torch.tensor([0.0, 1.0]), torch.tensor([0, 1]))
     assert all(abs(number) < 10 for number in calibration)
+
+
+def test_the_curve_does_not_follow_the_number_of_threads(with_threads):
+    score, y = drawn(40_000, 0.1, 0)
+    expected, *others = (with_threads(count, lambda: budget.platt(score, y)) for count in (1, 2, 3))
+    assert others == [expected, expected]
