@@ -8,10 +8,10 @@ those of the labelled nodes that would stand among the first (`expected_frauds`)
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.special import expit
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from gadkit.evaluation.metrics import Interval
 from gadkit.graph.arrays import Array, numbers
@@ -84,19 +84,23 @@ def platt(score: Array, y_true: Array) -> Calibration:
     score, y_true = _checked(score, "score"), _checked(y_true, "y_true")
     if len(score) != len(y_true):
         raise ValueError(f"there are {len(score):,} scores, but {len(y_true):,} labels")
-    x = torch.stack([logit(score), torch.ones(len(score), dtype=torch.float64)], 1)
-    y, start = y_true.double(), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    # In NumPy, on one thread: torch's sums and products follow the number of threads.
+    x = np.stack([logit(score).double().numpy(), np.ones(len(score))])
+    y, start = y_true.double().numpy(), np.array([1.0, 0.0])
 
-    def loss(weight: Tensor) -> Tensor:
-        z = x @ weight
-        return (softplus(z) - y * z).sum() + (weight - start).square().sum() / 2
+    def logits(weight: np.ndarray) -> np.ndarray:
+        return weight[0] * x[0] + weight[1]
+
+    def loss(weight: np.ndarray) -> float:
+        z = logits(weight)
+        return (np.logaddexp(0, z) - y * z).sum() + np.square(weight - start).sum() / 2
 
     weight = start
     for _ in range(50):
-        p = (x @ weight).sigmoid()
-        gradient = x.T @ (p - y) + weight - start
-        curve = x.T @ (x * (p * (1 - p))[:, None]) + torch.eye(2, dtype=torch.float64)
-        step = torch.linalg.solve(curve, gradient)
+        p = 1 / (1 + np.exp(-logits(weight)))
+        gradient = (x * (p - y)).sum(1) + weight - start
+        curve = (x[:, None] * x * (p * (1 - p))).sum(2) + np.eye(2)
+        step = np.linalg.solve(curve, gradient)
         while loss(weight - step) > loss(weight):
             step = step / 2
         weight = weight - step

@@ -141,9 +141,7 @@ def _fill_rows(x: Tensor, out: Tensor, weight: Tensor) -> None:
     """Write x @ weight into `out`."""
     _keep_to_one_thread()
     missing = -len(x) % VECTOR
-    if (
-        missing
-    ):  # the last rows of an odd number are rounded in another way where weight has 1 column
+    if missing:  # where weight has one column, the last few rows would be rounded in another way
         x = torch.nn.functional.pad(x, (0, 0, 0, missing))
         out.copy_(torch.mm(x, weight)[: len(out)])
     else:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from gadkit.evaluation.budget import logit, sigmoid
 from gadkit.evaluation.splits import ENOUGH, Split
+from gadkit.ops.threads import same_bits
 from gadkit.trees.learners import Learner, Rows, logistic, quantile_scale, random_forest
 from gadkit.trees.predictors import Linear
 from gadkit.trees.recipe import BLOCK, Committee, Member, _bar, views_to_try
@@ -314,7 +315,9 @@ def _member(
     So the members have one voice each, however sure of themselves they are.
     """
     predict = learner(rows, rows, seed)
-    deviation, average = torch.std_mean(logit(predict(strangers)), correction=0)
+    logits = logit(predict(strangers))
+    with same_bits():
+        deviation, average = torch.std_mean(logits, correction=0)
     slope = 1 / max(float(deviation), _LEAST)
     return Member(view, name, predict, torch.nan, slope, -float(average) * slope)
 

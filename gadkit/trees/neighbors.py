@@ -12,6 +12,7 @@ from torch import Tensor
 from gadkit.graph import CSR, EdgeType, HeteroGraph, Stream
 from gadkit.graph.structure import structural_features, structural_names
 from gadkit.ops import spmm
+from gadkit.ops.threads import same_bits
 from gadkit.trees.blocks import Columns, mean
 
 RESTART = 0.15  # of the random walks (Page et al., The PageRank Citation Ranking, 1999)
@@ -167,7 +168,8 @@ class Neighbors:
             degree = csr.degrees()[self.graph.span(node_type)].float().log()[:, None]
             x = torch.cat([x, degree], 1)
             if node_type not in self.standards:
-                deviation, average = torch.std_mean(x.double(), 0)
+                with same_bits():  # of one column, torch's would follow the number of threads
+                    deviation, average = torch.std_mean(x.double(), 0)
                 self.standards[node_type] = average, deviation.clamp(min=1e-6)
             average, deviation = self.standards[node_type]
             x = ((x - average) / deviation).clamp(-10, 10).float()

@@ -110,3 +110,9 @@ def test_scores_may_be_tables_arrays_and_lists_from_0_to_1():
         ValueError, match=r"^held_out must be \(m, 2\) rows .* got \(2,\) with 1 NaN"
     ):
         budget.expected_frauds(score, score, [0.5, np.nan])
+
+
+def test_the_curve_does_not_follow_the_number_of_threads(with_threads):
+    score, y = drawn(40_000, 0.1, 0)
+    expected, *others = (with_threads(count, lambda: budget.platt(score, y)) for count in (1, 2, 3))
+    assert others == [expected, expected]
