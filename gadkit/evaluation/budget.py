@@ -97,7 +97,7 @@ def platt(score: Array, y_true: Array) -> Calibration:
 
     weight = start
     for _ in range(50):
-        p = 1 / (1 + np.exp(-logits(weight)))
+        p = expit(logits(weight))
         gradient = (x * (p - y)).sum(1) + weight - start
         curve = (x[:, None] * x * (p * (1 - p))).sum(2) + np.eye(2)
         step = np.linalg.solve(curve, gradient)
