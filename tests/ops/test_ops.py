@@ -277,6 +277,7 @@ def test_what_is_no_array_is_named(mixed, arrays):
         ops.spmm(mixed, np.asfortranarray(x))
 
 
+DENSE = r"is a torch\.(sparse_coo|sparse_csr|_mkldnn) tensor; pass it \.to_dense\(\)"
 REFUSED = {  # what an operation is given for its features, and what it says
     "transposed": (lambda x: x.T.contiguous().T, ValueError, "is not contiguous.*call .contiguous"),
     "every second column": (lambda x: x.repeat_interleave(2, 1)[:, ::2], ValueError, "contiguous"),
@@ -285,10 +286,10 @@ REFUSED = {  # what an operation is given for its features, and what it says
     "integers": (lambda x: x.long(), TypeError, r"not torch.int64; convert it with .float\(\)"),
     "truth values": (lambda x: x > 0, TypeError, r"not torch.bool; convert it with .float\(\)"),
     "complex": (lambda x: x.to(torch.complex64), TypeError, "not torch.complex64$"),
-    "sparse": (lambda x: x.to_sparse(), TypeError, r"torch.sparse_coo; give a.*to_dense\(\)"),
-    "sparse rows": (lambda x: x.to_sparse_csr(), TypeError, r"sparse_csr; give a.*to_dense\(\)"),
+    "sparse": (lambda x: x.to_sparse(), TypeError, DENSE),
+    "sparse rows": (lambda x: x.to_sparse_csr(), TypeError, DENSE),
     "nested": (lambda x: torch.nested.nested_tensor(list(x)), TypeError, "is a nested tensor"),
-    "of MKL-DNN": (lambda x: x.to_mkldnn(), TypeError, r"torch._mkldnn; give a.*to_dense\(\)"),
+    "of MKL-DNN": (lambda x: x.to_mkldnn(), TypeError, DENSE),
     "without memory": (lambda x: x.to("meta"), ValueError, "is on meta"),
 }
 

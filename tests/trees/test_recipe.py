@@ -312,7 +312,7 @@ def test_past_only_looks_at_nothing_else():
     assert not FUTURE & {block for blocks in tried.values() for block in blocks}
     split = splits.temporal(graph.labels, time)
     found = fit_recipe(views, split, past_only=True)
-    assert {m.learner for m in found.candidates} == {"boosted trees", "extra trees"}
+    assert "random forest" not in {member.learner for member in found.candidates}
     ids, y = split.test.T
     assert roc_auc(y, found.scores[ids]) > 0.8
     now = int(split.test[40, 0])  # by id is by time: everything from here on becomes another
