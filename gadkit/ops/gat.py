@@ -558,23 +558,12 @@ def _backward_rows(
 
 
 def _backward_of_any(
-    csr_t: list[Tensor],
-    g: Tensor,
-    h: Tensor,
-    score_src: Tensor,
-    score_dst: Tensor,
-    out: Tensor,
-    norms: Tensor,
-    c: Tensor,
-    negative_slope: float,
-    drop_edge: float,
-    seed: int,
-    device_seed: Tensor | None,
+    csr_t, g, h, score_src, score_dst, out, norms, c, negative_slope: float, drop_edge: float, *seed
 ):
     """Return the gradients of one head where logits may be infinite or NaN."""
     src, dst = _row_of_edge(csr_t), csr_t[1].long()
     logits = score_dst[dst, 0] + score_src[src, 0]
-    takes_part = ~logits.isneginf() & _coins(src, dst, drop_edge, _seed(seed, device_seed))
+    takes_part = ~logits.isneginf() & _coins(src, dst, drop_edge, _seed(*seed))
     spoiled_dst = norms[:, 0, 1].isnan()
     rows, spoiled_src = _without(csr_t, len(out), takes_part, spoiled_dst[dst])
     inputs = g, h, score_src, score_dst, out, norms, c
