@@ -19,6 +19,11 @@ __version__ = "0.1.0"
 # kernel inherits it from `gadkit run` or `make lab`.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Torch asks Linux for pages of 2 MiB then, where an array is large; written for the first time, one
+# of pages of 4 KiB takes twice as long, and a training makes many. Torch reads this at its first
+# array, so gadkit may be imported after it.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 ROOMS = (  # from the ground up
     "graph",
     "store",

@@ -8,6 +8,7 @@ depend on their number.
 """
 
 import functools
+import time
 import zlib
 from pathlib import Path
 
@@ -19,11 +20,27 @@ from torch import Tensor
 from gadkit.graph import CHUNK
 from gadkit.ops import _lanes
 from gadkit.ops._arguments import Packed
-from gadkit.ops._lanes import VECTOR, axpy, exp, lowest, prefetch, store, zeros
+from gadkit.ops._lanes import (
+    VECTOR,
+    add_times,
+    axpy,
+    dot,
+    exp,
+    lowest,
+    prefetch,
+    store,
+    sum_between,
+    zeros,
+)
 from gadkit.ops.threads import num_threads, share_out
 
-AHEAD = 16  # edges; fewer leaves the memory idle, more evicts rows before they are used
-TILE = 256  # numbers of a row summed at once: they fit the registers of a machine with AVX-512
+AHEAD = 16  # edges that rows are prefetched ahead, where all rows fit a cache; else see `ahead`
+AHEADS = (8, 16, 32)  # fewer leaves the memory idle, more evicts rows before they are used
+CACHED = 1 << 25  # bytes; a table that is not larger may lie in a cache
+REGISTERS = 256  # numbers summed at once: those of AVX-512; with half as many, AVX2 is no slower
+PROBE_ROW, PROBE_READS, PROBE_ROUNDS = 512, 8_192, 3  # bytes, rows of a measurement, repetitions
+BUCKETS = 1024  # of rows, when pairs are sorted
+BLOCK = 4096  # edges and rows that are weighted at once; at least CHUNK
 JIT = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 FAST = {**JIT, "fastmath": {"nnan", "ninf", "nsz", "arcp", "contract", "reassoc"}}
 
@@ -41,7 +58,7 @@ def run(kernel, num_tasks: int, *args) -> None:
     Tensors are passed as flat arrays. Kernels release the GIL. Blocks are handed out as threads
     become free; every task writes its own output, so the schedule does not show in the result.
     """
-    args = [arg.detach().view(-1).numpy() if isinstance(arg, Tensor) else arg for arg in args]
+    args = [_flat(arg) if isinstance(arg, Tensor) else arg for arg in args]
     threads = num_threads()
     blocks = min(num_tasks, 8 * threads)
     if threads == 1 or blocks < 2:
@@ -49,6 +66,46 @@ def run(kernel, num_tasks: int, *args) -> None:
         return
     cuts = [num_tasks * i // blocks for i in range(blocks + 1)]
     share_out(kernel, [(*cut, *args) for cut in zip(cuts, cuts[1:], strict=False)])
+
+
+def _flat(x: Tensor) -> np.ndarray:
+    """Return the numbers of a tensor; halves as the 16 bits that `_lanes` takes them for."""
+    bits = {torch.float16: torch.int16, torch.bfloat16: torch.uint16}.get(x.dtype, x.dtype)
+    return x.detach().view(-1).view(bits).numpy()
+
+
+def ahead(x: Tensor) -> int:
+    """Return how many edges ahead rows of `x` are best prefetched. No result depends on it.
+
+    It differs by processor (measured: 8 on one with AVX2, 16 to 32 on ones with AVX-512), so the
+    first large table of a process is read at random for some milliseconds with each of `AHEADS`.
+    """
+    if x.nbytes <= CACHED:
+        return AHEAD
+    if not _best_ahead:
+        _best_ahead.append(_measured_ahead(x))
+    return _best_ahead[0]
+
+
+_best_ahead: list[int] = []
+
+
+def _measured_ahead(x: Tensor) -> int:
+    table = _flat(x).view(np.uint8)
+    table = table[: table.nbytes // PROBE_ROW * PROBE_ROW].view(np.float32)
+    num_rows = table.nbytes // PROBE_ROW
+    rounds = np.random.default_rng(0).integers(
+        num_rows, size=(PROBE_ROUNDS, len(AHEADS), PROBE_READS), dtype=np.int32
+    )
+    kernel, sums = gather_kernel(PROBE_ROW // 4), np.empty(PROBE_ROW // 4, np.float32)
+    kernel(0, 1, PROBE_READS, rounds[0, 0], table, AHEAD, sums)  # compiled, if it was not
+    seconds = np.full((PROBE_ROUNDS, len(AHEADS)), np.inf)
+    for round_number, lists in enumerate(rounds):
+        for candidate, rows in enumerate(lists):
+            start = time.perf_counter()
+            kernel(0, 1, PROBE_READS, rows, table, AHEADS[candidate], sums)
+            seconds[round_number, candidate] = time.perf_counter() - start
+    return AHEADS[int(seconds.min(0).argmin())]
 
 
 # A kernel works on pieces, and there are two kinds of them (graph.RowPlan says how they are cut):
@@ -112,52 +169,70 @@ def keeps(src, dst, drop_below, key):
     return (mix(edge ^ key) >> np.uint64(32)) >= drop_below
 
 
-@njit(**JIT)
-def kept_columns(begins, ends, rows, first, last, indices, chunk, drop_below, key, rows_are_dst):
-    """Compact the columns that DropEdge keeps in the pieces [first, last), and say where each piece
-    begins and ends.
+@njit(forceinline=True, **JIT)
+def fill_block(
+    begins, ends, rows, piece, stop, indices, chunk, drop_below, key, rows_are_dst, columns, pointer
+):
+    """Copy the columns of the pieces from `piece` on that DropEdge keeps, as many as fit a block.
 
-    Dropping before gathering keeps the prefetch distance and the vector loops full.
+    Piece number i of the block has the columns [pointer[i], pointer[i + 1]). Dropping before
+    gathering keeps the prefetch distance and the vector loops full.
+
+    Returns:
+        The piece that the next block begins with.
     """
-    room = 0
-    for piece in range(first, last):
-        room += ends[piece] - begins[piece] if ends[piece] - begins[piece] <= chunk else 0
-    columns = np.empty(room, indices.dtype)
-    pointer = np.zeros(last - first + 1, np.int64)
-    count = 0
-    for piece in range(first, last):
-        row = rows[piece] if len(rows) else piece
-        if ends[piece] - begins[piece] <= chunk:
-            for e in range(begins[piece], ends[piece]):
+    count, number = 0, 0
+    pointer[0] = 0
+    while piece < stop and number < BLOCK:
+        begin, end = begins[piece], ends[piece]
+        if end - begin > chunk:
+            end = begin
+        if count + end - begin > BLOCK:
+            break
+        if drop_below:
+            row = rows[piece] if len(rows) else piece
+            for e in range(begin, end):
                 column = indices[e]
                 src, dst = (column, row) if rows_are_dst else (row, column)
-                if keeps(src, dst, drop_below, key):
-                    columns[count] = column
-                    count += 1
-        pointer[piece - first + 1] = count
-    return columns, pointer[:-1], pointer[1:]
+                columns[count] = column
+                count += keeps(src, dst, drop_below, key)
+        else:
+            for e in range(begin, end):
+                columns[count + e - begin] = indices[e]
+            count += end - begin
+        number, piece = number + 1, piece + 1
+        pointer[number] = count
+    return piece
+
+
+# Both sums prefetch the row of the edge `ahead` places further on, up to the edge `last`, and add
+# the columns of a row of x, `width` numbers, from `offset` on. Where x has several heads there, the
+# weights of the next head lie `stride` further on, see `axpy`.
 
 
 @njit(forceinline=True, **JIT)
-def weighted_sum(total, weight, columns, begin, end, x, stride, offset):
-    """Add weight[k - begin] * x[columns[k] * stride + offset : + width] for begin <= k < end."""
-    last = len(columns) - 1
+def weighted_sum(
+    total, weight, shift, stride, dim, columns, begin, end, last, ahead, x, width, offset
+):
+    """Add weight[k - shift] times row columns[k] of x for begin <= k < end."""
     for k in range(begin, end):
-        prefetch(total, x, np.int64(columns[min(k + AHEAD, last)]) * stride + offset)
-        total = axpy(total, weight[k - begin], x, np.int64(columns[k]) * stride + offset)
+        prefetch(total, x, np.int64(columns[min(k + ahead, last)]) * width + offset)
+        source = np.int64(columns[k]) * width + offset
+        total = axpy(total, weight, k - shift, stride, dim, x, source)
     return total
 
 
 @njit(forceinline=True, **JIT)
-def weighted_sums(total, total_pos, weight, weight_pos, columns, begin, end, x, stride, offset):
+def weighted_sums(
+    first, second, weight, other, stride, dim, columns, begin, end, last, ahead, x, width, offset
+):
     """Two such sums of the same rows under two weights; the rows are read once."""
-    last = len(columns) - 1
     for k in range(begin, end):
-        prefetch(total, x, np.int64(columns[min(k + AHEAD, last)]) * stride + offset)
-        source = np.int64(columns[k]) * stride + offset
-        total = axpy(total, weight[k - begin], x, source)
-        total_pos = axpy(total_pos, weight_pos[k - begin], x, source)
-    return total, total_pos
+        prefetch(first, x, np.int64(columns[min(k + ahead, last)]) * width + offset)
+        source = np.int64(columns[k]) * width + offset
+        first = axpy(first, weight, k, stride, dim, x, source)
+        second = axpy(second, other, k, stride, dim, x, source)
+    return first, second
 
 
 # The backward computes a logit again and subtracts what the forward kept as the largest. The two
@@ -178,10 +253,48 @@ def below_top(logit, top):
     return logit - top
 
 
-def tiles(dim: int) -> tuple[int, int]:
-    """Return (width, count) of equal tiles covering `dim` columns; the last two may overlap."""
-    count = -(-dim // TILE)
-    return -(-dim // count), count
+def tiles(dim: int, sums: int = 1) -> tuple[int, int]:
+    """Return (width, count) of equal tiles covering `dim` columns; the last two may overlap.
+
+    Args:
+        dim: number of columns.
+        sums: how many are kept of each at once.
+    """
+    most = REGISTERS // sums
+    count = -(-dim // most)
+    width = -(-dim // count)
+    return min(dim, width + -width % VECTOR), count
+
+
+def heads_at_once(heads: int, dim: int) -> int:
+    """Return how many heads' sums of two kinds fit the registers, so that one gather serves them.
+
+    They divide the number of heads. Columns that do not fill whole vectors are taken head by head.
+    """
+    if dim % VECTOR:
+        return 1
+    most = max(1, REGISTERS // (2 * dim))
+    return max(n for n in range(1, heads + 1) if heads % n == 0 and n <= most)
+
+
+@functools.cache
+def gather_kernel(width: int):
+    """Make the kernel that adds up rows of x in the order of `rows`, `block` of them a task."""
+    sources = SOURCES
+
+    @njit(cache=True, **FAST)
+    def kernel(first, last, block, rows, x, ahead, sums):
+        if sources < 0:
+            return
+        factor = np.ones(1, x.dtype)
+        for task in range(first, last):
+            total, end = zeros(width, x), min((task + 1) * block, len(rows))
+            for k in range(task * block, end):
+                prefetch(total, x, np.int64(rows[min(k + ahead, end - 1)]) * width)
+                total = axpy(total, factor, 0, 0, width, x, np.int64(rows[k]) * width)
+            store(total, factor, 0, 0, width, sums, task * width)
+
+    return kernel
 
 
 @functools.cache
@@ -195,26 +308,29 @@ def spmm_kernel(dim: int):
     @njit(cache=True, **FAST)
     def kernel(
         first, last, task_ptr, begins, ends, rows, indices,
-        x, edge_weight, scale_dst, scale_src, out,
+        x, edge_weight, scale_dst, scale_src, ahead, out,
     ):  # fmt: skip
         if sources < 0:
             return
-        weight = np.ones(chunk, x.dtype)
+        weight, scale = np.ones(chunk, edge_weight.dtype), np.ones(1, edge_weight.dtype)
         for piece in range(task_ptr[first], task_ptr[last]):
             begin, end = begins[piece], ends[piece]
             if end - begin > chunk:
                 end = begin
             for k in range(begin, end if len(edge_weight) or len(scale_src) else begin):
-                weight[k - begin] = edge_weight[k] if len(edge_weight) else x.dtype.type(1)
+                weight[k - begin] = edge_weight[k] if len(edge_weight) else weight.dtype.type(1)
                 if len(scale_src):
                     weight[k - begin] *= scale_src[indices[k]]
-            scale = scale_dst[piece] if len(scale_dst) else x.dtype.type(1)
+            scale[0] = scale_dst[piece] if len(scale_dst) else 1
             if end == begin:  # 0, also where the scale is 1 / degree and so infinite
-                scale = x.dtype.type(0)
+                scale[0] = 0
             for tile in range(count):
                 offset = min(tile * width, dim - width)
-                total = weighted_sum(zeros(width, x), weight, indices, begin, end, x, dim, offset)
-                store(total, scale, out, piece * dim + offset)
+                total = weighted_sum(
+                    zeros(width, x), weight, begin, 0, width,
+                    indices, begin, end, len(indices) - 1, ahead, x, dim, offset,
+                )  # fmt: skip
+                store(total, scale, 0, 0, width, out, piece * dim + offset)
 
     return kernel
 
@@ -231,79 +347,90 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
     a_pos (num_pieces, heads); norms (num_pieces, heads, 2), the largest logit and 1 / the sum of
     exp(logit - largest), 0 for a piece without edges; out and c (num_pieces, heads, dim).
     """
-    # How to read it. For every piece and head there are three passes over the piece's edges:
-    #   1. weight[k] = the logit of edge k, counted from the piece's begin; top = the largest;
-    #   2. weight[k] = exp(logit - top), at most 1, so nothing overflows; mass = their sum;
-    #   3. the rows of h, times the weights, a tile of `width` columns at a time; dividing by mass
-    #      once at the end (`scale`) makes a softmax of the weights.
+    # How to read it. The pieces are taken in blocks, whose kept edges lie together in `columns`.
+    # For every head:
+    #   1. weight = the logit less top, the largest of its piece; other = whether it is positive;
+    #   2. weight = exp(logit - top), at most 1, so nothing overflows, and other the same where the
+    #      logit is positive: over all edges of the block at once, as pieces are short;
+    #   3. mass, the sum of a piece's weights, gives scale = 1 / mass.
+    # Then the rows of h are added up under both weights, for as many heads at once as fit the
+    # registers, or else a tile of `width` columns at a time; the scale makes a softmax of the
+    # weights.
     # An example: logits 0 and log 3 give top = log 3, weights 1/3 and 1, mass 4/3, alpha 1/4 and
-    # 3/4. weight_pos is weight where the logit is positive and 0 elsewhere: 0 and 1.
-    # With DropEdge, `columns` holds the kept edges of the whole task, and begins and ends index it.
-    width, count, chunk, sources = *tiles(dim), CHUNK, SOURCES
+    # 3/4. Only the second is positive: other is 0 and 1, and a_pos = 3/4.
+    group = heads_at_once(heads, dim)
+    span = group * dim
+    width, count = tiles(span, 1 + keep) if group == 1 else (span, 1)
+    columns_of_head = dim if group > 1 else width
+    chunk, sources = CHUNK, SOURCES
 
     @njit(cache=True, **FAST)
     def kernel(
         first, last, task_ptr, begins, ends, rows, indices,
-        h, score_src, score_dst, slope, drop_below, key, out, norms, a_pos, c,
+        h, score_src, score_dst, slope, drop_below, key, ahead, out, norms, a_pos, c,
     ):  # fmt: skip
         if sources < 0:
             return
-        weight, weight_pos = np.empty(chunk, h.dtype), np.empty(chunk, h.dtype)
-        for task in range(first, last):
-            start, stop = task_ptr[task], task_ptr[task + 1]
-            columns, piece_begins, piece_ends = indices, begins[start:stop], ends[start:stop]
-            if drop_below:
-                columns, piece_begins, piece_ends = kept_columns(
-                    begins, ends, rows, start, stop, indices, chunk, drop_below, key, True
-                )
-            for piece in range(start, stop):
-                begin, end = piece_begins[piece - start], piece_ends[piece - start]
-                if end - begin > chunk:
-                    end = begin
-                for head in range(heads):
-                    entry = piece * heads + head
-                    top = lowest(h)
-                    for k in range(begin, end):
+        weight, other = np.empty((2, group * BLOCK + VECTOR), score_dst.dtype)
+        scale, minus_pos = np.empty((2, group * BLOCK), score_dst.dtype)
+        columns, pointer = np.empty(BLOCK, indices.dtype), np.empty(BLOCK + 1, np.int64)
+        start, stop = task_ptr[first], task_ptr[last]
+        while start < stop:
+            following = fill_block(
+                begins, ends, rows, start, stop, indices, chunk, drop_below, key, True,
+                columns, pointer,
+            )  # fmt: skip
+            num = following - start
+            for head in range(heads):
+                shift = head % group * BLOCK
+                for i in range(num):
+                    entry = (start + i) * heads + head
+                    top, score = lowest(score_dst), score_dst[entry]
+                    for k in range(pointer[i], pointer[i + 1]):
                         source = np.int64(columns[k]) * heads + head
-                        logit = logit_of(score_dst[entry], score_src[source], slope)
-                        weight[k - begin] = logit
+                        logit = logit_of(score, score_src[source], slope)
+                        weight[shift + k] = logit
                         top = max(top, logit)
-                    mass, mass_pos = h.dtype.type(0), h.dtype.type(0)
-                    for k in range(end - begin):
-                        positive = weight[k] > 0
-                        weight[k] = exp(below_top(weight[k], top))
-                        weight_pos[k] = weight[k] if positive else 0
-                        mass += weight[k]
-                        mass_pos += weight_pos[k]
-                    scale = 1 / mass if end > begin else h.dtype.type(0)
-                    norms[2 * entry], norms[2 * entry + 1] = top, scale
+                    norms[2 * entry] = top
+                    for k in range(shift + pointer[i], shift + pointer[i + 1]):
+                        other[k] = weight[k] > 0
+                        weight[k] = below_top(weight[k], top)
+                for k in range(shift, shift + pointer[num]):
+                    weight[k] = exp(weight[k])
+                    other[k] *= weight[k]
+                for i in range(num):
+                    entry = (start + i) * heads + head
+                    begin, end = shift + pointer[i], shift + pointer[i + 1]
+                    mass = sum_between(weight, begin, end)
+                    scale[shift + i] = 1 / mass if end > begin else 0
+                    a_pos[entry] = sum_between(other, begin, end) * scale[shift + i]
+                    minus_pos[shift + i] = -a_pos[entry]
+                    norms[2 * entry + 1] = scale[shift + i]
+                if head % group < group - 1:
+                    continue
+                edges = pointer[num] - 1
+                for i in range(num):
+                    begin, end = pointer[i], pointer[i + 1]
                     for tile in range(count):
-                        offset = head * dim + min(tile * width, dim - width)
-                        target = piece * heads * dim + offset
-                        total, total_pos = zeros(width, h), zeros(width, h)
+                        offset = (head - group + 1) * dim + min(tile * width, span - width)
+                        target = (start + i) * heads * dim + offset
                         if keep:
                             total, total_pos = weighted_sums(
-                                total,
-                                total_pos,
-                                weight,
-                                weight_pos,
-                                columns,
-                                begin,
-                                end,
-                                h,
-                                heads * dim,
-                                offset,
+                                zeros(width, h), zeros(width, h), weight, other, BLOCK,
+                                columns_of_head, columns, begin, end, edges, ahead,
+                                h, heads * dim, offset,
+                            )  # fmt: skip
+                            c_row = add_times(
+                                total_pos, minus_pos, i, BLOCK, columns_of_head, total
                             )
-                            store(total_pos, scale, c, target)
+                            store(c_row, scale, i, BLOCK, columns_of_head, c, target)
                         else:
                             total = weighted_sum(
-                                total, weight, columns, begin, end, h, heads * dim, offset
-                            )
-                        store(total, scale, out, target)
-                    if keep:
-                        a_pos[entry] = mass_pos * scale
-                        for d in range(entry * dim, (entry + 1) * dim):
-                            c[d] -= a_pos[entry] * out[d]
+                                zeros(width, h), weight, 0, BLOCK, columns_of_head,
+                                columns, begin, end, edges, ahead, h, heads * dim, offset,
+                            )  # fmt: skip
+                        store(total, scale, i, BLOCK, columns_of_head, out, target)
+            start = following
 
     return kernel
 
@@ -321,93 +448,145 @@ def gat_backward_kernel(heads: int, dim: int):
     destinations that the source has edges to.
     """
     # How to read it, beside the formulas at the top of gat.py. Nothing of the forward was kept per
-    # edge, so the first loop computes alpha again from what facts says of the destination. The
-    # largest logit and the sum are two numbers there: their joint log-sum-exp would lose the sum
-    # beside a large logit. `dots` is S_j there, and `dots_pos` S_pos_j. The tiles then add up
-    # acc_j, which is d_h itself, and acc_pos_j, which lies in the scratch row `pos`. The last loop
-    # takes their products with h_j, and the last line is dL/dscore_src[j].
-    width, count, chunk, sources = *tiles(dim), CHUNK, SOURCES
+    # edge, so alpha is computed again from what facts says of the destination. The largest logit
+    # and the sum are two numbers there: their joint log-sum-exp would lose the sum beside a large
+    # logit. `weight` is alpha, and `other` alpha times the slope of the LeakyReLU at its logit.
+    # Under weight, g adds up to acc_j, which is d_h. Under other, g adds up to
+    # s acc_j + (1 - s) acc_pos_j, whose product with h_j is one part of dL/dscore_src[j], and D to
+    # s S_j + (1 - s) S_pos_j, which is taken away from it.
+    group = heads_at_once(heads, dim)
+    span = group * dim
+    width, count = tiles(span, 2) if group == 1 else (span, 1)
+    columns_of_head = dim if group > 1 else width
+    chunk, sources = CHUNK, SOURCES
 
     @njit(cache=True, **FAST)
     def kernel(
         first, last, task_ptr, begins, ends, rows, indices,
-        g, h, score_src, facts, slope, drop_below, key, d_h, d_score_src,
+        g, h, score_src, facts, slope, drop_below, key, ahead, d_h, d_score_src,
     ):  # fmt: skip
         if sources < 0:
             return
-        weight, weight_pos = np.empty(chunk, g.dtype), np.empty(chunk, g.dtype)
-        pos = np.empty(dim, g.dtype)
-        for task in range(first, last):
-            start, stop = task_ptr[task], task_ptr[task + 1]
-            columns, piece_begins, piece_ends = indices, begins[start:stop], ends[start:stop]
-            if drop_below:
-                columns, piece_begins, piece_ends = kept_columns(
-                    begins, ends, rows, start, stop, indices, chunk, drop_below, key, False
-                )
-            for piece in range(start, stop):
-                begin, end = piece_begins[piece - start], piece_ends[piece - start]
-                if end - begin > chunk:
-                    end = begin
-                row = rows[piece] if len(rows) else piece
-                for head in range(heads):
-                    dots, dots_pos = g.dtype.type(0), g.dtype.type(0)  # sums of alpha <g, out>
-                    for k in range(begin, end):
+        one = np.ones(1, score_src.dtype)
+        weight, other = np.empty((2, group * BLOCK), score_src.dtype)
+        scale, dots = np.empty((2, BLOCK + VECTOR), score_src.dtype)
+        columns, pointer = np.empty(BLOCK, indices.dtype), np.empty(BLOCK + 1, np.int64)
+        sums = np.empty(span, score_src.dtype)
+        start, stop = task_ptr[first], task_ptr[last]
+        while start < stop:
+            following = fill_block(
+                begins, ends, rows, start, stop, indices, chunk, drop_below, key, False,
+                columns, pointer,
+            )  # fmt: skip
+            num = following - start
+            for head in range(heads):
+                shift = head % group * BLOCK
+                for i in range(num):
+                    row = rows[start + i] if len(rows) else start + i
+                    score = score_src[row * heads + head]
+                    for k in range(pointer[i], pointer[i + 1]):
                         fact = (np.int64(columns[k]) * heads + head) * 4
-                        logit = logit_of(facts[fact], score_src[row * heads + head], slope)
-                        alpha = exp(below_top(logit, facts[fact + 1])) * facts[fact + 2]
-                        weight[k - begin] = alpha
-                        weight_pos[k - begin] = alpha if logit > 0 else 0
-                        dots += alpha * facts[fact + 3]
-                        dots_pos += weight_pos[k - begin] * facts[fact + 3]
+                        logit = logit_of(facts[fact], score, slope)
+                        weight[shift + k] = below_top(logit, facts[fact + 1])
+                        other[shift + k] = one[0] if logit > 0 else slope
+                        scale[k], dots[k] = facts[fact + 2], facts[fact + 3]
+                for k in range(pointer[num]):
+                    alpha = exp(weight[shift + k]) * scale[k]
+                    weight[shift + k] = alpha
+                    other[shift + k] *= alpha
+                    dots[k] *= other[shift + k]
+                for i in range(num):
+                    subtracted = sum_between(dots, pointer[i], pointer[i + 1])
+                    d_score_src[(start + i) * heads + head] = -subtracted
+                if head % group < group - 1:
+                    continue
+                edges, begin_head = pointer[num] - 1, head - group + 1
+                for i in range(num):
+                    begin, end = pointer[i], pointer[i + 1]
+                    target = ((start + i) * heads + begin_head) * dim
                     for tile in range(count):
-                        offset = min(tile * width, dim - width)
-                        total, total_pos = weighted_sums(
-                            zeros(width, g), zeros(width, g), weight, weight_pos,
-                            columns, begin, end, g, heads * dim, head * dim + offset,
+                        offset = min(tile * width, span - width)
+                        total, total_slope = weighted_sums(
+                            zeros(width, g), zeros(width, g), weight, other, BLOCK,
+                            columns_of_head, columns, begin, end, edges, ahead,
+                            g, heads * dim, begin_head * dim + offset,
                         )  # fmt: skip
-                        store(total, g.dtype.type(1), d_h, (piece * heads + head) * dim + offset)
-                        store(total_pos, g.dtype.type(1), pos, offset)
-                    h_acc, h_acc_pos = g.dtype.type(0), g.dtype.type(0)
-                    for d in range(dim):
-                        h_acc += (
-                            h[(row * heads + head) * dim + d]
-                            * d_h[(piece * heads + head) * dim + d]
-                        )
-                        h_acc_pos += h[(row * heads + head) * dim + d] * pos[d]
-                    d_score = slope * (h_acc - dots) + (1 - slope) * (h_acc_pos - dots_pos)
-                    if end == begin:  # 0, also where h is NaN
-                        d_score = g.dtype.type(0)
-                    d_score_src[piece * heads + head] = d_score
+                        store(total, one, 0, 0, columns_of_head, d_h, target + offset)
+                        store(total_slope, one, 0, 0, columns_of_head, sums, offset)
+                    if begin == end:  # d_score_src is 0, also where h is NaN
+                        continue
+                    row = rows[start + i] if len(rows) else start + i
+                    for member in range(group):
+                        entry = (start + i) * heads + begin_head + member
+                        source = (row * heads + begin_head + member) * dim
+                        d_score_src[entry] += dot(dim, h, source, sums, member * dim)
+            start = following
 
     return kernel
 
 
-@njit(cache=True, **FAST)
-def row_dots(first, last, dim, block, x, y, z, xy, xz):
-    """Write <x, y> and <x, z> of every row, `block` rows a task; a stream, nothing is gathered."""
-    for row in range(first * block, min(last * block, len(xy))):
-        total_y, total_z = x.dtype.type(0), x.dtype.type(0)
-        for d in range(row * dim, (row + 1) * dim):
-            total_y += x[d] * y[d]
-            total_z += x[d] * z[d]
-        xy[row], xz[row] = total_y, total_z
+@functools.cache
+def row_dots_kernel(dim: int):
+    """Make the kernel of <x, y> and <x, z> of every row, `block` rows a task, in a stream."""
+    sources = SOURCES
+
+    @njit(cache=True, **FAST)
+    def kernel(first, last, block, x, y, z, xy, xz):
+        if sources < 0:
+            return
+        for row in range(first * block, min(last * block, len(xy))):
+            xy[row] = dot(dim, x, row * dim, y, row * dim)
+            xz[row] = dot(dim, x, row * dim, z, row * dim)
+
+    return kernel
 
 
-@njit(forceinline=True, **JIT)
-def _prefetch_row(x, at, dim):
-    for d in range(0, dim, VECTOR):
-        prefetch(zeros(1, x), x, at + d)
+@functools.cache
+def edge_dot_kernel(dim: int):
+    """Make the kernel of <z_src[src], z_dst[dst]> of every pair, `block` pairs a task."""
+    sources = SOURCES
+
+    @njit(cache=True, **FAST)
+    def kernel(first, last, block, z_src, z_dst, src, dst, ahead, out):
+        if sources < 0:
+            return
+        for e in range(first * block, min(last * block, len(out))):
+            later = min(e + ahead, len(out) - 1)
+            prefetch(zeros(dim, z_src), z_src, src[later] * dim)
+            prefetch(zeros(dim, z_dst), z_dst, dst[later] * dim)
+            out[e] = dot(dim, z_src, src[e] * dim, z_dst, dst[e] * dim)
+
+    return kernel
 
 
-@njit(cache=True, **FAST)
-def edge_dot_kernel(first, last, dim, block, z_src, z_dst, src, dst, out):
-    """Write <z_src[src], z_dst[dst]> of every pair, `block` pairs a task."""
-    for e in range(first * block, min(last * block, len(out))):
-        ahead = min(e + AHEAD // 2, len(out) - 1)
-        _prefetch_row(z_src, src[ahead] * dim, dim)
-        _prefetch_row(z_dst, dst[ahead] * dim, dim)
-        a, b = src[e] * dim, dst[e] * dim
-        total = z_src.dtype.type(0)
-        for d in range(dim):
-            total += z_src[a + d] * z_dst[b + d]
-        out[e] = total
+@njit(cache=True, **JIT)
+def rows_of_pairs(row_ids, column_ids, weight, num_rows):
+    """Sort pairs into the rows of a CSR, in their order: counted, and then put in their places.
+
+    They are first put into buckets of rows that follow one another, so that the places of those of
+    a bucket, which come next, lie near each other and in a cache.
+
+    Returns:
+        indptr (num_rows + 1,) int64, indices int32 and weights.
+    """
+    count, shift = len(row_ids), 0
+    while num_rows >> shift >= BUCKETS:
+        shift += 1
+    next_of_bucket, indptr = np.zeros(BUCKETS + 1, np.int64), np.zeros(num_rows + 2, np.int64)
+    for row in row_ids:
+        next_of_bucket[(row >> shift) + 1] += 1
+        indptr[row + 2] += 1
+    next_of_bucket, indptr = np.cumsum(next_of_bucket), np.cumsum(indptr)
+    rows, columns = np.empty(count, np.int32), np.empty(count, np.int32)
+    weights = np.empty(count, weight.dtype)
+    for e in range(count):
+        bucket = row_ids[e] >> shift
+        place = next_of_bucket[bucket]
+        next_of_bucket[bucket] = place + 1
+        rows[place], columns[place], weights[place] = row_ids[e], column_ids[e], weight[e]
+    sorted_columns, sorted_weights = np.empty(count, np.int32), np.empty(count, weight.dtype)
+    for e in range(count):  # indptr[row + 1] is where the next pair of a row goes
+        place = indptr[rows[e] + 1]
+        indptr[rows[e] + 1] = place + 1
+        sorted_columns[place], sorted_weights[place] = columns[e], weights[e]
+    return indptr[:-1], sorted_columns, sorted_weights

@@ -15,6 +15,11 @@ from numba.extending import intrinsic, models, overload, register_model
 VECTOR = 16  # numbers per register: 64 bytes of float32, a cache line
 LINE = 64  # bytes
 INT32 = ir.IntType(32)
+CHAINS = 4  # vectors that a dot product adds up apart
+
+# Half precision arrives as 16 bits without a meaning, since Numba's arrays know no bfloat16.
+FLOAT16, BFLOAT16 = types.int16, types.uint16
+HALVES = (FLOAT16, BFLOAT16)
 
 LOG2E, LN2_HIGH, LN2_LOW = (
     np.float32(1.44269504),
@@ -69,10 +74,15 @@ def _splat(builder, scalar, vector):
     )
 
 
+def summed_in(array: types.Array) -> types.Type:
+    """Return the dtype that numbers of an array are summed in: float32 for halves."""
+    return types.float32 if array.dtype in HALVES else array.dtype
+
+
 @intrinsic(prefer_literal=True)
 def zeros(typing, width, like):
-    """zeros(width, like): `width`, a compile-time constant, zeros of the dtype of `like`."""
-    lanes = Lanes(like.dtype, width.literal_value)
+    """zeros(width, like): `width`, a compile-time constant, zeros of the dtype `like` sums in."""
+    lanes = Lanes(summed_in(like), width.literal_value)
 
     def codegen(context, builder, signature, args):
         return ir.Constant(context.get_value_type(lanes), None)
@@ -80,41 +90,198 @@ def zeros(typing, width, like):
     return lanes(width, like), codegen
 
 
-@intrinsic
-def axpy(typing, lanes, a, x, offset):
-    """axpy(lanes, a, x, offset): lanes + a * x[offset : offset + width]."""
+# Lanes may hold the row of several heads, with a factor each. So a factor is given as an array and
+# where it stands there: factor[k] for the first `dim` columns, factor[k + stride] for the next
+# `dim`, and so on. `dim` is a compile-time constant; with several heads, a multiple of `VECTOR`.
+
+
+@intrinsic(prefer_literal=True)
+def axpy(typing, lanes, factor, k, stride, dim, x, offset):
+    """axpy(lanes, factor, k, stride, dim, x, a): lanes + factor * x[a : a + width]."""
 
     def codegen(context, builder, signature, args):
-        total, a, x, offset = args
-        for i, (column, _) in enumerate(signature.args[0].parts()):
+        total, *place, x, offset = args
+        x_type, factors = signature.args[5], _Factors(context, builder, signature, place)
+        for i, (column, _) in enumerate(lanes.parts()):
             old = builder.extract_value(total, i)
-            row = builder.load(
-                _vector_at(context, builder, signature.args[2], x, offset, column, old.type)
-            )
-            row.align = signature.args[0].dtype.bitwidth // 8
-            product = builder.fmul(_splat(builder, a, old.type), row, flags=["contract"])
+            row = _load(context, builder, x_type, x, offset, column, old.type)
+            product = builder.fmul(factors.of(column, old.type), row, flags=["contract"])
             total = builder.insert_value(total, builder.fadd(old, product, flags=["contract"]), i)
         return total
 
-    return lanes(lanes, x.dtype, x, types.intp), codegen
+    return lanes(lanes, factor, types.intp, types.intp, dim, x, types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_times(typing, lanes, factor, k, stride, dim, other):
+    """add_times(lanes, factor, k, stride, dim, other): lanes + factor * other, of other lanes."""
+
+    def codegen(context, builder, signature, args):
+        total, *place, other = args
+        factors = _Factors(context, builder, signature, place)
+        for i, (column, _) in enumerate(lanes.parts()):
+            old, more = builder.extract_value(total, i), builder.extract_value(other, i)
+            product = builder.fmul(factors.of(column, old.type), more, flags=["contract"])
+            total = builder.insert_value(total, builder.fadd(old, product, flags=["contract"]), i)
+        return total
+
+    return lanes(lanes, factor, types.intp, types.intp, dim, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def store(typing, lanes, factor, k, stride, dim, out, offset):
+    """store(lanes, factor, k, stride, dim, out, a): round factor * lanes to out[a : a + width]."""
+
+    def codegen(context, builder, signature, args):
+        total, *place, out, offset = args
+        out_type, factors = signature.args[5], _Factors(context, builder, signature, place)
+        for i, (column, _) in enumerate(lanes.parts()):
+            vector = builder.extract_value(total, i)
+            vector = builder.fmul(factors.of(column, vector.type), vector)
+            vector = _narrow(builder, vector, out_type.dtype)
+            address = _vector_at(context, builder, out_type, out, offset, column, vector.type)
+            builder.store(vector, address).align = out_type.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(lanes, factor, types.intp, types.intp, dim, out, types.intp), codegen
+
+
+class _Factors:
+    """The factors of lanes, each loaded once and put into all places of a vector."""
+
+    def __init__(self, context, builder, signature, place):
+        factor, self.k, self.stride, _ = place
+        self.builder, self.dim = builder, signature.args[4].literal_value
+        self.data = context.make_array(signature.args[1])(context, builder, factor).data
+        self.vectors = {}
+
+    def of(self, column: int, vector):
+        head, builder = column // self.dim, self.builder
+        if (head, vector.count) not in self.vectors:
+            entry = builder.mul(self.stride, ir.Constant(self.stride.type, head))
+            factor = builder.load(builder.gep(self.data, [builder.add(self.k, entry)]))
+            self.vectors[head, vector.count] = _splat(builder, factor, vector)
+        return self.vectors[head, vector.count]
 
 
 @intrinsic
-def store(typing, lanes, a, out, offset):
-    """store(lanes, a, out, offset): out[offset : offset + width] = a * lanes."""
+def sum_between(typing, x, begin, end):
+    """sum_between(x, begin, end): the sum of x[begin : end], in whole vectors.
+
+    Up to `VECTOR` numbers after the end are read and not used. The order of the sum depends on its
+    length alone, and is the same on every processor.
+    """
 
     def codegen(context, builder, signature, args):
-        total, a, out, offset = args
-        for i, (column, _) in enumerate(signature.args[0].parts()):
-            vector = builder.extract_value(total, i)
-            address = _vector_at(
-                context, builder, signature.args[2], out, offset, column, vector.type
-            )
-            written = builder.store(builder.fmul(_splat(builder, a, vector.type), vector), address)
-            written.align = signature.args[0].dtype.bitwidth // 8
-        return context.get_dummy_value()
+        x_type, index = signature.args[:2]
+        x, begin, end = args
+        vector = ir.VectorType(context.get_value_type(x_type.dtype), VECTOR)
+        places = ir.Constant(ir.VectorType(end.type, VECTOR), list(range(VECTOR)))
+        total = cgutils.alloca_once_value(builder, ir.Constant(vector, None))
+        step = context.get_constant(index, VECTOR)
+        with cgutils.for_range_slice(builder, begin, end, step, end.type) as (k, _):
+            row = _load(context, builder, x_type, x, k, 0, vector)
+            left = _splat(builder, builder.sub(end, k), places.type)
+            inside = builder.icmp_signed("<", places, left)
+            row = builder.select(inside, row, ir.Constant(vector, None))
+            builder.store(builder.fadd(builder.load(total), row), total)
+        return _sum_of(builder, [builder.load(total)], vector.element)
 
-    return types.void(lanes, out.dtype, out, types.intp), codegen
+    return x.dtype(x, types.intp, types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def dot(typing, width, x, x_offset, y, y_offset):
+    """dot(width, x, a, y, b): the sum of x[a : a + width] * y[b : b + width].
+
+    Four vectors are summed apart, so that one addition need not wait for the one before, and then
+    their halves, so the order is the same on every processor.
+    """
+    lanes = Lanes(summed_in(x), width.literal_value)
+
+    def codegen(context, builder, signature, args):
+        _, x, x_offset, y, y_offset = args
+        _, x_type, _, y_type, _ = signature.args
+        scalar = context.get_value_type(lanes.dtype)
+        sums = []
+        for i, (column, length) in enumerate(lanes.parts()):
+            vector = ir.VectorType(scalar, length)
+            left = _load(context, builder, x_type, x, x_offset, column, vector)
+            right = _load(context, builder, y_type, y, y_offset, column, vector)
+            product = builder.fmul(left, right, flags=["contract"])
+            if i < CHAINS or length < VECTOR:
+                sums.append(product)
+            else:
+                sums[i % CHAINS] = builder.fadd(sums[i % CHAINS], product, flags=["contract"])
+        return _sum_of(builder, sums, scalar)
+
+    arguments = width, x, types.intp, y, types.intp
+    return lanes.dtype(*arguments), codegen
+
+
+def _sum_of(builder, vectors: list, scalar):
+    """Add up vectors, the longer ones first, by halves; lengths are powers of two."""
+    if not vectors:
+        return ir.Constant(scalar, 0.0)
+    while vectors[0].type.count > 1:
+        length = vectors[0].type.count
+        whole = _sum_of_equals(builder, [v for v in vectors if v.type.count == length])
+        halves = [_part(builder, whole, first, length // 2) for first in (0, length // 2)]
+        vectors = [builder.fadd(*halves), *(v for v in vectors if v.type.count < length)]
+    return builder.extract_element(_sum_of_equals(builder, vectors), INT32(0))
+
+
+def _sum_of_equals(builder, vectors: list):
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=False)
+        left_over = vectors[len(vectors) // 2 * 2 :]
+        vectors = [*(builder.fadd(*pair) for pair in pairs), *left_over]
+    return vectors[0]
+
+
+def _part(builder, vector, first: int, length: int):
+    places = ir.Constant(ir.VectorType(INT32, length), list(range(first, first + length)))
+    return builder.shuffle_vector(vector, vector, places)
+
+
+def _load(context, builder, array_type, array, offset, column, vector):
+    """Load floats, widened to `vector` if they are stored as halves."""
+    stored = array_type.dtype
+    kind = vector
+    if stored in HALVES:
+        kind = ir.VectorType(ir.IntType(16), vector.count)
+    row = builder.load(_vector_at(context, builder, array_type, array, offset, column, kind))
+    row.align = stored.bitwidth // 8
+    if stored == FLOAT16:
+        return builder.fpext(
+            builder.bitcast(row, ir.VectorType(ir.HalfType(), vector.count)), vector
+        )
+    if stored == BFLOAT16:  # the upper half of a float32
+        words = ir.VectorType(INT32, vector.count)
+        return builder.bitcast(builder.shl(builder.zext(row, words), _words(16, words)), vector)
+    return row
+
+
+def _narrow(builder, vector, stored):
+    """Round floats to how they are stored, ties to even."""
+    bits = ir.VectorType(ir.IntType(16), vector.type.count)
+    if stored == FLOAT16:
+        halves = ir.VectorType(ir.HalfType(), vector.type.count)
+        return builder.bitcast(builder.fptrunc(vector, halves), bits)
+    if stored != BFLOAT16:
+        return vector
+    words = ir.VectorType(INT32, vector.type.count)
+    word = builder.bitcast(vector, words)
+    is_odd = builder.and_(builder.lshr(word, _words(16, words)), _words(1, words))
+    rounded = builder.add(word, builder.add(is_odd, _words(0x7FFF, words)))
+    magnitude = builder.and_(word, _words(0x7FFFFFFF, words))
+    is_nan = builder.icmp_unsigned(">", magnitude, _words(0x7F800000, words))
+    rounded = builder.select(is_nan, _words(0x7FC00000, words), rounded)
+    return builder.trunc(builder.lshr(rounded, _words(16, words)), bits)
+
+
+def _words(number: int, words):
+    return ir.Constant(words, [number] * words.count)
 
 
 @intrinsic

@@ -39,7 +39,6 @@ from gadkit.graph import CHUNK, CSR, indptr_of
 from gadkit.graph.arrays import Array, as_count, as_ids, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._arguments import (
-    HALVES,
     Packed,
     check_columns,
     check_dense,
@@ -342,9 +341,6 @@ def _gat_aggregate(
     0 without edges.
     """
     options = negative_slope, drop_edge, seed, device_seed
-    if h.dtype in HALVES:
-        out, norms, c = _gat_aggregate(csr, csr_t, h.float(), score_src, score_dst, *options)
-        return out.to(h.dtype), norms, c.to(h.dtype)
     keep = len(csr_t) > 0
     if _logits_are_finite(score_src, score_dst):
         return _forward(Packed(*csr), keep, h, score_src, score_dst, *options)
@@ -361,24 +357,24 @@ def _forward(rows: Packed, keep: bool, h: Tensor, score_src: Tensor, score_dst: 
     kernel = _cpu.gat_forward_kernel(heads, dim, keep)
     scalars = _scalars(h, *options)
 
-    def outputs(count):
+    def outputs(count, features):
         return (
-            h.new_empty(count, heads, dim),
-            h.new_empty(count, heads, 2),
-            h.new_empty(count, heads),
-            h.new_empty(count if keep else 0, heads, dim),
+            features.new_empty(count, heads, dim),
+            score_dst.new_empty(count, heads, 2),
+            score_dst.new_empty(count, heads),
+            features.new_empty(count if keep else 0, heads, dim),
         )
 
-    out, norms, a_pos, c = outputs(len(rows.indptr) - 1)
+    out, norms, a_pos, c = outputs(len(rows.indptr) - 1, h)
     _cpu.run_rows(rows, kernel, h, score_src, score_dst, *scalars, out, norms, a_pos, c)
     if len(rows.long_row):
-        partial = outputs(len(rows.chunk_row))
+        partial = outputs(len(rows.chunk_row), score_dst)
         chunk_score = score_dst[rows.chunk_row]
         _cpu.run_chunks(rows, kernel, h, score_src, chunk_score, *scalars, *partial)
         merged = _merge(rows, *partial, keep)
         for whole, long in zip((out, norms, c), merged, strict=True):
             if len(whole):
-                whole[rows.long_row] = long
+                whole[rows.long_row] = long.to(whole.dtype)
     return out, norms if keep else norms[:0].clone(), c
 
 
@@ -458,9 +454,9 @@ def _reciprocal(x: Tensor) -> Tensor:
 
 
 def _scalars(h: Tensor, negative_slope: float, drop_edge: float, seed: int, device_seed):
-    number = {torch.float32: np.float32, torch.float64: np.float64}[h.dtype]
+    number = np.float64 if h.dtype == torch.float64 else np.float32
     key = np.uint64(_key(_seed(seed, device_seed)))
-    return number(negative_slope), np.uint64(_drop_below(drop_edge)), key
+    return number(negative_slope), np.uint64(_drop_below(drop_edge)), key, _cpu.ahead(h)
 
 
 def _seed(seed: int, device_seed: Tensor | None) -> int:
@@ -523,10 +519,6 @@ def _gat_aggregate_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of h, score_src and score_dst."""
     options = negative_slope, drop_edge, seed, device_seed
-    if h.dtype in HALVES:
-        floats = g.float(), h.float(), score_src, score_dst, out.float(), norms, c.float()
-        d_h, *d_scores = _gat_aggregate_backward(csr_t, *floats, *options)
-        return d_h.to(h.dtype), *d_scores
     inputs = g, h, score_src, score_dst, out, norms, c
     if _logits_are_finite(score_src, score_dst):
         return _backward_rows(Packed(*csr_t), *inputs, *options)
@@ -542,7 +534,8 @@ def _backward_rows(
     scalars = _scalars(h, negative_slope, *coins)
 
     dots, d_score_dst = torch.empty_like(score_dst), torch.empty_like(score_dst)
-    _cpu.run(_cpu.row_dots, -(-dots.numel() // ROWS), dim, ROWS, g, out, c, dots, d_score_dst)
+    kernel = _cpu.row_dots_kernel(dim)
+    _cpu.run(kernel, -(-dots.numel() // ROWS), ROWS, g, out, c, dots, d_score_dst)
     facts = torch.stack([score_dst, *norms.unbind(2), dots], dim=2)
 
     kernel = _cpu.gat_backward_kernel(heads, dim)
@@ -550,10 +543,10 @@ def _backward_rows(
     _cpu.run_rows(rows, kernel, g, h, score_src, facts, *scalars, d_h, d_score_src)
     if len(rows.long_row):
         count = len(rows.chunk_row)
-        partial = h.new_empty(count, heads, dim), h.new_empty(count, heads)
+        partial = score_src.new_empty(count, heads, dim), score_src.new_empty(count, heads)
         _cpu.run_chunks(rows, kernel, g, h, score_src, facts, *scalars, *partial)
         for whole, parts in zip((d_h, d_score_src), partial, strict=True):
-            whole[rows.long_row] = _cpu.sum_chunks(rows, parts)
+            whole[rows.long_row] = _cpu.sum_chunks(rows, parts).to(whole.dtype)
     return d_h, d_score_src, d_score_dst.mul_(1 - negative_slope)
 
 

@@ -13,7 +13,6 @@ from gadkit.graph import CHUNK, CSR
 from gadkit.graph.arrays import Array, as_tensor
 from gadkit.ops import _cpu
 from gadkit.ops._arguments import (
-    HALVES,
     Packed,
     check_columns,
     check_tensor,
@@ -97,8 +96,6 @@ def _spmm(
     scale_dst: Tensor | None,
     scale_src: Tensor | None,
 ) -> Tensor:
-    if x.dtype in HALVES:
-        return _spmm(csr, csr_t, x.float(), scale_dst, scale_src).to(x.dtype)
     return weighted_sum_cpu(Packed(*csr), x, None, scale_dst, scale_src)
 
 
@@ -118,18 +115,19 @@ def weighted_sum_cpu(
         scale_dst: (num_dst,).
         scale_src: (num_src,).
     """
-    ones = x.new_empty(0)
+    ones = x.new_empty(0, dtype=wide(x.dtype))
     kernel = _cpu.spmm_kernel(x.shape[1])
     edge_weight, scale, scale_src = (
         ones if factor is None else factor for factor in (edge_weight, scale_dst, scale_src)
     )
     out = x.new_empty(len(rows.indptr) - 1, x.shape[1])
-    _cpu.run_rows(rows, kernel, x, edge_weight, scale, scale_src, out)
+    _cpu.run_rows(rows, kernel, x, edge_weight, scale, scale_src, _cpu.ahead(x), out)
     if len(rows.long_row):
-        partial = x.new_empty(len(rows.chunk_row), x.shape[1])
-        _cpu.run_chunks(rows, kernel, x, edge_weight, ones, scale_src, partial)
+        partial = ones.new_empty(len(rows.chunk_row), x.shape[1])
+        _cpu.run_chunks(rows, kernel, x, edge_weight, ones, scale_src, _cpu.ahead(x), partial)
         long = _cpu.sum_chunks(rows, partial)
-        out[rows.long_row] = long if scale_dst is None else long * scale_dst[rows.long_row, None]
+        long = long if scale_dst is None else long * scale_dst[rows.long_row, None]
+        out[rows.long_row] = long.to(out.dtype)
     return out
 
 

@@ -12,7 +12,6 @@ from gadkit.graph import CHUNK, CSR
 from gadkit.graph.arrays import Array, as_tensor
 from gadkit.ops import _cpu, _cuda
 from gadkit.ops._arguments import (
-    HALVES,
     Packed,
     check_columns,
     check_tensor,
@@ -95,15 +94,13 @@ def _check_ids(ids: Tensor, name: str, count: int) -> None:
 
 @torch.library.custom_op("gadkit::edge_dot", mutates_args=(), device_types="cpu")
 def _edge_dot(z_src: Tensor, z_dst: Tensor, src: Tensor, dst: Tensor) -> Tensor:
-    if z_src.dtype in HALVES:
-        return _edge_dot(z_src.float(), z_dst.float(), src, dst).to(z_src.dtype)
     _check_ids(src, "src", len(z_src))  # here, where ids are known even under torch.compile
     _check_ids(dst, "dst", len(z_dst))
-    out = z_src.new_empty(len(src))
-    tasks = -(-len(src) // PAIRS)
+    out = z_src.new_empty(len(src), dtype=wide(z_src.dtype))
     ids = src.contiguous(), dst.contiguous()
-    _cpu.run(_cpu.edge_dot_kernel, tasks, z_src.shape[1], PAIRS, z_src, z_dst, *ids, out)
-    return out
+    kernel = _cpu.edge_dot_kernel(z_src.shape[1])
+    _cpu.run(kernel, -(-len(src) // PAIRS), PAIRS, z_src, z_dst, *ids, _cpu.ahead(z_src), out)
+    return out.to(z_src.dtype)
 
 
 @_edge_dot.register_kernel("cuda")
@@ -132,9 +129,8 @@ def _edge_dot_backward(
     g: Tensor, z: Tensor, row_ids: Tensor, column_ids: Tensor, num_rows: int
 ) -> Tensor:
     """Return, for each of num_rows rows, the sum of g * z[column] over the pairs of that row."""
-    if z.dtype in HALVES:
-        return _edge_dot_backward(g.float(), z.float(), row_ids, column_ids, num_rows).to(z.dtype)
-    indptr, columns, weight = _by_row(g, row_ids, column_ids, num_rows)
+    pairs = row_ids.numpy(), column_ids.numpy(), g.to(wide(z.dtype)).numpy()
+    indptr, columns, weight = map(torch.from_numpy, _cpu.rows_of_pairs(*pairs, num_rows))
     return weighted_sum_cpu(Packed(*pack(CSR(indptr, columns, len(z)))), z, weight)
 
 

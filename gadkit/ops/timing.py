@@ -10,7 +10,6 @@ What was measured with benchmarks/gpu.py and kept is read by `committed_results`
 """
 
 import contextlib
-import functools
 import json
 import statistics
 import time
@@ -19,11 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numba import njit
 
 from gadkit.graph import CSR
 from gadkit.ops import _cpu, _cuda
-from gadkit.ops._lanes import axpy, prefetch, store, zeros
 from gadkit.store import errors_about
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -134,7 +131,7 @@ def gather_rate(
     num_rows: int = 1_000_000,
     row_bytes: int = 512,
     num_gathers: int = 4_000_000,
-    ahead: int = _cpu.AHEAD,
+    ahead: int | None = None,
     seed: int = 0,
     repeats: int = 7,
     device: torch.device | str = "cpu",
@@ -147,8 +144,8 @@ def gather_rate(
         row_bytes: size of a row of float32: on a CPU a multiple of 4 up to 1024 (more does not fit
             in registers), on a GPU a multiple of 16.
         num_gathers: rows read in a round.
-        ahead: gathers between the prefetch of a row and its use; 0 leaves it to the processor. A
-            GPU has no use for it.
+        ahead: gathers between the prefetch of a row and its use; 0 leaves it to the processor, None
+            takes what the operations take. A GPU has no use for it.
         seed: of the random order.
         repeats: timed rounds.
         device: whose memory.
@@ -160,12 +157,12 @@ def gather_rate(
         ValueError: a size is not positive or the row does not fit.
     """
     cuda = torch.device(device).type == "cuda"
-    unit, largest = (VECTOR, 1 << 20) if cuda else (FLOAT, FLOAT * _cpu.TILE)
+    unit, largest = (VECTOR, 1 << 20) if cuda else (FLOAT, FLOAT * _cpu.REGISTERS)
     if row_bytes % unit or not unit <= row_bytes <= largest:
         raise ValueError(
             f"row_bytes must be a multiple of {unit} in [{unit}, {largest}], got {row_bytes}"
         )
-    if num_rows < 1 or num_gathers < 1 or ahead < 0:
+    if num_rows < 1 or num_gathers < 1 or (ahead or 0) < 0:
         raise ValueError(
             "num_rows and num_gathers must be positive and ahead not negative, "
             f"got {num_rows}, {num_gathers} and {ahead}"
@@ -188,28 +185,14 @@ def _gather_cuda(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return sums
 
 
-def _gather(x: torch.Tensor, rows: torch.Tensor, ahead: int) -> torch.Tensor:
+def _gather(x: torch.Tensor, rows: torch.Tensor, ahead: int | None) -> torch.Tensor:
     """Add up the rows of each block, (num_blocks, dim), so that no read can be left out."""
     num_blocks = -(-len(rows) // BLOCK)
     sums = x.new_empty(num_blocks, x.shape[1])
-    _cpu.run(_gather_kernel(x.shape[1], ahead), num_blocks, rows, x, sums)
+    kernel = _cpu.gather_kernel(x.shape[1])
+    ahead = _cpu.ahead(x) if ahead is None else ahead
+    _cpu.run(kernel, num_blocks, BLOCK, rows, x, ahead, sums)
     return sums
-
-
-@functools.cache
-def _gather_kernel(width: int, ahead: int):
-    @njit(cache=True, **_cpu.FAST)
-    def kernel(first, last, rows, x, sums):
-        weight = x.dtype.type(1)
-        for block in range(first, last):
-            total = zeros(width, x)
-            for k in range(block * BLOCK, min((block + 1) * BLOCK, len(rows))):
-                if ahead:
-                    prefetch(total, x, int(rows[min(k + ahead, len(rows) - 1)]) * width)
-                total = axpy(total, weight, x, int(rows[k]) * width)
-            store(total, weight, sums, block * width)
-
-    return kernel
 
 
 def traffic(

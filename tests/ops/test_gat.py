@@ -140,6 +140,21 @@ def test_halves_are_computed_in_float32(dtype, mixed, inputs, randn):
         assert d.dtype == torch.float32 and (d - e).abs().max() < 0.02 * e.abs().max()
 
 
+@pytest.mark.parametrize("drop_edge", [0.0, 0.5])
+@pytest.mark.parametrize("heads, dim", [(4, 32), (6, 16), (3, 64), (2, 128), (5, 20)])
+def test_heads_taken_together_are_as_each_alone(heads, dim, drop_edge, mixed, inputs, randn):
+    """Two or four at once as fits the registers, or one by one; to the last bit."""
+    drawn, g = inputs(mixed, heads, dim), randn(mixed.num_dst, heads, dim)
+    out = gat_aggregate(mixed, *drawn, drop_edge=drop_edge, seed=5)
+    together = out, *gradients(out, g, drawn)
+    for head in range(heads):
+        single = [x.detach()[:, head].contiguous().requires_grad_() for x in drawn]
+        alone = gat_aggregate(mixed, *single, drop_edge=drop_edge, seed=5)
+        alone = alone, *gradients(alone, g[:, head], single)
+        for a, b in zip(together, alone, strict=True):
+            assert torch.equal(a[:, head], b)
+
+
 def test_scores_may_be_halves_too(mixed, inputs):
     """As autocast makes them."""
     narrow = [x.detach().bfloat16() for x in inputs(mixed, 4, 20)]

@@ -128,6 +128,57 @@ def test_bits_do_not_depend_on_the_threads(mixed, large, randn, with_threads):
         assert torch.equal(two, again)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dim", DIMS)
+def test_halves_are_summed_in_float32(dim, dtype, mixed, randn):
+    """Read as they are stored, and rounded once, as torch rounds."""
+    x, scale = randn(mixed.num_src, dim).to(dtype), {"scale_src": randn(mixed.num_src, seed=1)}
+    assert torch.equal(spmm(mixed, x, **scale), spmm(mixed, x.float(), **scale).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_every_half_comes_back_as_it_was(dtype):
+    """All 65,536 of them, infinite and subnormal ones too; NaN stays NaN."""
+    x = torch.arange(-(1 << 15), 1 << 15).short().view(dtype).view(-1, 32)
+    nodes = torch.arange(len(x))
+    out = spmm(CSR.from_edges(nodes, nodes, num_src=len(x), num_dst=len(x)), x)
+    assert torch.equal(out.isnan(), x.isnan())
+    assert torch.equal(out.nan_to_num(0), x.nan_to_num(0) + 0)  # -0 is added to 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_rounded_as_torch_rounds(dtype):
+    """Halfway between two halves, a bit beside it, and too large for one."""
+    ties = torch.tensor([1.0, 1.5, 1e-5, 1e-39, 3e38, 65_519.0, 65_520.0, -7.0])
+    around = torch.stack([ties, ties.nextafter(ties * 2), ties.nextafter(ties / 2)]).view(-1, 1)
+    factor = 1 + torch.finfo(dtype).eps / 2 * torch.arange(1, 8)
+    ones = torch.ones(len(around), len(factor), dtype=dtype)
+    nodes = torch.arange(len(around))
+    csr = CSR.from_edges(nodes, nodes, num_src=len(around), num_dst=len(around))
+    for column in factor:
+        scale = around[:, 0] * column
+        expected = scale[:, None].expand_as(ones).to(dtype)
+        assert torch.equal(spmm(csr, ones, scale_dst=scale), expected)
+
+
+@pytest.mark.parametrize("best", _cpu.AHEADS)
+def test_bits_do_not_depend_on_the_prefetch(best, mixed, randn, monkeypatch):
+    x = randn(mixed.num_src, 33)
+    expected = spmm(mixed, x)
+    monkeypatch.setattr(_cpu, "CACHED", 0)
+    monkeypatch.setattr(_cpu, "_best_ahead", [best])
+    assert torch.equal(spmm(mixed, x), expected)
+
+
+def test_the_prefetch_is_measured_on_a_large_table(monkeypatch, randn):
+    monkeypatch.setattr(_cpu, "_best_ahead", [])
+    small = randn(300, 7)
+    assert _cpu.ahead(small) == _cpu.AHEAD and not _cpu._best_ahead
+    monkeypatch.setattr(_cpu, "CACHED", 1_000)
+    assert _cpu.ahead(small) in _cpu.AHEADS
+    assert _cpu._best_ahead == [_cpu.ahead(small.bfloat16())]
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_every_task_runs_once(threads, with_threads):
     """All numbers of tasks around those of blocks and threads."""
@@ -152,7 +203,7 @@ def test_an_error_in_a_thread_reaches_the_caller(with_threads):
 @pytest.mark.parametrize("dim", [1, 255, 256, 257, 300, 512, 513, 1_000])
 def test_tiles_cover_every_column(dim):
     width, count = _cpu.tiles(dim)
-    assert width <= _cpu.TILE
+    assert width <= _cpu.REGISTERS
     starts = [min(tile * width, dim - width) for tile in range(count)]
     assert {s + i for s in starts for i in range(width)} == set(range(dim))
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.library import opcheck
 
-from gadkit.ops import edge_dot, edge_dot_reference
+from gadkit.ops import _cpu, edge_dot, edge_dot_reference
 from gadkit.ops.sddmm import PAIRS, _edge_dot, _edge_dot_backward
 
 DIMS = (1, 20, 33, 128, 300)  # below and above the columns of a task of the backward
@@ -45,6 +45,33 @@ def test_is_the_dense_product(dot, pairs, randn, close):
     d_src, d_dst = torch.autograd.grad(out, (z_src, z_dst), g)
     close(d_src, matrix @ z_dst)
     close(d_dst, matrix.T @ z_src)
+
+
+@pytest.mark.parametrize("num_rows", [1, 50, _cpu.BUCKETS, _cpu.BUCKETS + 1, 5 * _cpu.BUCKETS])
+def test_pairs_are_put_into_rows_in_their_order(num_rows):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(num_rows, (3_000,), generator=generator)
+    columns, weight = torch.arange(3_000), torch.rand(3_000, generator=generator)
+    indptr, indices, weights = _cpu.rows_of_pairs(
+        rows.numpy(), columns.numpy(), weight.numpy(), num_rows
+    )
+    order = torch.sort(rows, stable=True).indices
+    assert indptr.tolist() == [0, *rows.bincount(minlength=num_rows).cumsum(0).tolist()]
+    assert indices.tolist() == columns[order].tolist()
+    assert weights.tolist() == weight[order].tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_computed_in_float32(dtype, pairs, randn):
+    z_src, z_dst = randn(50, 33).to(dtype), randn(70, 33, seed=1).to(dtype)
+    g = randn(NUM_PAIRS, seed=2).to(dtype)
+    narrow = [z.clone().requires_grad_() for z in (z_src, z_dst)]
+    wide = [z.float().requires_grad_() for z in (z_src, z_dst)]
+    out, expected = edge_dot(*narrow, *pairs), edge_dot(*wide, *pairs)
+    assert torch.equal(out, expected.to(dtype))
+    gradients = torch.autograd.grad(out, narrow, g)
+    for d, e in zip(gradients, torch.autograd.grad(expected, wide, g.float()), strict=True):
+        assert torch.equal(d, e.to(dtype))
 
 
 @pytest.mark.parametrize("dim", DIMS)
