@@ -23,7 +23,7 @@ from gadkit.trees.views import Views
 
 SECOND_LOOK = 2  # views that more learners than boosted trees are tried on
 GIVEN = "(given)"  # in place of a view
-BLOCK = 1 << 16  # rows of a table made at a time
+BLOCK = 1 << 14  # rows of a table made at a time: with a thousand columns, 64 MB
 
 
 @dataclass
@@ -91,9 +91,9 @@ class Committee:
 
     def score(self, ids: Tensor) -> Tensor:
         """Return the probabilities of some nodes, (n,) float64."""
-        total = torch.zeros(len(ids), dtype=torch.float64)
+        total, made = torch.zeros(len(ids), dtype=torch.float64), {}
         for view in dict.fromkeys(member.view for member in self.members):
-            table = ids if view == GIVEN else self._table(view, ids)
+            table = ids if view == GIVEN else self._table(view, ids, made)
             for member in self.members:
                 if member.view == view:
                     total += member.slope * logit(member.predict(table)) + member.bias
@@ -146,8 +146,8 @@ class Committee:
         """Return what the explained trees see of some nodes, (n, dim) float32."""
         return self._table(self.view, ids)
 
-    def _table(self, view: str, ids: Tensor) -> Tensor:
-        table = self.views.table(self.blocks[view], ids, self.split.train)
+    def _table(self, view: str, ids: Tensor, made: dict | None = None) -> Tensor:
+        table = self.views.table(self.blocks[view], ids, self.split.train, made=made)
         return table if self.columns is None else table[:, self._places[view]]
 
     @cached_property
