@@ -66,6 +66,16 @@ def available() -> Available | None:
     return min(sizes, default=None)
 
 
+def peak_of(process: int) -> int | None:
+    """Return the most bytes that a process has held at a time; None where nothing says it."""
+    try:
+        lines = (PROC / str(process) / "status").read_text().splitlines()
+    except OSError:  # it has ended, or this is no Linux
+        return None
+    kib = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return kib[0] << 10 if kib else None
+
+
 def _of_machine() -> Iterator[Available]:
     meminfo = PROC / "meminfo"
     if meminfo.is_file():

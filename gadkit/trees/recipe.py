@@ -9,6 +9,7 @@ per data set by hand, and the test part of a split is not looked at.
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -63,6 +64,7 @@ class Committee:
         members: those of them whose mean logit is the score.
         columns: by view the names of the columns that were learned from, where the views are of
             another graph, which may have more or in another order; None where they are the same.
+        progress: whether to show a bar while all nodes are scored.
     """
 
     views: Views
@@ -71,6 +73,7 @@ class Committee:
     candidates: list[Member]
     members: list[Member]
     columns: dict[str, list[str]] | None = None
+    progress: bool = False
 
     is_calibrated = True  # whether the scores are probabilities
 
@@ -78,10 +81,14 @@ class Committee:
     def scores(self) -> Tensor:
         """Probabilities calibrated on the validation part, (total,) float64, or NaN."""
         scores = torch.full((self.views.graph.total,), torch.nan, dtype=torch.float64)
-        for node_type in self.views.types:
-            span = self.views.graph.span(node_type)
-            for ids in torch.arange(span.start, span.stop).split(BLOCK):
+        spans = [self.views.graph.span(node_type) for node_type in self.views.types]
+        nodes = [torch.arange(span.start, span.stop).split(BLOCK) for span in spans]
+        total = sum(span.stop - span.start for span in spans)
+        with _bar(total, self.progress, desc="scores", unit="node") as bar:
+            for ids in chain.from_iterable(nodes):
                 scores[ids] = self.score(ids)
+                if bar:
+                    bar.update(len(ids))
         return scores
 
     def ranked(self) -> Tensor:
@@ -236,12 +243,12 @@ def fit_recipe(
     # of S-FFSD that are labelled, split at three times, by 1.0 to 2.9 AUPRC in six pairs of six.
     more = ["extra trees"] if past_only else ["random forest", "extra trees"]
     more += ["logistic regression"] if len(split.train) < FEW else []
-    with _bar(len(blocks) + SECOND_LOOK, progress) as bar:
+    with _bar(len(blocks) + SECOND_LOOK, progress, desc="trees", unit="view") as bar:
         candidates = [*_members(views, split, blocks, ["boosted trees"], seed, bar)]
         best = sorted(candidates, key=lambda member: -member.val_auprc)[:SECOND_LOOK]
         best = {member.view: blocks[member.view] for member in best}
         candidates += _members(views, split, best, more, seed, bar)
-    return _committee(views, blocks, split, candidates + given)
+    return replace(_committee(views, blocks, split, candidates + given), progress=progress)
 
 
 def fit_boosted(views: Views, split: Split, blocks: tuple[str, ...], seed: int = 0) -> Committee:
@@ -267,13 +274,13 @@ def fit_one(
 
 
 @contextmanager
-def _bar(total: int, progress: bool):
+def _bar(total: int, progress: bool, *, desc: str, unit: str):
     if not progress:
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, desc="trees", unit="view") as bar:
+    with tqdm(total=total, desc=desc, unit=unit) as bar:
         yield bar
 
 

@@ -62,6 +62,12 @@ def test_in_a_container_the_group_is_the_root_of_what_is_seen(linux):
     assert memory.available().size == 2 * GIB
 
 
+def test_the_peak_of_a_process_is_what_it_has_held(linux):
+    linux(proc__7__status="Name:\tpython\nVmHWM:\t    2048 kB\nVmRSS:\t 12 kB\n")
+    assert memory.peak_of(7) == 2 << 20
+    assert memory.peak_of(8) is None
+
+
 def test_where_nothing_says_it_nothing_is_known(linux, tmp_path, monkeypatch):
     (tmp_path / "proc/meminfo").write_text("MemTotal: 16777216 kB\n")
     assert memory.available() is None
