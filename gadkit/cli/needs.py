@@ -73,12 +73,11 @@ def of_audit(size) -> float:
 
 
 def of_ingested(file: Path) -> float:
-    """Bytes of making a dataset folder of a table, beside what DuckDB keeps on the disk."""
+    """Bytes of making a dataset folder: what DuckDB holds, up to its limit, and columns beside."""
     files = [file] if file.is_file() else [each for each in file.rglob("*") if each.is_file()]
     packed = {".gz": 10, ".zip": 10, ".parquet": 5}  # about what they unpack to
-    return 2 * GIB + 8 * sum(
-        each.stat().st_size * packed.get(each.suffix.lower(), 1) for each in files
-    )
+    text = sum(each.stat().st_size * packed.get(each.suffix.lower(), 1) for each in files)
+    return 0.1 * GIB + min(2 * GIB, 4 * text) + 4 * text
 
 
 def of_score(size, models=None) -> float:

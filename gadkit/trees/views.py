@@ -151,7 +151,9 @@ class Views:
             columns = torch.tensor([column_of[name] for name in part_names], dtype=torch.int64)
             if len(places) < len(ids):
                 out[places[:, None], columns] = values
-            else:  # all rows are of this type, as when many are made a part at a time
+            elif part_names == names[: len(part_names)]:  # as where all rows are of the first type
+                out[:, : len(part_names)] = values
+            else:
                 out[:, columns] = values
         return names, out
 
