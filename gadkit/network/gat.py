@@ -228,9 +228,12 @@ class GATLayer(nn.Module):
         return projected, scores
 
     def _combine(self, h: Tensor, outs: list[Tensor]) -> Tensor:
-        total = sum(outs) / len(outs)
+        total = outs[0] + 0  # a tensor of its own, which the rest is added to in place
+        for out in outs[1:]:
+            total.add_(out)
+        total.div_(len(outs))
         if self.residual is not None:
-            total = total + product(h, self.residual)
+            total.add_(product(h, self.residual))
         return evenly(nn.functional.elu, total)
 
 
