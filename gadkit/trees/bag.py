@@ -200,7 +200,7 @@ def fit_bag(views: Views, labels: Tensor, *, seed: int = 0, progress: bool = Fal
         name: partial(learner, scale=scale) if learner is logistic else learner
         for name, learner in BAGGED.items()
     }
-    with _bar(deal.num_draws, progress, desc="trees", unit="view") as bar:
+    with _bar(deal.num_draws, progress) as bar:
         for number, (rows, strangers) in enumerate(deal.taught(views, blocks)):
             members += [
                 _member(view, name, learner, rows, strangers, seed + number)

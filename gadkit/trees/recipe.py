@@ -24,6 +24,7 @@ from gadkit.trees.views import Views
 
 SECOND_LOOK = 2  # views that more learners than boosted trees are tried on
 GIVEN = "(given)"  # in place of a view
+MOST = 1 << 18  # nodes that are all scored for the sake of the labelled ones
 BLOCK = 1 << 14  # rows of a table made at a time: with a thousand columns, 64 MB
 
 
@@ -80,16 +81,25 @@ class Committee:
     @cached_property
     def scores(self) -> Tensor:
         """Probabilities calibrated on the validation part, (total,) float64, or NaN."""
+        from tqdm import tqdm
+
         scores = torch.full((self.views.graph.total,), torch.nan, dtype=torch.float64)
         spans = [self.views.graph.span(node_type) for node_type in self.views.types]
         nodes = [torch.arange(span.start, span.stop).split(BLOCK) for span in spans]
         total = sum(span.stop - span.start for span in spans)
-        with _bar(total, self.progress, desc="scores", unit="node") as bar:
+        with tqdm(total=total, desc="scores", unit="node", disable=not self.progress) as bar:
             for ids in chain.from_iterable(nodes):
                 scores[ids] = self.score(ids)
-                if bar:
-                    bar.update(len(ids))
+                bar.update(len(ids))
         return scores
+
+    @property
+    def has_score(self) -> Tensor:
+        """Which nodes are of a type that is scored, (total,) bool; without scoring any."""
+        out = torch.zeros(self.views.graph.total, dtype=torch.bool)
+        for node_type in self.views.types:
+            out[self.views.graph.span(node_type)] = True
+        return out
 
     def ranked(self) -> Tensor:
         """Return the nodes that have a score, (n,) int64 global ids, the most suspicious first."""
@@ -243,7 +253,7 @@ def fit_recipe(
     # of S-FFSD that are labelled, split at three times, by 1.0 to 2.9 AUPRC in six pairs of six.
     more = ["extra trees"] if past_only else ["random forest", "extra trees"]
     more += ["logistic regression"] if len(split.train) < FEW else []
-    with _bar(len(blocks) + SECOND_LOOK, progress, desc="trees", unit="view") as bar:
+    with _bar(len(blocks) + SECOND_LOOK, progress) as bar:
         candidates = [*_members(views, split, blocks, ["boosted trees"], seed, bar)]
         best = sorted(candidates, key=lambda member: -member.val_auprc)[:SECOND_LOOK]
         best = {member.view: blocks[member.view] for member in best}
@@ -274,13 +284,13 @@ def fit_one(
 
 
 @contextmanager
-def _bar(total: int, progress: bool, *, desc: str, unit: str):
+def _bar(total: int, progress: bool):
     if not progress:
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=desc, unit=unit) as bar:
+    with tqdm(total=total, desc="trees", unit="view") as bar:
         yield bar
 
 
@@ -352,10 +362,19 @@ def recipe_detector(views: Views, *, past_only: bool = False, seed: int = 0) -> 
 def table_detector(
     views: Views, blocks: tuple[str, ...], learner: str, *, seed: int = 0
 ) -> Detector:
-    """Return one learner on one view as a detector."""
+    """Return one learner on one view as a detector.
+
+    Of a graph with more than `MOST` nodes, only those of the split get a score, and the rest NaN.
+    """
 
     def detect(graph: HeteroGraph, split: Split) -> Tensor:
         tables = views if graph is views.graph else views.with_graph(graph)
-        return fit_one(tables, split, blocks, learner, seed=seed).scores
+        fitted = fit_one(tables, split, blocks, learner, seed=seed)
+        if graph.total <= MOST:
+            return fitted.scores
+        scores = torch.full((graph.total,), torch.nan, dtype=torch.float64)
+        for ids in torch.cat([part[:, 0] for part in split]).split(BLOCK):
+            scores[ids] = fitted.score(ids)
+        return scores
 
     return detect
