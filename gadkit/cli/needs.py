@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 GIB = 1 << 30
-MARGIN = 1.25  # of estimates: measured peaks lay at 0.5 to 1.0 of them
+MARGIN = 1.25  # of estimates; measured peaks lay at 0.5 to 0.95 of them
 START = 0.55 * GIB  # Python with torch, Numba, sklearn and xgboost
 NOTEBOOK = 0.35 * GIB  # Jupyter's kernel and the figures
 WIDTH = 128  # of the networks' layers
@@ -52,7 +52,7 @@ def of_networks(size) -> float:
     one = FLOAT * size.total * WIDTH
     wide = FLOAT * sum(n * (WIDTH + size.dims[name]) for name, n in size.num_nodes.items())
     first = _features(size) + 9 * one
-    second = one + 2 * wide + 9 * one
+    second = wide + 8 * one
     return of_graph(size) + max(first, second)
 
 

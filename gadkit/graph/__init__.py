@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gadkit.graph.arrays import Array, as_count, as_features, as_tensor
+from gadkit.graph.arrays import Array, as_count, as_features, as_tensor, distinct
 from gadkit.graph.csr import (
     CHUNK,
     CSR,
@@ -243,7 +243,7 @@ class HeteroGraph:
                 keys.append(dst * self.total + (src + self.offset(src_type)))
             if src_type == node_type:
                 keys.append(src * self.total + (dst + self.offset(dst_type)))
-        keys = torch.unique(torch.cat(keys))  # sorted, so rows come out sorted too
+        keys = distinct(torch.cat(keys))  # sorted, so rows come out sorted too
         counts = torch.bincount(keys // self.total, minlength=count)
         return counts, keys.remainder_(self.total).int()
 
