@@ -51,7 +51,7 @@ def of_networks(size) -> float:
     """Bytes of both stages of the network: what a step keeps for its gradient, and the gradient."""
     one = FLOAT * size.total * WIDTH
     wide = FLOAT * sum(n * (WIDTH + size.dims[name]) for name, n in size.num_nodes.items())
-    first = _features(size) + 9 * one
+    first = _features(size) + 6 * one
     second = wide + 8 * one
     return of_graph(size) + max(first, second)
 
