@@ -49,17 +49,20 @@ def of_recommend(size) -> float:
 
 def of_networks(size) -> float:
     """Bytes of both stages of the network: what a step keeps for its gradient, and the gradient."""
-    one = FLOAT * size.total * WIDTH
+    layer = FLOAT * size.total * WIDTH
     wide = FLOAT * sum(n * (WIDTH + size.dims[name]) for name, n in size.num_nodes.items())
-    first = _features(size) + 6 * one
-    second = wide + 8 * one
+    first = _features(size) + 6 * layer
+    second = wide + 8 * layer
     return of_graph(size) + max(first, second)
 
 
 def of_run(size) -> float:
-    """Bytes of the longest of the notebooks, beside the command that runs them."""
-    z = FLOAT * size.total * WIDTH
-    return NOTEBOOK + of_graph(size) + max(of_networks(size), of_recommend(size) + z)
+    """Bytes of the largest of the notebooks, beside the command that runs them.
+
+    One trains the networks; one fits the recipe, and asks it about the graph with edges changed.
+    """
+    judged = of_recommend(size) + FLOAT * size.total * WIDTH + of_graph(size)
+    return NOTEBOOK + of_graph(size) + max(of_networks(size), judged)
 
 
 def of_both(size) -> float:
@@ -68,8 +71,8 @@ def of_both(size) -> float:
 
 
 def of_audit(size) -> float:
-    """Bytes of an audit: tables of the graph, and of the graph with edges left out."""
-    return of_recommend(size) + of_graph(size)
+    """Bytes of an audit: what tables are made of, of the graph and of one with edges changed."""
+    return 2 * of_recommend(size)
 
 
 def of_ingested(file: Path) -> float:
