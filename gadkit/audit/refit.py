@@ -105,7 +105,7 @@ def score_canary(
     after = fit_scores(detector, *relabelled(graph, split, test=1 - split.test[:, 1]))
     changed = int(differs(before, after).sum())
     verdict, remedy = PASSED, ""
-    detail = f"All {graph.total:,} scores are the same to the last bit."
+    detail = f"All {int(before.isfinite().sum()):,} scores are the same to the last bit."
     if changed:
         unequal = int(differs(before, fit_scores(detector, graph, split)).sum())
         if unequal:

@@ -5,6 +5,8 @@ import datetime
 import sys
 from pathlib import Path
 
+from gadkit.cli import needs
+
 
 def add_ingest(parser: argparse.ArgumentParser) -> None:
     from gadkit import ingest
@@ -35,6 +37,7 @@ def add_ingest(parser: argparse.ArgumentParser) -> None:
     _add_layout(parser)
     cap = f"links per purchase to the next ones of its product (default: {ingest.CO_PURCHASE_CAP})"
     parser.add_argument("--co-purchase-cap", type=int, default=ingest.CO_PURCHASE_CAP, help=cap)
+    needs.add_anyway(parser)
     parser.set_defaults(command=_ingest)
 
 
@@ -86,6 +89,8 @@ def _ingest(args: argparse.Namespace) -> None:
     from gadkit.ingest import columns, guesses, labels, said, transfers
     from gadkit.ingest import links as links_of
 
+    if args.events.exists():
+        needs.refuse(args, needs.of_ingested(args.events), f"to ingest {args.events}")
     given = {role: getattr(args, role) for role in columns.ROLES if getattr(args, role)}
     given = {role: [name for name in names if name] for role, names in given.items()}
     if args.no_guess:

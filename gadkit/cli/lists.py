@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from gadkit.cli import needs
+
 AUDIT_OUT = "a page, and the same as .json beside it; default: build/DATASET/audit.html"
 DATASET_HELP = (
     "a dataset folder, a file to convert, or small, demo, full, demo_shop (default: demo)"
@@ -35,6 +37,7 @@ def _add_listing(parser: argparse.ArgumentParser) -> None:
     """Add what every command takes that writes a list of suspects."""
     parser.add_argument("--budget", type=_count, default=50, metavar="N", help=BUDGET_HELP)
     parser.add_argument("--with-known", action="store_true", help=KNOWN_HELP)
+    needs.add_anyway(parser)
 
 
 def _count(text: str) -> int:
@@ -89,6 +92,7 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", default="demo", help=DATASET_HELP)
     parser.add_argument("--protocol", default="demo", help=PROTOCOL_HELP)
     parser.add_argument("--out", type=Path, help=AUDIT_OUT)
+    needs.add_anyway(parser)
     parser.set_defaults(command=_audit)
 
 
@@ -97,6 +101,7 @@ def _run(args: argparse.Namespace) -> int | None:
     from gadkit.evaluation import splits
     from gadkit.report import index, notebooks, place, suspects
 
+    needs.check(args, needs.of_run, args.dataset)
     folder = datasets.prepare(args.dataset)
     graph = store.load_graph(folder)
     network.check_trainable(graph)  # now, and not after minutes of training
@@ -194,6 +199,7 @@ def _recommend(args: argparse.Namespace) -> None:
     from gadkit import datasets, recommend, store
     from gadkit.report import cards, suspects
 
+    needs.check(args, needs.of_both if args.network else needs.of_recommend, args.dataset)
     folder = datasets.prepare(args.dataset)
     path = _out(args, folder, "recommended.csv")
     page = _cards_out(args, path)
@@ -227,6 +233,7 @@ def _score(args: argparse.Namespace) -> None:
     from gadkit import datasets, store
     from gadkit.report import cards, suspects
 
+    needs.check(args, needs.of_score, args.dataset, *([args.models] if args.models else []))
     folder = datasets.prepare(args.dataset)
     models = datasets.prepare(args.models) if args.models else folder
     path = _out(args, folder, "scored.csv")
@@ -296,6 +303,7 @@ def _audit(args: argparse.Namespace) -> int:
     from gadkit.audit.finding import FAILED
     from gadkit.report import pages
 
+    needs.check(args, needs.of_audit, args.dataset)
     folder = datasets.prepare(args.dataset)
     out = _out(args, folder, "audit.html")
     findings = audit.from_folder(folder, protocol=args.protocol, progress=True)

@@ -20,7 +20,7 @@ from gadkit.explain.company import by_company, meetings
 from gadkit.explain.edges import Edges, edges_into
 from gadkit.graph import HeteroGraph
 from gadkit.trees.learners import Rows, boosted_trees
-from gadkit.trees.recipe import Committee
+from gadkit.trees.recipe import BLOCK, Committee
 
 FILE = "cases.json"
 FEATURES, NEIGHBORS, MEETINGS, CONFIRMED = 6, 5, 12, 3  # lines of a card, at most
@@ -32,6 +32,8 @@ EDGE = 1e-4  # probabilities are kept this far from 0 and 1, where logits have n
 
 class Table(NamedTuple):
     """The table that a detector has scored, and what its columns did.
+
+    Columns that are on no card may be left out.
 
     Attributes:
         names: of the columns.
@@ -109,15 +111,16 @@ def percentiles(graph: HeteroGraph, table: Table, suspects: Tensor, columns: Ten
         (n, num_columns) float64 in [0, 1]; NaN where a column means nothing for the type.
     """
     types, row = graph.node_type_of(table.ids), torch.searchsorted(table.ids, suspects)
-    x = table.x[:, columns]
     ranks = torch.empty(len(suspects), len(columns), dtype=torch.float64)
     for number in types[row].unique():
         alike = (types[row] == number).nonzero().flatten()
-        ordered = x[types == number].sort(0).values.T.contiguous()
-        values = x[row[alike]].T.contiguous()
-        low, high = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-        ranks[alike] = (low + high).T.double() / (2 * ordered.shape[1])
-    return ranks.masked_fill(x[row].isnan(), torch.nan)
+        rows = (types == number).nonzero().flatten()
+        for place, column in enumerate(columns.tolist()):  # one at a time: they may be millions
+            ordered = table.x[rows, column].sort().values
+            values = table.x[row[alike], column]
+            low, high = (torch.searchsorted(ordered, values, right=side) for side in (False, True))
+            ranks[alike, place] = (low + high).double() / (2 * len(ordered))
+    return ranks.masked_fill(table.x[row[:, None], columns].isnan(), torch.nan)
 
 
 def most_suspicious(scores: Tensor, learned_from: Tensor) -> Tensor:
@@ -166,16 +169,16 @@ def of_suspects(
         As `build`.
     """
     scores = fitted.scores if scores is None else scores
-    contributions = fitted.contributions(suspects)
-    ids = (~scores.isnan()).nonzero().flatten()
-    table = Table(fitted.names, ids, fitted.table(ids), contributions)
-    weight = contributions[:, : len(table.names)].abs().mean(0)
+    contributions = fitted.contributions(suspects)[:, : len(fitted.names)]
+    weight = contributions.abs().mean(0)
     columns = weight.argsort(descending=True, stable=True)[:COLUMNS]
-    train, val = (
-        Rows(fitted.table(part[:, 0])[:, columns], part[:, 1]) for part in fitted.split[:2]
+    train, val, asked = (
+        fitted.table(ids)[:, columns]
+        for ids in (fitted.split.train[:, 0], fitted.split.val[:, 0], suspects)
     )
-    x = table.x[torch.searchsorted(ids, suspects)][:, columns]
-    intervals = score_intervals(train, val, x, scores[suspects], draws=draws, seed=seed)
+    train, val = (Rows(x, part[:, 1]) for x, part in zip((train, val), fitted.split, strict=False))
+    intervals = score_intervals(train, val, asked, scores[suspects], draws=draws, seed=seed)
+    table = _table_of_cards(fitted, (~scores.isnan()).nonzero().flatten(), contributions)
     edges = edges_into(graph, suspects)
     return build(
         graph,
@@ -188,6 +191,26 @@ def of_suspects(
         confirmed=Confirmed(fitted.split.train, space),
         names=names,
     )
+
+
+def _table_of_cards(fitted: Committee, ids: Tensor, contributions: Tensor) -> Table:
+    """Make the columns that stand on a card, of all nodes with a score; rows a part at a time.
+
+    Args:
+        fitted: the detector whose trees explain.
+        ids: (num_rows,) int64 global ids, ascending.
+        contributions: (num_suspects, dim), of every column.
+    """
+    columns = _raising(contributions).unique()
+    x = torch.empty(len(ids), len(columns))
+    for rows, part in zip(x.split(BLOCK), ids.split(BLOCK), strict=True):
+        rows.copy_(fitted.table(part)[:, columns])
+    return Table([fitted.names[k] for k in columns], ids, x, contributions[:, columns])
+
+
+def _raising(contributions: Tensor) -> Tensor:
+    """Return the columns that raise each suspect most, (num_suspects, up to `FEATURES`) int64."""
+    return contributions.double().argsort(dim=1, descending=True, stable=True)[:, :FEATURES]
 
 
 def of_company(
@@ -277,7 +300,7 @@ def build(
 def _features(graph: HeteroGraph, table: Table, suspects: Tensor) -> list[list[dict]]:
     """Describe by suspect the columns that raise its score most."""
     by_column = table.contributions[:, : len(table.names)].double()
-    top = by_column.argsort(dim=1, descending=True, stable=True)[:, :FEATURES]
+    top = _raising(by_column)
     columns = top.unique()
     ranks = percentiles(graph, table, suspects, columns)
     row, features = torch.searchsorted(table.ids, suspects), []

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gadkit.graph.arrays import Array, as_count, as_features, as_tensor
+from gadkit.graph.arrays import Array, as_count, as_features, as_tensor, distinct
 from gadkit.graph.csr import (
     CHUNK,
     CSR,
@@ -225,17 +225,27 @@ class HeteroGraph:
     @cached_property
     def homogeneous(self) -> CSR:
         """One symmetric CSR over all nodes: relations, their reverses and self-loops, each once."""
-        loops = torch.arange(self.total, device=self.device)
-        keys = [loops * self.total + loops]
-        for (src_type, _, dst_type), csr in self.edges.items():
-            src, dst = csr.pairs()
-            src, dst = src + self.offset(src_type), dst + self.offset(dst_type)
-            keys += [dst * self.total + src, src * self.total + dst]
-        keys = torch.unique(torch.cat(keys))  # sorted, so rows come out sorted too
-        counts = torch.bincount(keys // self.total, minlength=self.total)
-        csr = CSR(indptr_of(counts), (keys % self.total).int(), self.total)
+        parts = [self._rows_without_types(node_type) for node_type in self.node_types]
+        counts, indices = (torch.cat(part) for part in zip(*parts, strict=True))
+        csr = CSR(indptr_of(counts), indices, self.total)
         csr.__dict__.update(is_sorted=True, is_symmetric=True, _transpose=csr)
         return csr
+
+    def _rows_without_types(self, node_type: str) -> tuple[Tensor, Tensor]:
+        """Return the rows of `homogeneous` of a type: the number of entries of each, and what they
+        are, int32, ascending within a row."""
+        start, count = self.offset(node_type), self.num_nodes[node_type]
+        row = torch.arange(count, device=self.device)
+        keys = [row * self.total + (row + start)]  # as one number, the row in front
+        for (src_type, _, dst_type), csr in self.edges.items():
+            src, dst = csr.pairs()
+            if dst_type == node_type:
+                keys.append(dst * self.total + (src + self.offset(src_type)))
+            if src_type == node_type:
+                keys.append(src * self.total + (dst + self.offset(dst_type)))
+        keys = distinct(torch.cat(keys))  # sorted, so rows come out sorted too
+        counts = torch.bincount(keys // self.total, minlength=count)
+        return counts, keys.remainder_(self.total).int()
 
     @cached_property
     def fingerprint(self) -> list[int]:

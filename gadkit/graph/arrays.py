@@ -20,6 +20,7 @@ FILL = "fill it, or leave its row out"
 PASS_NUMBERS = "pass rows of numbers, for example .astype(float)"
 PASS_IDS = "pass whole numbers: .astype('int64'), or of names what pandas.factorize() makes of them"
 LISTS = list | tuple | range | array.array | memoryview
+COLUMNS = 32  # of a part of a table
 
 
 class SupportsDLPack(Protocol):
@@ -313,3 +314,26 @@ def is_missing(value: object) -> bool:
     """Whether a value says that there is none: None, NaN, or what pandas has for it."""
     is_nan = isinstance(value, float) and value != value
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
+
+
+def distinct(keys: Tensor) -> Tensor:
+    """Return `torch.unique(keys)`; integers on the CPU are sorted in place, and `keys` given up.
+
+    NumPy sorts them with vector instructions, and without a copy.
+    """
+    if keys.is_cuda:
+        return torch.unique(keys)
+    ascending = keys.numpy()
+    ascending.sort()
+    is_first = np.ones(len(ascending), bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=is_first[1:])
+    return torch.from_numpy(ascending[is_first])
+
+
+def column_parts(x: Tensor) -> tuple[Tensor, ...]:
+    """Cut a table (n, dim) into views of up to `COLUMNS` columns, of about equal width.
+
+    What is computed of each in float64 takes little beside the table. No part is a single column,
+    which torch adds up in another order, unless the table is.
+    """
+    return x.tensor_split(max(1, -(-x.shape[1] // COLUMNS)), 1)

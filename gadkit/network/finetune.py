@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from gadkit.evaluation.metrics import average_precision
 from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph, check_finite, checksum
+from gadkit.network.field import is_small
 from gadkit.network.gat import Architecture, HeteroGAT, shown_labels
 from gadkit.network.run import (
     Checkpoint,
@@ -270,6 +271,7 @@ def _loss(
     shown, rest = None, train
     if model.architecture.label_input:
         shown, rest = _show_some(graph, train, schedule.label_share, generator)
+    pairs = _sample_ends(graph, schedule.smoothness, generator)
     logits = model(
         graph,
         inputs,
@@ -278,9 +280,17 @@ def _loss(
         keep_edges=schedule.keep_edges,
         generator=torch.Generator(graph.device).manual_seed(number),
         seed=number,
+        nodes=_if_few(graph, rest[:, 0], *(ids for _, *ends in pairs for ids in ends)),
     )
     loss = _label_loss(logits, rest, schedule.pos_weight, schedule.focal_gamma)
-    return loss + _smoothness(graph, logits.sigmoid(), schedule.smoothness, generator)
+    return loss + _smoothness(logits.sigmoid(), pairs)
+
+
+def _if_few(graph: HeteroGraph, *ids: Tensor) -> Tensor | None:
+    """Return nodes, ascending and each once; None where they have so many edges that all may be
+    computed as well."""
+    nodes = torch.cat(ids).unique()
+    return nodes if is_small(graph, nodes) else None
 
 
 def _show_some(
@@ -303,20 +313,29 @@ def _label_loss(logits: Tensor, labels: Tensor, pos_weight: float, gamma: float)
     return torch.where(y_true == 1, pos_weight * loss, loss).mean()
 
 
-def _smoothness(
-    graph: HeteroGraph, scores: Tensor, weights: dict[str, float], generator: torch.Generator
-) -> Tensor | float:
-    """Return the weighted sum over relations of how much the ends of sampled edges differ."""
-    total = 0.0
+def _sample_ends(
+    graph: HeteroGraph, weights: dict[str, float], generator: torch.Generator
+) -> list[tuple[float, Tensor, Tensor]]:
+    """Sample the edges that the smoothness term is about: weight and global ids of both ends."""
+    pairs = []
     for (src_type, name, dst_type), csr in graph.edges.items():
         if weights[name] > 0:
             src, dst = csr.sample(SMOOTHNESS_EDGES, generator)
-            src, dst = src + graph.offset(src_type), dst + graph.offset(dst_type)
-            is_edge = src != dst  # a self-loop is smooth by itself
-            # Not scores[...], whose gradient adds up repeated nodes as threads come by.
-            ends = (scores.index_select(0, ids[is_edge]) for ids in (src, dst))
-            difference = torch.sub(*ends)
-            total = total + weights[name] * difference.square().sum() / max(1, int(is_edge.sum()))
+            pairs.append(
+                (weights[name], src + graph.offset(src_type), dst + graph.offset(dst_type))
+            )
+    return pairs
+
+
+def _smoothness(scores: Tensor, pairs: list[tuple[float, Tensor, Tensor]]) -> Tensor | float:
+    """Return the weighted sum over relations of how much the ends of sampled edges differ."""
+    total = 0.0
+    for weight, src, dst in pairs:
+        is_edge = src != dst  # a self-loop is smooth by itself
+        # Not scores[...], whose gradient adds up repeated nodes as threads come by.
+        ends = (scores.index_select(0, ids[is_edge]) for ids in (src, dst))
+        difference = torch.sub(*ends)
+        total = total + weight * difference.square().sum() / max(1, int(is_edge.sum()))
     return total
 
 
@@ -324,5 +343,6 @@ def _smoothness(
 def _validate(
     model: HeteroGAT, graph: HeteroGraph, inputs: dict, shown: Tensor | None, labels: Tensor
 ) -> float:
-    logits = model(graph, inputs, shown=shown).cpu()
+    nodes = _if_few(graph, labels[:, 0].to(graph.device))
+    logits = model(graph, inputs, shown=shown, nodes=nodes).cpu()
     return average_precision(labels[:, 1], logits[labels[:, 0]])

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from gadkit.graph import CSR, EdgeType, HeteroGraph
+from gadkit.graph import CSR, EdgeType, HeteroGraph, Stream
+from gadkit.network.field import field_of
 from gadkit.network.layers import TRANSFORMS, ByName, Standardize, beta_wavelets, glorot
 from gadkit.ops import attention, gat_aggregate
 from gadkit.ops.threads import evenly, product, same_bits
@@ -157,7 +158,8 @@ class GATLayer(nn.Module):
         Returns:
             (num_nodes, out_dim) per node type.
         """
-        projected, scores = self._project(graph, h)
+        dropped = _dropped_shares(graph, drop_edge, keep_edges)
+        projected, scores = self._project(graph.streams, h)
         received = {node_type: [] for node_type in graph.node_types}
         for number, (relation, (src, _, dst), csr) in enumerate(graph.streams):
             out = gat_aggregate(
@@ -166,7 +168,7 @@ class GATLayer(nn.Module):
                 scores[relation, src][1],
                 scores[relation, dst][0],
                 negative_slope=NEGATIVE_SLOPE,
-                drop_edge=_dropped_share(csr, drop_edge, keep_edges),
+                drop_edge=dropped[number],
                 seed=seed * len(graph.streams) + number,
             )
             received[dst].append(out.flatten(1))
@@ -174,13 +176,48 @@ class GATLayer(nn.Module):
             node_type: self._combine(h[node_type], outs) for node_type, outs in received.items()
         }
 
-    def _project(self, graph: HeteroGraph, h: dict[str, Tensor]) -> tuple[dict, dict]:
+    def of_rows(
+        self,
+        graph: HeteroGraph,
+        h: dict[str, Tensor],
+        nodes: Tensor,
+        *,
+        drop_edge: float = 0.0,
+        keep_edges: float = 0.0,
+        seed: int = 0,
+    ) -> dict[str, Tensor]:
+        """Return what `forward` does for some nodes, (num_nodes asked for, out_dim) per node type.
+
+        Args:
+            graph, h, drop_edge, keep_edges, seed: as in `forward`.
+            nodes: (n,) int64 global ids, ascending, each once.
+        """
+        dropped = _dropped_shares(graph, drop_edge, keep_edges)
+        field = field_of(graph, nodes, dropped, seed * len(graph.streams))
+        h = {name: h[name].index_select(0, needed) for name, needed in field.needed.items()}
+        h_rows = {name: h[name].index_select(0, rows) for name, rows in field.rows.items()}
+        projected, scores = self._project(field.streams, h)
+        received = {node_type: [] for node_type in graph.node_types}
+        for relation, (src, _, dst), csr in field.streams:
+            score_dst = scores[relation, dst][0].index_select(0, field.rows[dst])
+            out = gat_aggregate(
+                csr, projected[relation, src], scores[relation, src][1], score_dst,
+                negative_slope=NEGATIVE_SLOPE,
+            )  # fmt: skip
+            received[dst].append(out.flatten(1))
+        return {
+            node_type: self._combine(h_rows[node_type], outs)
+            for node_type, outs in received.items()
+            if outs
+        }
+
+    def _project(self, streams: Iterable[Stream], h: dict[str, Tensor]) -> tuple[dict, dict]:
         """Return W h, (num_nodes, heads, dim), and `attention_scores`, by relation and node type.
 
         A relation and its reverse are two streams over the same two types, and share both.
         """
         projected, scores = {}, {}
-        for relation, (src, _, dst), _ in graph.streams:
+        for relation, (src, _, dst), _ in streams:
             for node_type in (src, dst):
                 if (relation, node_type) not in scores:
                     scores[relation, node_type] = self.attention_scores(relation, h[node_type])
@@ -191,10 +228,21 @@ class GATLayer(nn.Module):
         return projected, scores
 
     def _combine(self, h: Tensor, outs: list[Tensor]) -> Tensor:
-        total = sum(outs) / len(outs)
+        total = outs[0] + 0  # a tensor of its own, which the rest is added to in place
+        for out in outs[1:]:
+            total.add_(out)
+        total.div_(len(outs))
         if self.residual is not None:
-            total = total + product(h, self.residual)
+            total.add_(product(h, self.residual))
         return evenly(nn.functional.elu, total)
+
+
+def _dropped_shares(graph: HeteroGraph, drop_edge: float, keep_edges: float) -> dict[int, float]:
+    """Return `_dropped_share` by number of the stream."""
+    return {
+        number: _dropped_share(stream.csr, drop_edge, keep_edges)
+        for number, stream in enumerate(graph.streams)
+    }
 
 
 def _dropped_share(csr: CSR, drop_edge: float, keep_edges: float) -> float:
@@ -316,6 +364,7 @@ class HeteroGAT(nn.Module):
         keep_edges: float = 0.0,
         generator: torch.Generator | None = None,
         seed: int = 0,
+        nodes: Tensor | None = None,
     ) -> Tensor:
         """Return the embeddings after both layers, (total, hidden_dim).
 
@@ -328,14 +377,22 @@ class HeteroGAT(nn.Module):
             generator: of the activations that are dropped, on the device of the graph; none are
                 dropped without.
             seed: of the edges left out.
+            nodes: (n,) int64 global ids, ascending, each once, of those to embed alone, (n,
+                hidden_dim): the last layer looks at their edges and no other. All nodes if None.
         """
         h, dropout = self._enter(graph, inputs, shown), self.architecture.dropout
         for number, layer in enumerate(self.layers):
-            dropping = {"drop_edge": drop_edge, "keep_edges": keep_edges}
-            h = layer(graph, h, **dropping, seed=seed * len(self.layers) + number)
+            options = {
+                "drop_edge": drop_edge, "keep_edges": keep_edges,
+                "seed": seed * len(self.layers) + number,
+            }  # fmt: skip
+            if nodes is None or number < len(self.layers) - 1:
+                h = layer(graph, h, **options)
+            else:
+                h = layer.of_rows(graph, h, nodes, **options)
             if generator is not None and dropout:
                 h = {name: _drop(value, dropout, generator) for name, value in h.items()}
-        return torch.cat([h[name] for name in graph.node_types])
+        return torch.cat([h[name] for name in graph.node_types if name in h])
 
     def _enter(
         self, graph: HeteroGraph, inputs: dict[str, Tensor], shown: Tensor | None
@@ -358,8 +415,14 @@ class HeteroGAT(nn.Module):
 
     @same_bits()
     def forward(self, graph: HeteroGraph, inputs: dict[str, Tensor], **options) -> Tensor:
-        """Return the anomaly logit of every node, (total,); the options are those of `embed`."""
-        return self.classify(self.embed(graph, inputs, **options))
+        """Return the anomaly logit of every node, (total,); the options are those of `embed`.
+
+        With `nodes`, it is 0 for all others.
+        """
+        logits, nodes = self.classify(self.embed(graph, inputs, **options)), options.get("nodes")
+        if nodes is None:
+            return logits
+        return logits.new_zeros(graph.total).index_copy(0, nodes, logits)
 
     @same_bits()
     def classify(self, embedding: Tensor) -> Tensor:

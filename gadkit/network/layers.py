@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gadkit.graph import CSR
+from gadkit.graph.arrays import column_parts
 from gadkit.ops import spmm
 
 MAX_DEVIATIONS = 5.0  # where standardized features are clipped, lest an outlier drown its neighbors
@@ -68,7 +69,8 @@ class Standardize(nn.Module):
 
     def fit(self, x: Tensor) -> "Standardize":
         """Take the statistics of x, (num_nodes, dim); a constant feature is left at zero."""
-        deviation, mean = torch.std_mean(x.double(), 0, correction=0)
+        parts = [torch.std_mean(part.double(), 0, correction=0) for part in column_parts(x)]
+        deviation, mean = (torch.cat(values) for values in zip(*parts, strict=True))
         self.mean.copy_(mean)
         # Of a constant, rounding leaves a deviation that is tiny beside the mean but not zero;
         # divided by infinity, all that remains of the feature is 0.
@@ -79,7 +81,7 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return standardized features, (num_nodes, dim), in the dtype of the weights."""
-        scaled = ((x - self.mean) / self.deviation).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+        scaled = (x - self.mean).div_(self.deviation).clamp_(-MAX_DEVIATIONS, MAX_DEVIATIONS)
         return scaled.to(self.mean.dtype)
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from gadkit.report import outputs
+from gadkit.store import memory
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -36,6 +37,12 @@ class Progress:
         self.stderr = outputs.Stderr()
         self.bar.n += 1
         self.bar.set_postfix_str("")
+
+    def measure(self, process: int | None) -> None:
+        """Show how much memory the kernel's process has held at most."""
+        peak = None if process is None else memory.peak_of(process)
+        if peak is not None:
+            self.bar.set_postfix_str(f"{peak / 2**30:.1f} GiB at most", refresh=False)
 
     def note(self, text: str) -> None:
         """Show the last line that a cell wrote about its progress."""
@@ -78,6 +85,12 @@ def client_of(bar: Progress) -> type:
                 if not msg["content"]["text"]:
                     return None
             return super().process_message(msg, cell, cell_index)
+
+        async def async_execute_cell(self, *args, **options):
+            try:
+                return await super().async_execute_cell(*args, **options)
+            finally:
+                bar.measure(getattr(self.km.provisioner, "pid", None))
 
         async def async_start_new_kernel(self, **kwargs):
             # nbclient has just taken the signals, would end the kernel and fail on its absence.

@@ -13,13 +13,14 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from gadkit.graph import CSR
+from gadkit.graph import CHUNK, CSR
 from gadkit.ops import spmm
+from gadkit.ops.threads import share_out
 
 if TYPE_CHECKING:
     from gadkit.trees.views import Views
 
-COLUMNS = 32  # that are held in float64 at a time
+PARTS, EDGES = 32, 65_536  # of a mean over all rows that threads take, and edges of each at least
 CANCELS = 1e-3  # of a variance in float32 that is so much smaller, less than four digits are left
 
 Columns = tuple[list[str], Tensor]  # names, and (num_rows, dim) float32
@@ -46,11 +47,35 @@ def mean(csr: CSR, x: Tensor) -> Tensor:
     more than they differ.
     """
     means = x.new_empty(csr.num_dst, x.shape[1])
-    share = csr.degrees().clamp(min=1).double().reciprocal()
-    for columns in range(0, x.shape[1], COLUMNS):
-        part = x[:, columns : columns + COLUMNS].double().contiguous()
-        means[:, columns : columns + COLUMNS] = spmm(csr, part, scale_dst=share)
+    arrays = [tensor.contiguous().numpy() for tensor in (csr.indptr, csr.indices, x)]
+    # Every row is added up by itself, so where they are cut does not show.
+    parts = min(PARTS, 1 + csr.num_edges // EDGES)
+    ends = torch.arange(1, parts) * csr.num_edges // parts
+    cuts = [0, *torch.searchsorted(csr.indptr, ends).tolist(), csr.num_dst]
+    tasks = [(*cut, *arrays, means.numpy()) for cut in zip(cuts, cuts[1:], strict=False)]
+    share_out(_fill_means, tasks)
     return means
+
+
+@njit(cache=True, nogil=True)
+def _fill_means(first, last, indptr, indices, x, means):
+    """Write the means of the rows [first, last); a long row is added up in chunks of edges."""
+    dim = x.shape[1]
+    total, part = np.empty(dim), np.empty(dim)
+    for row in range(first, last):
+        begin, end = indptr[row], indptr[row + 1]
+        total[:] = 0.0
+        for chunk in range(begin, end, CHUNK):
+            part[:] = 0.0
+            for e in range(chunk, min(chunk + CHUNK, end)):
+                source = x[indices[e]]
+                for d in range(dim):
+                    part[d] += source[d]
+            for d in range(dim):
+                total[d] += part[d]
+        share = 1.0 / max(end - begin, 1)
+        for d in range(dim):
+            means[row, d] = total[d] * share
 
 
 def own_features(views: "Views", node_type: str, rows: Tensor, _: Tensor | None) -> Columns:

@@ -9,13 +9,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from gadkit.graph import CSR, EdgeType, HeteroGraph, Stream
+from gadkit.graph import CSR, EdgeType, HeteroGraph, Stream, indptr_of
+from gadkit.graph.arrays import column_parts
 from gadkit.graph.structure import structural_features, structural_names
 from gadkit.ops import spmm
 from gadkit.ops.threads import same_bits
 from gadkit.trees.blocks import Columns, mean
 
 RESTART = 0.15  # of the random walks (Page et al., The PageRank Citation Ranking, 1999)
+ROWS = 1 << 17  # of what is propagated, made at a time
 WALK_STEPS = 20  # after which 4 % of a walk is still under way
 
 
@@ -167,13 +169,16 @@ class Neighbors:
             x, csr = self.x[node_type], self.graph.homogeneous
             degree = csr.degrees()[self.graph.span(node_type)].float().log()[:, None]
             x = torch.cat([x, degree], 1)
+            parts = column_parts(x)
             if node_type not in self.standards:
                 with same_bits():  # of one column, torch's would follow the number of threads
-                    deviation, average = torch.std_mean(x.double(), 0)
+                    moments = [torch.std_mean(part.double(), 0) for part in parts]
+                deviation, average = (torch.cat(values) for values in zip(*moments, strict=True))
                 self.standards[node_type] = average, deviation.clamp(min=1e-6)
-            average, deviation = self.standards[node_type]
-            x = ((x - average) / deviation).clamp(-10, 10).float()
-            self._scaled[node_type] = [*self.x_names[node_type], "log degree"], x.contiguous()
+            cuts = [moment.tensor_split(len(parts)) for moment in self.standards[node_type]]
+            for part, average, deviation in zip(parts, *cuts, strict=True):  # views of x, in place
+                part.copy_(part.double().sub_(average).div_(deviation).clamp_(-10, 10))
+            self._scaled[node_type] = [*self.x_names[node_type], "log degree"], x
         return self._scaled[node_type]
 
     def propagated(self, node_type: str) -> Tensor:
@@ -182,18 +187,31 @@ class Neighbors:
             _, x = self.scaled(node_type)
             padded = torch.zeros(self.graph.total, x.shape[1])
             padded[self.graph.span(node_type)] = x
-            scale = self.rsqrt_degree
-            csr = self.graph.homogeneous
-            self._propagated[node_type] = spmm(csr, padded, scale_dst=scale, scale_src=scale)
+            out, scale = torch.zeros_like(padded), self.rsqrt_degree
+            # Rows of types that it has no neighbors of stay what they are, and take no memory.
+            for reached in self._reached_from(node_type):
+                span = self.graph.span(reached)
+                for rows in torch.arange(span.start, span.stop).split(ROWS):
+                    csr = self.graph.homogeneous.select(rows)
+                    values = spmm(csr, padded, scale_dst=scale[rows], scale_src=scale)
+                    out[rows[0] : rows[-1] + 1] = values
+            self._propagated[node_type] = out
         return self._propagated[node_type]
+
+    def _reached_from(self, node_type: str) -> list[str]:
+        """Return the types that have neighbors of a type, ascending."""
+        ends = {end for edge in self.graph.edges if node_type in edge[::2] for end in edge[::2]}
+        return [name for name in self.graph.node_types if name in ends]
 
 
 def _without_loops(edge_type: EdgeType, csr: CSR) -> CSR:
-    src, dst = csr.pairs()
-    kept = src != dst
-    if edge_type[0] != edge_type[2] or kept.all() or not kept.any():
+    if edge_type[0] != edge_type[2]:
         return csr
-    return CSR.from_edges(src[kept], dst[kept], num_src=csr.num_src, num_dst=csr.num_dst)
+    kept = csr.indices != csr.dst()
+    if kept.all() or not kept.any():
+        return csr
+    left = CSR(indptr_of(kept)[csr.indptr], csr.indices[kept], csr.num_src)
+    return left if csr.is_sorted else left.transpose().transpose()
 
 
 def _union(relations: list[CSR]) -> CSR:

@@ -31,9 +31,8 @@ class Boosted:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the probability of each row of x, (n,) float64."""
-        from xgboost import DMatrix
-
-        values = self.booster.predict(DMatrix(x.numpy()), iteration_range=(0, self.rounds))
+        # The same to the last bit as of a DMatrix, which takes three times as long to make.
+        values = self.booster.inplace_predict(x.numpy(), iteration_range=(0, self.rounds))
         return torch.from_numpy(values.astype(np.float64))
 
     def contributions(self, x: Tensor) -> Tensor:

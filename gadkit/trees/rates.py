@@ -33,6 +33,7 @@ class LabelRates:
 
     Attributes:
         prior: the rate where nothing is known.
+        has_labels: whether there are any; all counts are 0 without.
         fold: (total,) int64 in [0, FOLDS]; FOLDS for nodes that are not in `train`.
         label_counts: (total, 2 * (FOLDS + 1)) float32 counts, see `_counts_by_reader`.
     """
@@ -47,10 +48,11 @@ class LabelRates:
     ):
         self.neighbors, self.types, self.every_path = neighbors, types, prior is not None
         self.prior = rate_of_all(train) if prior is None else prior
-        total = neighbors.graph.total
+        self.has_labels, total = len(train) > 0, neighbors.graph.total
         self.fold = _dealt(train, total)
         self.label_counts = _counts_by_reader(train, self.fold, total)
         self._around_ends: dict[tuple[str, str], Tensor] = {}  # by (node type, relation)
+        self._rates_of_ends: dict[tuple[str, str], Tensor] = {}
 
     def columns(self, node_type: str, rows: Tensor) -> Columns:
         """Return the rates around some nodes of a type, each without the labels of its fold.
@@ -66,7 +68,7 @@ class LabelRates:
         for name, values in self._mean_rates(node_type, rows):
             parts.append(([name], values.gather(1, fold[:, None]).float()))
         # No rows are asked for where only the names are needed: no walk then.
-        walk = self._walked[ids] if len(ids) else self.label_counts[ids]
+        walk = self._walked[ids] if len(ids) and self.has_labels else self.label_counts[ids]
         parts.append(rate_columns("walks", _of_fold(walk, fold), self.prior, weight=1e-3))
         return joined(parts, rows)
 
@@ -93,18 +95,29 @@ class LabelRates:
         """
         for _, (_, name, _), csr in self.neighbors.streams_into(node_type):
             if self.every_path or (len(csr.degrees()) and csr.degrees().max() > 1):
-                counts = self._around(node_type, name, csr).view(-1, 2, FOLDS + 1)
-                anomalies, labels = counts.unbind(1)
-                rate = (anomalies + PRIOR_WEIGHT * self.prior) / (labels + PRIOR_WEIGHT)
+                rate = self._rate_of_ends(node_type, name, csr)
                 yield f"mean rate of {name}", mean(csr.select(rows), rate)
 
     def _around(self, node_type: str, name: str, csr: CSR) -> Tensor:
         """Count the anomalies and labels around the other ends of a relation into a type."""
         key = node_type, name
+        if not self.has_labels:  # as where only the names of the columns are asked for
+            return self.label_counts.new_zeros(csr.num_src, self.label_counts.shape[1])
         if key not in self._around_ends:
             span = self.neighbors.graph.span(node_type)
             self._around_ends[key] = spmm(csr.transpose(), self.label_counts[span].contiguous())
         return self._around_ends[key]
+
+    def _rate_of_ends(self, node_type: str, name: str, csr: CSR) -> Tensor:
+        """Return what each reader sees around the other ends, (num_ends, FOLDS + 1); kept, as a
+        table is made some rows at a time."""
+        key = node_type, name
+        if key not in self._rates_of_ends:
+            counts = self._around(node_type, name, csr).view(-1, 2, FOLDS + 1)
+            anomalies, labels = counts.unbind(1)
+            rate = (anomalies + PRIOR_WEIGHT * self.prior) / (labels + PRIOR_WEIGHT)
+            self._rates_of_ends[key] = rate
+        return self._rates_of_ends[key]
 
 
 def _dealt(train: Tensor, total: int) -> Tensor:

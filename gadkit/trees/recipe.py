@@ -9,6 +9,7 @@ per data set by hand, and the test part of a split is not looked at.
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -23,7 +24,8 @@ from gadkit.trees.views import Views
 
 SECOND_LOOK = 2  # views that more learners than boosted trees are tried on
 GIVEN = "(given)"  # in place of a view
-BLOCK = 1 << 16  # rows of a table made at a time
+MOST = 1 << 18  # nodes that are all scored for the sake of the labelled ones
+BLOCK = 1 << 14  # rows of a table made at a time: with a thousand columns, 64 MB
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Committee:
         members: those of them whose mean logit is the score.
         columns: by view the names of the columns that were learned from, where the views are of
             another graph, which may have more or in another order; None where they are the same.
+        progress: whether to show a bar while all nodes are scored.
     """
 
     views: Views
@@ -71,18 +74,32 @@ class Committee:
     candidates: list[Member]
     members: list[Member]
     columns: dict[str, list[str]] | None = None
+    progress: bool = False
 
     is_calibrated = True  # whether the scores are probabilities
 
     @cached_property
     def scores(self) -> Tensor:
         """Probabilities calibrated on the validation part, (total,) float64, or NaN."""
+        from tqdm import tqdm
+
         scores = torch.full((self.views.graph.total,), torch.nan, dtype=torch.float64)
-        for node_type in self.views.types:
-            span = self.views.graph.span(node_type)
-            for ids in torch.arange(span.start, span.stop).split(BLOCK):
+        spans = [self.views.graph.span(node_type) for node_type in self.views.types]
+        nodes = [torch.arange(span.start, span.stop).split(BLOCK) for span in spans]
+        total = sum(span.stop - span.start for span in spans)
+        with tqdm(total=total, desc="scores", unit="node", disable=not self.progress) as bar:
+            for ids in chain.from_iterable(nodes):
                 scores[ids] = self.score(ids)
+                bar.update(len(ids))
         return scores
+
+    @property
+    def has_score(self) -> Tensor:
+        """Which nodes are of a type that is scored, (total,) bool; without scoring any."""
+        out = torch.zeros(self.views.graph.total, dtype=torch.bool)
+        for node_type in self.views.types:
+            out[self.views.graph.span(node_type)] = True
+        return out
 
     def ranked(self) -> Tensor:
         """Return the nodes that have a score, (n,) int64 global ids, the most suspicious first."""
@@ -91,9 +108,9 @@ class Committee:
 
     def score(self, ids: Tensor) -> Tensor:
         """Return the probabilities of some nodes, (n,) float64."""
-        total = torch.zeros(len(ids), dtype=torch.float64)
+        total, made = torch.zeros(len(ids), dtype=torch.float64), {}
         for view in dict.fromkeys(member.view for member in self.members):
-            table = ids if view == GIVEN else self._table(view, ids)
+            table = ids if view == GIVEN else self._table(view, ids, made)
             for member in self.members:
                 if member.view == view:
                     total += member.slope * logit(member.predict(table)) + member.bias
@@ -146,8 +163,8 @@ class Committee:
         """Return what the explained trees see of some nodes, (n, dim) float32."""
         return self._table(self.view, ids)
 
-    def _table(self, view: str, ids: Tensor) -> Tensor:
-        table = self.views.table(self.blocks[view], ids, self.split.train)
+    def _table(self, view: str, ids: Tensor, made: dict | None = None) -> Tensor:
+        table = self.views.table(self.blocks[view], ids, self.split.train, made=made)
         return table if self.columns is None else table[:, self._places[view]]
 
     @cached_property
@@ -241,7 +258,7 @@ def fit_recipe(
         best = sorted(candidates, key=lambda member: -member.val_auprc)[:SECOND_LOOK]
         best = {member.view: blocks[member.view] for member in best}
         candidates += _members(views, split, best, more, seed, bar)
-    return _committee(views, blocks, split, candidates + given)
+    return replace(_committee(views, blocks, split, candidates + given), progress=progress)
 
 
 def fit_boosted(views: Views, split: Split, blocks: tuple[str, ...], seed: int = 0) -> Committee:
@@ -345,10 +362,19 @@ def recipe_detector(views: Views, *, past_only: bool = False, seed: int = 0) -> 
 def table_detector(
     views: Views, blocks: tuple[str, ...], learner: str, *, seed: int = 0
 ) -> Detector:
-    """Return one learner on one view as a detector."""
+    """Return one learner on one view as a detector.
+
+    Of a graph with more than `MOST` nodes, only those of the split get a score, and the rest NaN.
+    """
 
     def detect(graph: HeteroGraph, split: Split) -> Tensor:
         tables = views if graph is views.graph else views.with_graph(graph)
-        return fit_one(tables, split, blocks, learner, seed=seed).scores
+        fitted = fit_one(tables, split, blocks, learner, seed=seed)
+        if graph.total <= MOST:
+            return fitted.scores
+        scores = torch.full((graph.total,), torch.nan, dtype=torch.float64)
+        for ids in torch.cat([part[:, 0] for part in split]).split(BLOCK):
+            scores[ids] = fitted.score(ids)
+        return scores
 
     return detect

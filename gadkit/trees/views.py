@@ -79,13 +79,22 @@ class Views:
         options = {"names": self.neighbors.x_names, "time": self.time, "z": self.z}
         return Views(graph, own_dims=dims, types=self.types, **options)
 
-    def table(self, blocks: Iterable[str], ids: Tensor, train: Tensor | None = None) -> Tensor:
+    def table(
+        self,
+        blocks: Iterable[str],
+        ids: Tensor,
+        train: Tensor | None = None,
+        *,
+        made: dict[tuple[str, str], Columns] | None = None,
+    ) -> Tensor:
         """Return the columns of some blocks for some nodes.
 
         Args:
             blocks: names out of `BLOCKS`.
             ids: (n,) int64 global ids, of `types`.
             train: (num_train, 2) int64 rows [global id, 1 = anomaly]; the only labels looked at.
+            made: blocks by (node type, name) that other tables of the same ids and train have left
+                here; what this one makes is left there too.
 
         Returns:
             (n, dim) float32; NaN where a column means nothing for a node's type.
@@ -94,14 +103,14 @@ class Views:
             ValueError: a block is unknown, needs labels or times that were not given, or an id is
                 of another type.
         """
-        return self._columns(tuple(blocks), ids, train)[1]
+        return self._columns(tuple(blocks), ids, train, {} if made is None else made)[1]
 
     def names(self, blocks: Iterable[str]) -> list[str]:
         """Return the names of the columns of `table`, each starting with its block."""
         key = tuple(blocks)
         if key not in self._names:
             nothing = torch.empty(0, dtype=torch.int64)
-            self._names[key] = self._columns(key, nothing, nothing.view(0, 2))[0]
+            self._names[key] = self._columns(key, nothing, nothing.view(0, 2), {})[0]
         return self._names[key]
 
     @cached_property
@@ -119,7 +128,9 @@ class Views:
             self._label_rates = key, rates
         return self._label_rates[1]
 
-    def _columns(self, blocks: tuple[str, ...], ids: Tensor, train: Tensor | None) -> Columns:
+    def _columns(
+        self, blocks: tuple[str, ...], ids: Tensor, train: Tensor | None, made: dict
+    ) -> Columns:
         type_of_ids = self.graph.node_type_of(ids)
         self._check_types(ids, type_of_ids)
         parts = []  # by node type: places in `ids`, names, values
@@ -127,7 +138,10 @@ class Views:
             chosen = type_of_ids == self.graph.node_types.index(node_type)
             places = chosen.nonzero().flatten()
             rows = ids[places] - self.graph.offset(node_type)
-            columns = joined([self._block(name, node_type, rows, train) for name in blocks], rows)
+            for name in blocks:
+                if (node_type, name) not in made:
+                    made[node_type, name] = self._block(name, node_type, rows, train)
+            columns = joined([made[node_type, name] for name in blocks], rows)
             _check_distinct(columns[0])
             parts.append((places, *columns))
         names = list(dict.fromkeys(name for _, part_names, _ in parts for name in part_names))
@@ -135,7 +149,12 @@ class Views:
         out = torch.full((len(ids), len(names)), torch.nan)
         for places, part_names, values in parts:
             columns = torch.tensor([column_of[name] for name in part_names], dtype=torch.int64)
-            out[places[:, None], columns] = values
+            if len(places) < len(ids):
+                out[places[:, None], columns] = values
+            elif part_names == names[: len(part_names)]:  # as where all rows are of the first type
+                out[:, : len(part_names)] = values
+            else:
+                out[:, columns] = values
         return names, out
 
     def _block(self, block: str, node_type: str, rows: Tensor, train: Tensor | None) -> Columns:

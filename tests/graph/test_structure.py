@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gadkit.graph import CSR, HeteroGraph, structure
+from gadkit.graph.arrays import column_parts, distinct
 
 
 def test_structural_features_by_hand():
@@ -42,3 +43,20 @@ def test_structural_features_against_dense(seed):
             dense @ mean_back / degree.clamp(min=1),
         ]
         torch.testing.assert_close(features[node_type], torch.stack(columns, dim=1))
+
+
+def test_distinct_keys_ascend():
+    keys = torch.randint(50, (200,), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(distinct(keys.clone()), keys.unique())
+    assert distinct(torch.empty(0, dtype=torch.int64)).tolist() == []
+    assert distinct(torch.tensor([3])).tolist() == [3]
+
+
+def test_parts_of_a_table_are_never_a_single_column():
+    for dim in (0, 1, 2, 32, 33, 64, 65, 129, 257):
+        x = torch.arange(3 * dim).view(3, dim)
+        parts = column_parts(x)
+        assert torch.equal(torch.cat(parts, 1), x)
+        widths = [part.shape[1] for part in parts]
+        assert max(widths) <= 32
+        assert dim < 2 or min(widths) > 1

@@ -355,3 +355,15 @@ def test_one_learner_alone(graph, split):
     assert [member.name for member in found.members] == ["extra trees on own + hops"]
     detector = recipe.table_detector(Views(graph), ("own", "hops"), "extra trees", seed=3)
     assert torch.equal(detector(graph, split)[:500], found.scores[:500])
+
+
+def test_of_a_large_graph_a_table_detector_scores_the_nodes_of_the_split(
+    graph, split, fitted, monkeypatch
+):
+    detector = recipe.table_detector(Views(graph), ("own", "hops"), "extra trees", seed=3)
+    whole = detector(graph, split)
+    assert torch.equal(whole.isnan(), ~fitted.has_score)
+    monkeypatch.setattr(recipe, "MOST", graph.total - 1)
+    some, ids = detector(graph, split), torch.cat([part[:, 0] for part in split])
+    assert torch.equal(some[ids], whole[ids])
+    assert int(some.isfinite().sum()) == len(ids)
