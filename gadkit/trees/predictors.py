@@ -31,10 +31,7 @@ class Boosted:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the probability of each row of x, (n,) float64."""
-        from xgboost import DMatrix
-
-        values = self.booster.predict(DMatrix(x.numpy()), iteration_range=(0, self.rounds))
-        return torch.from_numpy(values.astype(np.float64))
+        return torch.from_numpy(self._predict(x).astype(np.float64))
 
     def contributions(self, x: Tensor) -> Tensor:
         """Return how each column moves each row's logit, (n, dim + 1); the last is a constant.
@@ -42,11 +39,15 @@ class Boosted:
         Shapley values of the trees (Lundberg et al., From local explanations to global
         understanding with explainable AI for trees, Nature Machine Intelligence 2020).
         """
+        return torch.from_numpy(self._predict(x, pred_contribs=True))
+
+    def _predict(self, x: Tensor, **options) -> np.ndarray:
+        """Ask xgboost, on as many threads as torch has now; the fit may have had fewer."""
         from xgboost import DMatrix
 
+        self.booster.set_param({"nthread": torch.get_num_threads()})
         limit = (0, self.rounds)
-        shares = self.booster.predict(DMatrix(x.numpy()), pred_contribs=True, iteration_range=limit)
-        return torch.from_numpy(shares)
+        return self.booster.predict(DMatrix(x.numpy()), iteration_range=limit, **options)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return xgboost's own file (Universal Binary JSON, uint8) and the number of rounds."""
