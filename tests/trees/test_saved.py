@@ -1,7 +1,9 @@
 """The saved recipe: read again it gives the same bits, and whatever else is there an error."""
 
 import json
+import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from gadkit import store
 from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.trees import learners, saved, views
-from gadkit.trees.recipe import Committee, fit_recipe
+from gadkit.trees.recipe import Committee, fit_boosted, fit_recipe
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -66,6 +68,12 @@ def copy(folder, fitted, tmp_path):
     return path
 
 
+@pytest.fixture
+def copied_folder(folder, fitted, tmp_path):
+    """Return a copy of the dataset folder with its recipe."""
+    return Path(shutil.copytree(folder, tmp_path / "market"))
+
+
 def again(folder, path=None) -> Committee:
     """Return the committee read from `path`, looking at the folder's graph."""
     found = saved.load(path or folder)
@@ -87,6 +95,44 @@ def test_a_recipe_that_was_read_scores_to_the_last_bit(folder, fitted):
     assert torch.equal(found.contributions(ids), fitted.contributions(ids))
     scores = store.load_array(folder, store.RECIPE_SCORES, rows=620)
     assert torch.equal(scores, fitted.scores.nan_to_num(0.0).float())
+
+
+BLOCKS = ("own", "hops", "structure", "labels")
+
+
+def test_trees_of_the_saved_recipe_are_those_that_would_be_fitted_again(
+    folder, fitted, monkeypatch
+):
+    graph = store.load_graph(folder)
+    tables, split = views.from_folder(folder, graph), splits.stratified(graph.labels)
+    expected = fit_boosted(tables, split, BLOCKS)
+    monkeypatch.setattr(saved.recipe, "fit_boosted", None)  # nothing is fitted
+    found = saved.fitted_boosted(folder, tables, split, BLOCKS)
+    assert torch.equal(found.scores.nan_to_num(), expected.scores.nan_to_num())
+    ids = split.test[:, 0]
+    assert torch.equal(found.contributions(ids), expected.contributions(ids))
+    assert found.names == expected.names and found.view == expected.view
+
+
+@pytest.mark.parametrize("other", ["seed", "blocks", "labels", "version", "no file"])
+def test_trees_are_fitted_where_the_saved_recipe_has_others(copied_folder, monkeypatch, other):
+    graph = store.load_graph(copied_folder)
+    tables, split = views.from_folder(copied_folder, graph), splits.stratified(graph.labels)
+    blocks, seed = BLOCKS, 0
+    if other == "seed":
+        seed = 1
+    elif other == "blocks":
+        blocks = ("own", "hops")
+    elif other == "labels":
+        split = split._replace(train=split.train[1:])
+    elif other == "version":
+        monkeypatch.setattr(saved, "_xgboost_version", lambda: "0.1")
+    else:
+        (copied_folder / store.RECIPE).unlink()
+    asked = []
+    monkeypatch.setattr(saved.recipe, "fit_boosted", lambda *given: asked.append(given))
+    saved.fitted_boosted(copied_folder, tables, split, blocks, seed)
+    assert asked == [(tables, split, blocks, seed)]
 
 
 def test_with_few_labels_too(folder, tmp_path):
@@ -138,7 +184,7 @@ def test_a_file_that_was_cut_off_is_refused(copy, share):
     content = copy.read_bytes()
     copy.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueError, match=r"damaged or cut off.*`gadkit recommend .*makes it again"):
-        saved.load(copy.parent)
+        saved.load(copied_folder)
 
 
 def test_wherever_a_byte_is_changed_it_is_noticed(copy):
@@ -150,7 +196,7 @@ def test_wherever_a_byte_is_changed_it_is_noticed(copy):
         spoiled[place] ^= 1
         copy.write_bytes(bytes(spoiled))
         with pytest.raises(ValueError, match="damaged"):
-            saved.load(copy.parent)
+            saved.load(copied_folder)
 
 
 def change(path, *, sealed=False, **changed):
@@ -201,7 +247,7 @@ def test_what_does_not_fit_is_refused(copy, changed, message):
     else:
         change(copy, **changed)
     with pytest.raises(ValueError, match=message):
-        saved.load(copy.parent)
+        saved.load(copied_folder)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +271,7 @@ def test_a_header_that_names_what_is_not_there_is_refused(copy, changed, message
         changed = {"views": views_of}
     change(copy, sealed=True, **changed)
     with pytest.raises(ValueError, match=rf"is damaged: .*{message}.*; `gadkit recommend .*again"):
-        saved.load(copy.parent)
+        saved.load(copied_folder)
 
 
 def test_a_recipe_of_the_first_format_is_read(folder, fitted, copy):
@@ -238,7 +284,7 @@ def test_a_recipe_of_the_first_format_is_read(folder, fitted, copy):
     text = json.dumps(header | {"format": 1, "sha256": sums}).encode()
     arrays["header"] = np.frombuffer(text, np.uint8)
     store.write_npz(copy, arrays | {saved.SEAL: saved._seal(arrays["header"])})
-    assert torch.equal(again(folder, copy.parent).scores[:500], fitted.scores[:500])
+    assert torch.equal(again(folder, copied_folder).scores[:500], fitted.scores[:500])
 
 
 def test_a_recipe_of_a_machine_of_the_other_byte_order(folder, fitted, copy):
@@ -247,16 +293,16 @@ def test_a_recipe_of_a_machine_of_the_other_byte_order(folder, fitted, copy):
     turned = {name: array.astype(array.dtype.newbyteorder("S")) for name, array in arrays.items()}
     np.savez(copy, **turned)
     users = slice(0, 500)
-    assert torch.equal(again(folder, copy.parent).scores[users], fitted.scores[users])
+    assert torch.equal(again(folder, copied_folder).scores[users], fitted.scores[users])
 
 
 def test_another_npz_is_no_recipe(copy):
     store.write_npz(copy, {"x": np.zeros(3)})
     with pytest.raises(ValueError, match="no saved recipe; move it away"):
-        saved.load(copy.parent)
+        saved.load(copied_folder)
     copy.write_text("no archive at all")
     with pytest.raises(ValueError, match="damaged or cut off"):
-        saved.load(copy.parent)
+        saved.load(copied_folder)
 
 
 def test_another_detector_needs_a_file_to_be_asked_again_from(folder, fitted, tmp_path):
