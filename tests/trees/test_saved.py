@@ -184,7 +184,7 @@ def test_a_file_that_was_cut_off_is_refused(copy, share):
     content = copy.read_bytes()
     copy.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueError, match=r"damaged or cut off.*`gadkit recommend .*makes it again"):
-        saved.load(copied_folder)
+        saved.load(copy.parent)
 
 
 def test_wherever_a_byte_is_changed_it_is_noticed(copy):
@@ -196,7 +196,7 @@ def test_wherever_a_byte_is_changed_it_is_noticed(copy):
         spoiled[place] ^= 1
         copy.write_bytes(bytes(spoiled))
         with pytest.raises(ValueError, match="damaged"):
-            saved.load(copied_folder)
+            saved.load(copy.parent)
 
 
 def change(path, *, sealed=False, **changed):
@@ -247,7 +247,7 @@ def test_what_does_not_fit_is_refused(copy, changed, message):
     else:
         change(copy, **changed)
     with pytest.raises(ValueError, match=message):
-        saved.load(copied_folder)
+        saved.load(copy.parent)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_header_that_names_what_is_not_there_is_refused(copy, changed, message
         changed = {"views": views_of}
     change(copy, sealed=True, **changed)
     with pytest.raises(ValueError, match=rf"is damaged: .*{message}.*; `gadkit recommend .*again"):
-        saved.load(copied_folder)
+        saved.load(copy.parent)
 
 
 def test_a_recipe_of_the_first_format_is_read(folder, fitted, copy):
@@ -284,7 +284,7 @@ def test_a_recipe_of_the_first_format_is_read(folder, fitted, copy):
     text = json.dumps(header | {"format": 1, "sha256": sums}).encode()
     arrays["header"] = np.frombuffer(text, np.uint8)
     store.write_npz(copy, arrays | {saved.SEAL: saved._seal(arrays["header"])})
-    assert torch.equal(again(folder, copied_folder).scores[:500], fitted.scores[:500])
+    assert torch.equal(again(folder, copy.parent).scores[:500], fitted.scores[:500])
 
 
 def test_a_recipe_of_a_machine_of_the_other_byte_order(folder, fitted, copy):
@@ -293,16 +293,16 @@ def test_a_recipe_of_a_machine_of_the_other_byte_order(folder, fitted, copy):
     turned = {name: array.astype(array.dtype.newbyteorder("S")) for name, array in arrays.items()}
     np.savez(copy, **turned)
     users = slice(0, 500)
-    assert torch.equal(again(folder, copied_folder).scores[users], fitted.scores[users])
+    assert torch.equal(again(folder, copy.parent).scores[users], fitted.scores[users])
 
 
 def test_another_npz_is_no_recipe(copy):
     store.write_npz(copy, {"x": np.zeros(3)})
     with pytest.raises(ValueError, match="no saved recipe; move it away"):
-        saved.load(copied_folder)
+        saved.load(copy.parent)
     copy.write_text("no archive at all")
     with pytest.raises(ValueError, match="damaged or cut off"):
-        saved.load(copied_folder)
+        saved.load(copy.parent)
 
 
 def test_another_detector_needs_a_file_to_be_asked_again_from(folder, fitted, tmp_path):
