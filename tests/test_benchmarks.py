@@ -10,21 +10,25 @@ import gpu
 import host
 import kernel_checks
 import launches
+import nbformat
 import neighbor
 import peers
 import pytest
+import run
 import shapes
 import shop
 import summary
 import torch
 import work
 from gpu import Case, measure_all
+from nbformat.v4 import new_code_cell, new_notebook
 from work import Config, Gat, Pairs, Spmm
 
 from gadkit import ops, store
 from gadkit.evaluation.splits import Split
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.ops import timing
+from gadkit.report import notebooks
 
 SMALL = {"device": "cpu", "scale": 0.0005}
 QUICK = Config(dim=16)
@@ -680,3 +684,27 @@ def test_shop_counts_among_those_that_nobody_has_reviewed():
     assert counts == {shop.FIRST: (2, 4), shop.MEMBERS: (1, 1)}
     counts = {what: count for _, what, count in shop._counts("x", ranked, truth, {"A"}, old=False)}
     assert counts == {shop.NEW: (1, 2)}
+
+
+@pytest.mark.slow
+def test_a_run_is_taken_apart_by_notebook_and_cell(tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    busy = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    notebook = new_notebook(cells=[new_code_cell("1 + 1"), new_code_cell(busy)])
+    nbformat.write(notebook, tmp_path / "01_case.ipynb")
+
+    def run_notebooks(arguments):
+        assert arguments == ["run", "demo"]
+        folders = {"notebooks": tmp_path, "out": tmp_path / "build"}
+        notebooks.run_notebooks(tmp_path / "data", **folders)
+        return 0
+
+    assert run.main(["demo"], run_notebooks) == 0
+    assert "01_case" in capsys.readouterr().out
+    with run.watched() as runs:
+        notebooks.run_notebooks(tmp_path / "data", notebooks=tmp_path, out=tmp_path / "other")
+    (taken,) = runs
+    first, second = taken.cells
+    assert (first.index, second.index) == (0, 1) and second.cpu >= 0.3 > first.cpu
+    assert taken.starts > 0 and taken.megabytes > 10
+    assert taken.elapsed >= first.elapsed + second.elapsed

@@ -10,6 +10,7 @@ Source: M. Ojala and G. Garriga, Permutation tests for studying classifier perfo
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -243,13 +244,7 @@ def decoded_label(tables: Tables, *, folds: int = 3, seed: int = 0) -> Finding:
         return Finding(
             check=check, verdict=PASSED, detail="No column depends on the training labels."
         )
-    areas = [
-        [
-            _held_out_area(table[:, columns], y, folds, seed + number)
-            for number, (y, table) in enumerate(zip(tables.y, tables.permuted, strict=True))
-        ]
-        for columns in _with_company(chosen, len(tables.names), seed)
-    ]
+    areas = _held_out_areas(tables, _with_company(chosen, len(tables.names), seed), folds, seed)
     area = max(map(interval_of_permutations, areas), key=lambda interval: interval.value)
     verdict, remedy = PASSED, ""
     if area.value > DECODED_MAY_REACH and area.low > CHANCE:
@@ -289,16 +284,34 @@ def _with_company(chosen: Tensor, dim: int, seed: int) -> list[Tensor]:
     return [chosen, torch.cat([chosen, others[:DECODED_OTHERS]])]
 
 
-def _held_out_area(table: Tensor, y: Tensor, folds: int, seed: int) -> float:
-    """AUROC of boosted trees for y, (n,), on the rows of a table (n, dim) that each fold left out.
+def _held_out_areas(
+    tables: Tables, companies: Sequence[Tensor], folds: int, seed: int
+) -> list[list[float]]:
+    """Return `_held_out_area` of some sets of columns, by set and permutation."""
+    from gadkit.trees.side import side_by_side
 
-    The trees are deep, to find groups of a few rows.
+    permutations = [*enumerate(zip(tables.y, tables.permuted, strict=True))]
+    fits = [
+        partial(_held_out_area, table, columns, y, folds, seed + number)
+        for columns in companies
+        for number, (y, table) in permutations
+    ]
+    areas = dict(side_by_side(fits))
+    count = len(permutations)
+    return [[areas[k * count + number] for number in range(count)] for k in range(len(companies))]
+
+
+def _held_out_area(table: Tensor, columns: Tensor, y: Tensor, folds: int, seed: int) -> float:
+    """AUROC of boosted trees for y, (n,), on the rows of a table that each fold left out.
+
+    The trees see some columns of the table, (n, dim). They are deep, to find groups of a few rows.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from xgboost import XGBClassifier
 
     from gadkit.trees.learners import seed_of_32_bits
 
+    table = table[:, columns]
     if len(y) > DECODED_ROWS:
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(y), generator=generator)[:DECODED_ROWS]

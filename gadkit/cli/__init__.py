@@ -28,9 +28,6 @@ def main(argv: list[str] | None = None) -> int:
     128 and the number of the signal.
     """
     _mend_streams()
-    # Large pages for the large tensors of torch, which is loaded later, here and in notebooks: they
-    # are made anew all the time, and to get a page takes a call of the system.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         with _stopped_by(signal.SIGTERM, signal.SIGHUP):
             try:

@@ -97,6 +97,8 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int | None:
+    # Before anything heavy is imported: an empty terminal looks like a command that hangs.
+    print(f"run       {args.dataset}: the notebooks, then the list and the report", flush=True)
     from gadkit import datasets, network, recommend, store
     from gadkit.evaluation import splits
     from gadkit.report import index, notebooks, place, suspects
@@ -110,6 +112,7 @@ def _run(args: argparse.Namespace) -> int | None:
     told = {"why": too_few} if too_few else {}
     out = args.out or place.of_dataset(folder)
     place.check_room(folder, graph, out)
+    print(f"pages     {out / 'pages'}  (each with its figures, when its notebook ends)", flush=True)
     try:
         executed = notebooks.run_notebooks(
             folder, out=out, force=args.force, labelled=labelled, **told

@@ -4,11 +4,18 @@ Trees on features, and on features and plain means of the neighbors' features, a
 fraud (Tang et al., GADBench, NeurIPS 2023), so every result is shown beside them on its own split.
 """
 
+from functools import partial
+
+from torch import Tensor
+
 from gadkit.evaluation.metrics import Interval
-from gadkit.evaluation.splits import Detector
+from gadkit.evaluation.splits import Detector, Split
+from gadkit.graph import HeteroGraph
 from gadkit.trees.recipe import table_detector
+from gadkit.trees.side import side_by_side
 from gadkit.trees.views import Views
 
+SMALL_ROWS = 1 << 15  # training labels; with more, one fit keeps all threads busy
 FEATURES, NEIGHBORS, STAGE1 = "features", "features and two hops", "features and stage 1"
 
 
@@ -44,6 +51,28 @@ def baseline_detectors(
         name: table_detector(views, blocks, learner, seed=seed)
         for name, (blocks, learner) in table.items()
     }
+
+
+def score_all(
+    detectors: dict[str, Detector], graph: HeteroGraph, split: Split, *, progress: bool = False
+) -> dict[str, Tensor]:
+    """Fit several detectors and return their scores, (total,) each; small tables side by side.
+
+    Args:
+        detectors: by name; none may depend on another.
+        graph, split: what each is called with.
+        progress: whether to show a bar.
+    """
+    from tqdm import tqdm
+
+    # Boosted trees take longest, and on the widest table, which comes after the narrower ones.
+    order = sorted(detectors, key=lambda name: "boosted" in name)[::-1]
+    tasks = [partial(detectors[name], graph, split) for name in order]
+    done = side_by_side(tasks, are_small=len(split.train) <= SMALL_ROWS)
+    scores = {}
+    for position, of_nodes in tqdm(done, "baselines", len(tasks), disable=not progress):
+        scores[order[position]] = of_nodes
+    return {name: scores[name] for name in detectors}
 
 
 def verdict(network: str, other: str, difference: Interval, *, measure: str = "AUPRC") -> str:

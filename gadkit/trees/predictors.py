@@ -32,7 +32,8 @@ class Boosted:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the probability of each row of x, (n,) float64."""
         # The same to the last bit as of a DMatrix, which takes three times as long to make.
-        values = self.booster.inplace_predict(x.numpy(), iteration_range=(0, self.rounds))
+        booster, limit = self._on_all_threads(), (0, self.rounds)
+        values = booster.inplace_predict(x.numpy(), iteration_range=limit)
         return torch.from_numpy(values.astype(np.float64))
 
     def contributions(self, x: Tensor) -> Tensor:
@@ -43,9 +44,15 @@ class Boosted:
         """
         from xgboost import DMatrix
 
-        limit = (0, self.rounds)
-        shares = self.booster.predict(DMatrix(x.numpy()), pred_contribs=True, iteration_range=limit)
-        return torch.from_numpy(shares)
+        booster, limit = self._on_all_threads(), (0, self.rounds)
+        values = booster.predict(DMatrix(x.numpy()), iteration_range=limit, pred_contribs=True)
+        return torch.from_numpy(values)
+
+    def _on_all_threads(self) -> object:
+        """Return the booster, which asks as many threads as torch has now; the fit may have had
+        fewer."""
+        self.booster.set_param({"nthread": torch.get_num_threads()})
+        return self.booster
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return xgboost's own file (Universal Binary JSON, uint8) and the number of rounds."""

@@ -6,9 +6,10 @@ and the committee of those that validate nearly as well as the best one speaks. 
 per data set by hand, and the test part of a split is not looked at.
 """
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 
 import torch
@@ -20,6 +21,7 @@ from gadkit.evaluation.splits import Detector, Split
 from gadkit.graph import HeteroGraph
 from gadkit.trees.blocks import LABELLED
 from gadkit.trees.learners import FEW, LEARNERS, Boosted, Learner, Predict, Rows
+from gadkit.trees.side import SMALL, side_by_side
 from gadkit.trees.views import Views
 
 SECOND_LOOK = 2  # views that more learners than boosted trees are tried on
@@ -253,8 +255,8 @@ def fit_recipe(
     # of S-FFSD that are labelled, split at three times, by 1.0 to 2.9 AUPRC in six pairs of six.
     more = ["extra trees"] if past_only else ["random forest", "extra trees"]
     more += ["logistic regression"] if len(split.train) < FEW else []
-    with _bar(len(blocks) + SECOND_LOOK, progress) as bar:
-        candidates = [*_members(views, split, blocks, ["boosted trees"], seed, bar)]
+    with _bar(len(blocks) + min(SECOND_LOOK, len(blocks)) * len(more), progress) as bar:
+        candidates = _members(views, split, blocks, ["boosted trees"], seed, bar)
         best = sorted(candidates, key=lambda member: -member.val_auprc)[:SECOND_LOOK]
         best = {member.view: blocks[member.view] for member in best}
         candidates += _members(views, split, best, more, seed, bar)
@@ -279,7 +281,7 @@ def fit_one(
         seed: of the learner.
     """
     view = {" + ".join(blocks): tuple(blocks)}
-    candidates = [*_members(views, split, view, [learner], seed, None)]
+    candidates = _members(views, split, view, [learner], seed, None)
     return _committee(views, view, split, candidates)
 
 
@@ -290,20 +292,36 @@ def _bar(total: int, progress: bool):
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, desc="trees", unit="view") as bar:
+    with tqdm(total=total, desc="trees", unit="fit") as bar:
         yield bar
 
 
-def _members(views: Views, split: Split, blocks: dict, learners: list[str], seed: int, bar):
-    for view, names in blocks.items():
-        train, val = (
-            Rows(views.table(names, part[:, 0], split.train), part[:, 1])
-            for part in (split.train, split.val)
-        )
-        for name in learners:
-            yield _member(view, name, LEARNERS[name], train, val, seed)
+def _members(
+    views: Views, split: Split, blocks: dict, learners: list[str], seed: int, bar
+) -> list[Member]:
+    """Fit every learner on every view, side by side where the tables are small."""
+    width = {view: len(views.names(names)) for view, names in blocks.items()}
+    order = sorted(blocks, key=width.__getitem__, reverse=True)  # the widest take longest
+    are_small = len(split.train) * max(width.values(), default=0) <= SMALL
+    fits = (fit for view in order for fit in _fits(views, split, view, blocks, learners, seed))
+    members = {}
+    for _, member in side_by_side(fits, are_small=are_small):
+        members[member.view, member.learner] = member
         if bar:
             bar.update()
+    return [members[view, name] for view in blocks for name in learners]
+
+
+def _fits(
+    views: Views, split: Split, view: str, blocks: dict, learners: list[str], seed: int
+) -> Iterator[Callable[[], Member]]:
+    """Yield what fits each learner on a view, whose table is made once."""
+    train, val = (
+        Rows(views.table(blocks[view], part[:, 0], split.train), part[:, 1])
+        for part in (split.train, split.val)
+    )
+    for name in learners:
+        yield partial(_member, view, name, LEARNERS[name], train, val, seed)
 
 
 def _committee(views: Views, blocks: dict, split: Split, candidates: list[Member]) -> Committee:

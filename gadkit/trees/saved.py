@@ -8,7 +8,7 @@ SHA-256 of every array; another array is the SHA-256 of the header.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from gadkit.evaluation.splits import Split
 from gadkit.graph import HeteroGraph, checksum
 from gadkit.graph.arrays import native
 from gadkit.graph.structure import feature_names
+from gadkit.trees import recipe
 from gadkit.trees.blocks import BLOCKS
-from gadkit.trees.predictors import PREDICTORS
+from gadkit.trees.predictors import PREDICTORS, Boosted
 from gadkit.trees.rates import rate_of_all
 from gadkit.trees.recipe import GIVEN, Committee, Member
 from gadkit.trees.views import Views
@@ -276,6 +277,47 @@ def _date(text: object) -> datetime | None:
     except ValueError:
         return None  # such as "step 3"
     return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def fitted_boosted(
+    folder: Path | str, views: Views, split: Split, blocks: tuple[str, ...], seed: int = 0
+) -> Committee:
+    """Return what `recipe.fit_boosted` does, of the saved recipe where that has the very same fit.
+
+    The same it is if graph, columns, labels, seed and xgboost are those that the recipe has seen.
+
+    Args:
+        folder: the dataset folder, whose `recipe.npz` is looked at if there is one.
+        views, split, blocks, seed: as in `fit_boosted`.
+
+    Raises:
+        ValueError: the file is damaged; see `load`.
+    """
+    kept = load(folder) if (Path(folder) / store.RECIPE).is_file() else None
+    member = kept and _same_fit(kept, views, split, blocks, seed)
+    if not member:
+        return recipe.fit_boosted(views, split, blocks, seed)
+    view = " + ".join(blocks)
+    member = replace(member, view=view)
+    return Committee(views, {view: tuple(blocks)}, split, [member], [member])
+
+
+def _same_fit(
+    kept: Saved, views: Views, split: Split, blocks: tuple[str, ...], seed: int
+) -> Member | None:
+    """Return the boosted trees of a saved recipe that would be fitted again; None without such."""
+    made_with = [kept.header.get(name) for name in ("gadkit", "xgboost", "seed")]
+    if made_with != [__version__, _xgboost_version(), seed]:
+        return None
+    parts = zip(kept.split[:2], split[:2], strict=True)
+    if not all(torch.equal(*part) for part in parts) or not kept.is_of(views.graph, views.time):
+        return None
+    made = {"blocks": list(blocks), "columns": views.names(blocks)}
+    for member in kept.candidates:
+        is_boosted = isinstance(member.predict, Boosted)
+        if is_boosted and kept.header["views"][member.view] == made:
+            return member
+    return None
 
 
 def load(folder: Path | str) -> Saved:

@@ -1,7 +1,9 @@
 """The saved recipe: read again it gives the same bits, and whatever else is there an error."""
 
 import json
+import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from gadkit import store
 from gadkit.evaluation import splits
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.trees import learners, saved, views
-from gadkit.trees.recipe import Committee, fit_recipe
+from gadkit.trees.recipe import Committee, fit_boosted, fit_recipe
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -66,6 +68,12 @@ def copy(folder, fitted, tmp_path):
     return path
 
 
+@pytest.fixture
+def copied_folder(folder, fitted, tmp_path):
+    """Return a copy of the dataset folder with its recipe."""
+    return Path(shutil.copytree(folder, tmp_path / "market"))
+
+
 def again(folder, path=None) -> Committee:
     """Return the committee read from `path`, looking at the folder's graph."""
     found = saved.load(path or folder)
@@ -87,6 +95,44 @@ def test_a_recipe_that_was_read_scores_to_the_last_bit(folder, fitted):
     assert torch.equal(found.contributions(ids), fitted.contributions(ids))
     scores = store.load_array(folder, store.RECIPE_SCORES, rows=620)
     assert torch.equal(scores, fitted.scores.nan_to_num(0.0).float())
+
+
+BLOCKS = ("own", "hops", "structure", "labels")
+
+
+def test_trees_of_the_saved_recipe_are_those_that_would_be_fitted_again(
+    folder, fitted, monkeypatch
+):
+    graph = store.load_graph(folder)
+    tables, split = views.from_folder(folder, graph), splits.stratified(graph.labels)
+    expected = fit_boosted(tables, split, BLOCKS)
+    monkeypatch.setattr(saved.recipe, "fit_boosted", None)  # nothing is fitted
+    found = saved.fitted_boosted(folder, tables, split, BLOCKS)
+    assert torch.equal(found.scores.nan_to_num(), expected.scores.nan_to_num())
+    ids = split.test[:, 0]
+    assert torch.equal(found.contributions(ids), expected.contributions(ids))
+    assert found.names == expected.names and found.view == expected.view
+
+
+@pytest.mark.parametrize("other", ["seed", "blocks", "labels", "version", "no file"])
+def test_trees_are_fitted_where_the_saved_recipe_has_others(copied_folder, monkeypatch, other):
+    graph = store.load_graph(copied_folder)
+    tables, split = views.from_folder(copied_folder, graph), splits.stratified(graph.labels)
+    blocks, seed = BLOCKS, 0
+    if other == "seed":
+        seed = 1
+    elif other == "blocks":
+        blocks = ("own", "hops")
+    elif other == "labels":
+        split = split._replace(train=split.train[1:])
+    elif other == "version":
+        monkeypatch.setattr(saved, "_xgboost_version", lambda: "0.1")
+    else:
+        (copied_folder / store.RECIPE).unlink()
+    asked = []
+    monkeypatch.setattr(saved.recipe, "fit_boosted", lambda *given: asked.append(given))
+    saved.fitted_boosted(copied_folder, tables, split, blocks, seed)
+    assert asked == [(tables, split, blocks, seed)]
 
 
 def test_with_few_labels_too(folder, tmp_path):
