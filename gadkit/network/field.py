@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gadkit.graph import CSR, HeteroGraph, Stream, indptr_of
-from gadkit.ops.gat import _coins
+from gadkit.ops.gat import coins
 
 SMALL = 8  # a part of the edges that is worth the trouble is one in so many, or less
 
@@ -80,6 +80,6 @@ def _edges_into(csr: CSR, rows: Tensor, drop_edge: float, seed: int) -> tuple[Te
     """Return the sources of the edges that are kept, and the position in `rows` of their ends."""
     source, row = csr.select(rows).pairs()
     if drop_edge:
-        kept = _coins(source, rows[row], drop_edge, seed)
+        kept = coins(source, rows[row], drop_edge, seed)
         source, row = source[kept], row[kept]
     return source, row

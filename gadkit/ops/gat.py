@@ -161,10 +161,10 @@ def _check_scores(
 
 def keep_mask(csr: CSR, drop_edge: float, seed: int) -> Tensor:
     """Return which edges DropEdge keeps, (num_edges,) bool: the kernels' coins in plain torch."""
-    return _coins(csr.indices.long(), csr.dst(), drop_edge, seed)
+    return coins(csr.indices.long(), csr.dst(), drop_edge, seed)
 
 
-def _coins(src: Tensor, dst: Tensor, drop_edge: float, seed: int) -> Tensor:
+def coins(src: Tensor, dst: Tensor, drop_edge: float, seed: int) -> Tensor:
     z = (src << 32) | dst
     z ^= _signed(_key(seed))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
@@ -406,7 +406,7 @@ def _forward_of_any(
     """Aggregate one head where logits may be infinite or NaN: the rows of those are NaN."""
     src, dst = csr[1].long(), _row_of_edge(csr)
     logits = score_dst[dst, 0] + score_src[src, 0]
-    takes_part = ~logits.isneginf() & _coins(src, dst, drop_edge, _seed(seed, device_seed))
+    takes_part = ~logits.isneginf() & coins(src, dst, drop_edge, _seed(seed, device_seed))
     rows, spoiled = _without(csr, len(h), takes_part, ~logits.isfinite())
     outputs = _forward(rows, keep, h, score_src, score_dst, negative_slope, 0.0, 0, None)
     for output in outputs if keep else outputs[:1]:
@@ -556,7 +556,7 @@ def _backward_of_any(
     """Return the gradients of one head where logits may be infinite or NaN."""
     src, dst = _row_of_edge(csr_t), csr_t[1].long()
     logits = score_dst[dst, 0] + score_src[src, 0]
-    takes_part = ~logits.isneginf() & _coins(src, dst, drop_edge, _seed(*seed))
+    takes_part = ~logits.isneginf() & coins(src, dst, drop_edge, _seed(*seed))
     spoiled_dst = norms[:, 0, 1].isnan()
     rows, spoiled_src = _without(csr_t, len(out), takes_part, spoiled_dst[dst])
     inputs = g, h, score_src, score_dst, out, norms, c
