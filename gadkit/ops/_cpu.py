@@ -205,16 +205,15 @@ def fill_block(
     return piece
 
 
-# Both sums prefetch the row of the edge `ahead` places further on, up to the edge `last`, and add
-# the columns of a row of x, `width` numbers, from `offset` on. Where x has several heads there, the
-# weights of the next head lie `stride` further on, see `axpy`.
+# Both sums take the columns of a row of x, `width` numbers, from `offset` on. Where x has several
+# heads there, the weights of the next head lie `stride` further on, see `axpy`. `edges` are where
+# they begin and end, the last one whose row may be prefetched, and how many edges ahead that is.
 
 
 @njit(forceinline=True, **JIT)
-def weighted_sum(
-    total, weight, shift, stride, dim, columns, begin, end, last, ahead, x, width, offset
-):
-    """Add weight[k - shift] times row columns[k] of x for begin <= k < end."""
+def weighted_sum(total, weight, shift, stride, dim, columns, edges, x, width, offset):
+    """Add weight[k - shift] times row columns[k] of x for every edge k."""
+    begin, end, last, ahead = edges
     for k in range(begin, end):
         prefetch(total, x, np.int64(columns[min(k + ahead, last)]) * width + offset)
         source = np.int64(columns[k]) * width + offset
@@ -223,10 +222,9 @@ def weighted_sum(
 
 
 @njit(forceinline=True, **JIT)
-def weighted_sums(
-    first, second, weight, other, stride, dim, columns, begin, end, last, ahead, x, width, offset
-):
+def weighted_sums(first, second, weight, other, stride, dim, columns, edges, x, width, offset):
     """Two such sums of the same rows under two weights; the rows are read once."""
+    begin, end, last, ahead = edges
     for k in range(begin, end):
         prefetch(first, x, np.int64(columns[min(k + ahead, last)]) * width + offset)
         source = np.int64(columns[k]) * width + offset
@@ -328,7 +326,7 @@ def spmm_kernel(dim: int):
                 offset = min(tile * width, dim - width)
                 total = weighted_sum(
                     zeros(width, x), weight, begin, 0, width,
-                    indices, begin, end, len(indices) - 1, ahead, x, dim, offset,
+                    indices, (begin, end, len(indices) - 1, ahead), x, dim, offset,
                 )  # fmt: skip
                 store(total, scale, 0, 0, width, out, piece * dim + offset)
 
@@ -408,16 +406,15 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
                     norms[2 * entry + 1] = scale[shift + i]
                 if head % group < group - 1:
                     continue
-                edges = pointer[num] - 1
                 for i in range(num):
-                    begin, end = pointer[i], pointer[i + 1]
+                    edges = pointer[i], pointer[i + 1], pointer[num] - 1, ahead
                     for tile in range(count):
                         offset = (head - group + 1) * dim + min(tile * width, span - width)
                         target = (start + i) * heads * dim + offset
                         if keep:
                             total, total_pos = weighted_sums(
                                 zeros(width, h), zeros(width, h), weight, other, BLOCK,
-                                columns_of_head, columns, begin, end, edges, ahead,
+                                columns_of_head, columns, edges,
                                 h, heads * dim, offset,
                             )  # fmt: skip
                             c_row = add_times(
@@ -427,7 +424,7 @@ def gat_forward_kernel(heads: int, dim: int, keep: bool):
                         else:
                             total = weighted_sum(
                                 zeros(width, h), weight, 0, BLOCK, columns_of_head,
-                                columns, begin, end, edges, ahead, h, heads * dim, offset,
+                                columns, edges, h, heads * dim, offset,
                             )  # fmt: skip
                         store(total, scale, i, BLOCK, columns_of_head, out, target)
             start = following
@@ -467,7 +464,7 @@ def gat_backward_kernel(heads: int, dim: int):
     ):  # fmt: skip
         if sources < 0:
             return
-        one = np.ones(1, score_src.dtype)
+        unit = np.ones(1, score_src.dtype)
         weight, other = np.empty((2, group * BLOCK), score_src.dtype)
         scale, dots = np.empty((2, BLOCK + VECTOR), score_src.dtype)
         columns, pointer = np.empty(BLOCK, indices.dtype), np.empty(BLOCK + 1, np.int64)
@@ -488,7 +485,7 @@ def gat_backward_kernel(heads: int, dim: int):
                         fact = (np.int64(columns[k]) * heads + head) * 4
                         logit = logit_of(facts[fact], score, slope)
                         weight[shift + k] = below_top(logit, facts[fact + 1])
-                        other[shift + k] = one[0] if logit > 0 else slope
+                        other[shift + k] = unit[0] if logit > 0 else slope
                         scale[k], dots[k] = facts[fact + 2], facts[fact + 3]
                 for k in range(pointer[num]):
                     alpha = exp(weight[shift + k]) * scale[k]
@@ -500,20 +497,20 @@ def gat_backward_kernel(heads: int, dim: int):
                     d_score_src[(start + i) * heads + head] = -subtracted
                 if head % group < group - 1:
                     continue
-                edges, begin_head = pointer[num] - 1, head - group + 1
+                begin_head = head - group + 1
                 for i in range(num):
-                    begin, end = pointer[i], pointer[i + 1]
+                    edges = pointer[i], pointer[i + 1], pointer[num] - 1, ahead
                     target = ((start + i) * heads + begin_head) * dim
                     for tile in range(count):
                         offset = min(tile * width, span - width)
                         total, total_slope = weighted_sums(
                             zeros(width, g), zeros(width, g), weight, other, BLOCK,
-                            columns_of_head, columns, begin, end, edges, ahead,
+                            columns_of_head, columns, edges,
                             g, heads * dim, begin_head * dim + offset,
                         )  # fmt: skip
-                        store(total, one, 0, 0, columns_of_head, d_h, target + offset)
-                        store(total_slope, one, 0, 0, columns_of_head, sums, offset)
-                    if begin == end:  # d_score_src is 0, also where h is NaN
+                        store(total, unit, 0, 0, columns_of_head, d_h, target + offset)
+                        store(total_slope, unit, 0, 0, columns_of_head, sums, offset)
+                    if pointer[i] == pointer[i + 1]:  # d_score_src is 0, also where h is NaN
                         continue
                     row = rows[start + i] if len(rows) else start + i
                     for member in range(group):
