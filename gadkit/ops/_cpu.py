@@ -37,7 +37,7 @@ from gadkit.ops.threads import num_threads, share_out
 AHEAD = 16  # edges that rows are prefetched ahead, where all rows fit a cache; else see `ahead`
 AHEADS = (8, 16, 32)  # fewer leaves the memory idle, more evicts rows before they are used
 CACHED = 1 << 25  # bytes; a table that is not larger may lie in a cache
-REGISTERS = 256  # numbers summed at once: those of AVX-512; with half as many, AVX2 is no slower
+REGISTERS = 256  # numbers summed at once: half of what the registers of AVX-512 hold
 PROBE_ROW, PROBE_READS, PROBE_ROUNDS = 512, 8_192, 3  # bytes, rows of a measurement, repetitions
 BUCKETS = 1024  # of rows, when pairs are sorted
 BLOCK = 4096  # edges and rows that are weighted at once; at least CHUNK
