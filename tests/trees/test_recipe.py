@@ -6,7 +6,7 @@ import torch
 
 from gadkit.audit import controls
 from gadkit.evaluation import budget, splits
-from gadkit.evaluation.metrics import average_precision, roc_auc
+from gadkit.evaluation.metrics import auprc_error, average_precision, roc_auc
 from gadkit.evaluation.splits import Split
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.trees import learners, recipe
@@ -287,6 +287,34 @@ def test_with_few_labels_a_linear_model_is_tried(graph):
     }  # fmt: skip
     ids, y = split.test.T
     assert roc_auc(y, found.scores[ids]) > 0.75
+    rare = graph.labels[(graph.labels[:, 1] == 0) | (graph.labels[:, 0] < 120)]
+    split = splits.stratified(rare, fractions=(0.6, 0.2, 0.2))
+    assert len(split.train) >= learners.FEW and learners.are_few_frauds(split.train[:, 1])
+    found = fit_recipe(Views(graph), split)
+    assert "logistic regression" in {member.learner for member in found.candidates}
+
+
+def test_with_few_frauds_other_detectors_must_validate_above_the_trees(graph):
+    split = splits.few_label(graph.labels, seed=1)
+    trees = fit_recipe(Views(graph), split)
+    best = max(trees.candidates, key=lambda member: member.val_auprc)
+    assert best.val_auprc < 1
+    ids, y = split.val.unbind(1)
+    limit = best.val_auprc - auprc_error(best.val_auprc, int(y.sum()))
+    level = torch.zeros(graph.total, dtype=torch.float64)
+    level[ids] = best.predict(trees._table(best.view, ids))
+    below, above = level.clone(), level.clone()
+    last = ids[y == 1][level[ids[y == 1]].argmin()]
+    below[last], above[last] = 0.0, 1.0
+
+    def seated(**beside):
+        found = fit_recipe(Views(graph), split, beside=beside)
+        assert found.candidates[-1].val_auprc >= limit  # with more frauds it would be seated
+        return [member.name for member in found.members if member.view == recipe.GIVEN]
+
+    assert seated(level=level) == seated(below=below) == []
+    assert seated(above=above) == ["above"]
+    assert seated(below=below, above=above) == ["below", "above"]
 
 
 def events(num: int = 400) -> tuple[HeteroGraph, torch.Tensor]:
