@@ -19,7 +19,8 @@ from gadkit.network.run import (
     remaining_epochs,
 )
 from gadkit.ops import edge_dot, spmm
-from gadkit.ops.threads import evenly, product, same_bits
+from gadkit.ops.activation import mean_elu
+from gadkit.ops.threads import product, same_bits
 
 TRIES = 4  # draws of a partner for each source
 
@@ -79,7 +80,7 @@ class GAE(nn.Module):
         """
         scale = csr.degrees().to(self.weight_out.dtype).rsqrt()
         h = torch.cat([product(x[name], weight) for name, weight in self.weight_in.items()])
-        h = evenly(nn.functional.elu, spmm(csr, h, scale_dst=scale, scale_src=scale))
+        h = mean_elu([spmm(csr, h, scale_dst=scale, scale_src=scale)])
         return spmm(csr, product(h, self.weight_out), scale_dst=scale, scale_src=scale)
 
     def decode(self, z: Tensor, src: Tensor, dst: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from gadkit.graph import CSR, EdgeType, HeteroGraph, Stream
 from gadkit.network.field import field_of
 from gadkit.network.layers import TRANSFORMS, ByName, Standardize, beta_wavelets, glorot
 from gadkit.ops import attention, gat_aggregate
-from gadkit.ops.threads import evenly, product, same_bits
+from gadkit.ops.activation import mean_elu
+from gadkit.ops.threads import product, products, same_bits
 
 NEGATIVE_SLOPE = 0.2  # of the LeakyReLU (Velickovic et al., ICLR 2018, section 3.3)
 UNKNOWN, NORMAL, ANOMALY = 0, 1, 2  # what the network is told of a node
@@ -124,16 +125,23 @@ class GATLayer(nn.Module):
 
     def attention_scores(self, relation: str, h: Tensor) -> tuple[Tensor, Tensor]:
         """Return each node's part of a logit as destination and as source, (num_nodes, heads)."""
+        return self._halves(product(h, self._folded(relation)))
+
+    def _folded(self, relation: str) -> Tensor:
+        """Return what h is multiplied by for its parts of the logits, (in_dim, 2 * heads)."""
         weight, attn = self.weight[relation], self.attn[relation]
         dim, heads = attn.shape[0] // 2, attn.shape[1]
         # The logit of an edge is <a, [W h_dst, W h_src]>: the upper half of a for the destination,
         # the lower half for the source. As <a, W h> = <W^T a, h>, W and a are multiplied first,
-        # into folded, (in_dim, 2 halves, heads); then h takes one product with 2 * heads columns,
-        # not one with out_dim. Letters: i input, t half, h head, d position within a head.
+        # into (in_dim, 2 halves, heads); then h takes one product with 2 * heads columns, not one
+        # with out_dim. Letters: i input, t half, h head, d position within a head.
         folded = torch.einsum("ihd,tdh->ith", weight.view(-1, heads, dim), attn.view(2, dim, heads))
-        score_dst, score_src = (
-            product(h, folded.reshape(-1, 2 * heads)).view(-1, 2, heads).unbind(1)
-        )
+        return folded.reshape(-1, 2 * heads)
+
+    @staticmethod
+    def _halves(scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the parts of a logit as destination and as source, from (num_nodes, 2 * heads)."""
+        score_dst, score_src = scores.view(len(scores), 2, -1).unbind(1)
         return score_dst.contiguous(), score_src.contiguous()
 
     def forward(
@@ -159,7 +167,7 @@ class GATLayer(nn.Module):
             (num_nodes, out_dim) per node type.
         """
         dropped = _dropped_shares(graph, drop_edge, keep_edges)
-        projected, scores = self._project(graph.streams, h)
+        projected, scores, residual = self._project(graph.streams, h, residual=True)
         received = {node_type: [] for node_type in graph.node_types}
         for number, (relation, (src, _, dst), csr) in enumerate(graph.streams):
             out = gat_aggregate(
@@ -173,7 +181,7 @@ class GATLayer(nn.Module):
             )
             received[dst].append(out.flatten(1))
         return {
-            node_type: self._combine(h[node_type], outs) for node_type, outs in received.items()
+            node_type: mean_elu(outs, residual[node_type]) for node_type, outs in received.items()
         }
 
     def of_rows(
@@ -196,7 +204,7 @@ class GATLayer(nn.Module):
         field = field_of(graph, nodes, dropped, seed * len(graph.streams))
         h = {name: h[name].index_select(0, needed) for name, needed in field.needed.items()}
         h_rows = {name: h[name].index_select(0, rows) for name, rows in field.rows.items()}
-        projected, scores = self._project(field.streams, h)
+        projected, scores, _ = self._project(field.streams, h)
         received = {node_type: [] for node_type in graph.node_types}
         for relation, (src, _, dst), csr in field.streams:
             score_dst = scores[relation, dst][0].index_select(0, field.rows[dst])
@@ -206,35 +214,43 @@ class GATLayer(nn.Module):
             )  # fmt: skip
             received[dst].append(out.flatten(1))
         return {
-            node_type: self._combine(h_rows[node_type], outs)
+            node_type: mean_elu(outs, self._residual(h_rows[node_type]))
             for node_type, outs in received.items()
             if outs
         }
 
-    def _project(self, streams: Iterable[Stream], h: dict[str, Tensor]) -> tuple[dict, dict]:
-        """Return W h, (num_nodes, heads, dim), and `attention_scores`, by relation and node type.
+    def _residual(self, h: Tensor) -> Tensor | None:
+        return None if self.residual is None else product(h, self.residual)
+
+    def _project(
+        self, streams: Iterable[Stream], h: dict[str, Tensor], *, residual: bool = False
+    ) -> tuple[dict, dict, dict]:
+        """Return all products of a node type's h, which are computed together.
 
         A relation and its reverse are two streams over the same two types, and share both.
-        """
-        projected, scores = {}, {}
-        for relation, (src, _, dst), _ in streams:
-            for node_type in (src, dst):
-                if (relation, node_type) not in scores:
-                    scores[relation, node_type] = self.attention_scores(relation, h[node_type])
-            if (relation, src) not in projected:
-                heads = self.attn[relation].shape[1]
-                wide = product(h[src], self.weight[relation])
-                projected[relation, src] = wide.view(len(wide), heads, -1)
-        return projected, scores
 
-    def _combine(self, h: Tensor, outs: list[Tensor]) -> Tensor:
-        total = outs[0] + 0  # a tensor of its own, which the rest is added to in place
-        for out in outs[1:]:
-            total.add_(out)
-        total.div_(len(outs))
-        if self.residual is not None:
-            total.add_(product(h, self.residual))
-        return evenly(nn.functional.elu, total)
+        Returns:
+            W h, (num_nodes, heads, dim), and `attention_scores`, by relation and node type, and the
+            projection of a node itself by type, None where it is not asked for.
+        """
+        ends = [(relation, edge_type[0], edge_type[2]) for relation, edge_type, _ in streams]
+        folded = {relation: self._folded(relation) for relation, _, _ in ends}
+        with_self = residual and self.residual is not None
+        projected, scores, selves = {}, {}, {}
+        for name, x in h.items():
+            sends = dict.fromkeys(relation for relation, src, _ in ends if src == name)
+            meets = dict.fromkeys(relation for relation, *both in ends if name in both)
+            weights = [self.weight[relation] for relation in sends]
+            weights += [folded[relation] for relation in meets]
+            weights += [self.residual] if with_self else []
+            outs = iter(products(x, weights))
+            for relation in sends:
+                heads = self.attn[relation].shape[1]
+                projected[relation, name] = next(outs).view(len(x), heads, -1)
+            for relation in meets:
+                scores[relation, name] = self._halves(next(outs))
+            selves[name] = next(outs) if with_self else None
+        return projected, scores, selves
 
 
 def _dropped_shares(graph: HeteroGraph, drop_edge: float, keep_edges: float) -> dict[int, float]:

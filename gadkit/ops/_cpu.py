@@ -26,6 +26,7 @@ from gadkit.ops._lanes import (
     axpy,
     dot,
     exp,
+    expm1,
     lowest,
     prefetch,
     store,
@@ -42,6 +43,7 @@ PROBE_ROW, PROBE_READS, PROBE_ROUNDS = 512, 8_192, 3  # bytes, rows of a measure
 BUCKETS = 1024  # of rows, when pairs are sorted
 BLOCK = 4096  # edges and rows that are weighted at once; at least CHUNK
 JIT = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+EXACT = {**JIT, "fastmath": {"contract"}}
 FAST = {**JIT, "fastmath": {"nnan", "ninf", "nsz", "arcp", "contract", "reassoc"}}
 
 # Numba keeps a compiled kernel on disk under the date of this file and the values of the variables
@@ -58,7 +60,7 @@ def run(kernel, num_tasks: int, *args) -> None:
     Tensors are passed as flat arrays. Kernels release the GIL. Blocks are handed out as threads
     become free; every task writes its own output, so the schedule does not show in the result.
     """
-    args = [_flat(arg) if isinstance(arg, Tensor) else arg for arg in args]
+    args = [flat(arg) if isinstance(arg, Tensor) else arg for arg in args]
     threads = num_threads()
     blocks = min(num_tasks, 8 * threads)
     if threads == 1 or blocks < 2:
@@ -68,7 +70,7 @@ def run(kernel, num_tasks: int, *args) -> None:
     share_out(kernel, [(*cut, *args) for cut in zip(cuts, cuts[1:], strict=False)])
 
 
-def _flat(x: Tensor) -> np.ndarray:
+def flat(x: Tensor) -> np.ndarray:
     """Return the numbers of a tensor; halves as the 16 bits that `_lanes` takes them for."""
     bits = {torch.float16: torch.int16, torch.bfloat16: torch.uint16}.get(x.dtype, x.dtype)
     return x.detach().view(-1).view(bits).numpy()
@@ -91,7 +93,7 @@ _best_ahead: list[int] = []
 
 
 def _measured_ahead(x: Tensor) -> int:
-    table = _flat(x).view(np.uint8)
+    table = flat(x).view(np.uint8)
     table = table[: table.nbytes // PROBE_ROW * PROBE_ROW].view(np.float32)
     num_rows = table.nbytes // PROBE_ROW
     rounds = np.random.default_rng(0).integers(
@@ -554,6 +556,58 @@ def edge_dot_kernel(dim: int):
             out[e] = dot(dim, z_src, src[e] * dim, z_dst, dst[e] * dim)
 
     return kernel
+
+
+@functools.cache
+def elu_kernels():
+    """Make the kernels of elu(mean of summands + addend) and of its gradients.
+
+    An empty addend is zero, and an empty gradient of it is not wanted. Both go through blocks that
+    stay in a cache; the derivative of ELU is 1, or e^x = out + 1. What is not a number stays so.
+    """
+    sources = SOURCES
+
+    @njit(cache=True, **EXACT)
+    def forward(first, last, block, out, addend, summands):
+        if sources < 0:
+            return
+        zero, count = out.dtype.type(0), out.dtype.type(len(summands))
+        for start in range(first * block, min(last * block, len(out)), block):
+            # Slices, as only loops from 0 on are known to be without negative places.
+            here = out[start : start + block]
+            there = summands[0][start : start + block]
+            for i in range(len(here)):
+                here[i] = there[i]
+            for number in range(1, len(summands)):
+                there = summands[number][start : start + block]
+                for i in range(len(here)):
+                    here[i] += there[i]
+            for i in range(len(here)):
+                here[i] /= count
+            there = addend[start : start + block]
+            for i in range(len(there)):
+                here[i] += there[i]
+            for i in range(len(here)):
+                below = expm1(min(here[i], zero))
+                here[i] = below if here[i] <= zero else here[i]
+
+    @njit(cache=True, **EXACT)
+    def backward(first, last, block, d_mean, d_sum, g, out, count):
+        if sources < 0:
+            return
+        zero, unit, share = g.dtype.type(0), g.dtype.type(1), g.dtype.type(count)
+        for start in range(first * block, min(last * block, len(out)), block):
+            here, there = d_mean[start : start + block], d_sum[start : start + block]
+            g_here, out_here = g[start : start + block], out[start : start + block]
+            for i in range(len(here)):
+                slope = unit if out_here[i] > zero else out_here[i] + unit
+                here[i] = g_here[i] * slope
+            for i in range(len(there)):
+                there[i] = here[i]
+            for i in range(len(here)):
+                here[i] /= share
+
+    return forward, backward
 
 
 @njit(cache=True, **JIT)

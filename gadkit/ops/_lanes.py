@@ -8,7 +8,7 @@ per vector.
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
@@ -323,23 +323,48 @@ def _exp(x):
     if x != types.float32:
         return lambda x: np.exp(x)
 
-    # exp(x) = 2^k exp(r) with |r| <= ln(2) / 2; r in two steps (Cody and Waite), exp(r) by its
-    # series.
     def exp32(x):
-        x = max(x, np.float32(-87.0))  # below, 2^k would leave the normal range
-        k = np.floor(x * LOG2E + np.float32(0.5))
-        r = (x - k * LN2_HIGH) - k * LN2_LOW
-        y = TAYLOR[0]
-        y = y * r + TAYLOR[1]
-        y = y * r + TAYLOR[2]
-        y = y * r + TAYLOR[3]
-        y = y * r + TAYLOR[4]
-        y = y * r + TAYLOR[5]
-        y = y * r + np.float32(1)
-        y = y * r + np.float32(1)
-        return y * _power_of_two(np.int32(k))
+        k, y = _reduced(x)
+        return (y + np.float32(1)) * _power_of_two(k)
 
     return exp32
+
+
+def expm1(x):
+    """Return e to a non-positive power, minus 1; likewise. Near 0 no digits are lost."""
+    return np.expm1(x)
+
+
+@overload(expm1, jit_options={"fastmath": {"contract"}, "forceinline": True})
+def _expm1(x):
+    if x != types.float32:
+        return lambda x: np.expm1(x)
+
+    def expm1_32(x):
+        k, y = _reduced(x)
+        power = _power_of_two(k)
+        return y * power + (power - np.float32(1))
+
+    return expm1_32
+
+
+@njit(fastmath={"contract"}, forceinline=True)
+def _reduced(x):
+    """Return k and exp(r) - 1 such that exp(x) = 2^k exp(r) with |r| <= ln(2) / 2.
+
+    r is made in two steps (Cody and Waite), exp(r) by its series.
+    """
+    x = max(x, np.float32(-87.0))  # below, 2^k would leave the normal range
+    k = np.floor(x * LOG2E + np.float32(0.5))
+    r = (x - k * LN2_HIGH) - k * LN2_LOW
+    y = TAYLOR[0]
+    y = y * r + TAYLOR[1]
+    y = y * r + TAYLOR[2]
+    y = y * r + TAYLOR[3]
+    y = y * r + TAYLOR[4]
+    y = y * r + TAYLOR[5]
+    y = y * r + np.float32(1)
+    return np.int32(k), y * r
 
 
 def lowest(x):

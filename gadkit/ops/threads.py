@@ -8,7 +8,7 @@ rows, on those threads too.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -88,45 +88,58 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     Under `same_bits`, blocks of rows are computed apart, and equal rows get equal results, wherever
     they lie; the gradient of `weight` is the sum over blocks of what each contributes, in order.
     """
-    if _told.get() is None or x.is_cuda or _is_transformed():
-        return x @ weight
-    return _Product.apply(x, weight)
+    return products(x, [weight])[0]
 
 
-def _is_transformed() -> bool:
+def products(x: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return x @ weight for several weights, as `product` does, (num_rows, columns) each.
+
+    Under `same_bits`, a block of rows meets all weights while it is in the cache, and its gradient
+    is added up there.
+    """
+    if _told.get() is None or x.is_cuda or is_transformed():
+        return [x @ weight for weight in weights]
+    return _Products.apply(x, *weights)
+
+
+def is_transformed() -> bool:
     """Whether torch.compile or torch.func look at what is computed."""
     if wants_plain_torch() or torch.compiler.is_compiling():
         return True
     return bool(torch._C._functorch.get_interpreter_stack())
 
 
-class _Product(torch.autograd.Function):
+class _Products(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _rows_times(x, weight)
+    def forward(ctx, x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(x, *weights)
+        outs = [x.new_empty(len(x), weight.shape[1]) for weight in weights]
+        share_out(_fill_rows, [(block, blocks, weights) for block, *blocks in _blocks(x, *outs)])
+        return tuple(outs)
 
     @staticmethod
     @same_bits()
-    def backward(ctx, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, *weights = ctx.saved_tensors
+        wants_x, *wants = ctx.needs_input_grad
         if torch.is_grad_enabled():  # derivatives of this may be asked for
-            return g @ weight.t(), x.t() @ g
-        d_x = _rows_times(g, weight.t()) if ctx.needs_input_grad[0] else None
-        d_weight = _sum_of_products(x, g) if ctx.needs_input_grad[1] else None
-        return d_x, d_weight
-
-
-def _rows_times(x: Tensor, weight: Tensor) -> Tensor:
-    """Compute x @ weight in blocks of rows."""
-    out = x.new_empty(len(x), weight.shape[1])
-    share_out(_fill_rows, [(*block, weight) for block in _blocks(x, out)])
-    return out
+            d_x = sum(g @ weight.t() for g, weight in zip(grads, weights, strict=True))
+            return d_x if wants_x else None, *(x.t() @ g for g in grads)
+        d_x = torch.empty_like(x) if wants_x else None
+        if wants_x:
+            back = [weight.t() for weight in weights]
+            tasks = [(block, blocks, back) for block, *blocks in _blocks(d_x, *grads)]
+            share_out(_fill_sum, tasks)
+        d_weights = [
+            _sum_of_products(x, g) if wanted else None
+            for g, wanted in zip(grads, wants, strict=True)
+        ]
+        return d_x, *d_weights
 
 
 def _sum_of_products(x: Tensor, g: Tensor) -> Tensor:
     """Compute x.t() @ g, (columns of x, columns of g), as a sum over blocks of rows."""
-    parts = x.new_empty(-(-len(x) // ROWS), x.shape[1], g.shape[1])
+    parts = x.new_empty(max(1, -(-len(x) // ROWS)), x.shape[1], g.shape[1])
     tasks = [(*block, part) for block, part in zip(_blocks(x, g), parts, strict=True)]
     share_out(_fill_part, tasks)
     return parts.sum(0)
@@ -137,15 +150,34 @@ def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 @torch.no_grad()
-def _fill_rows(x: Tensor, out: Tensor, weight: Tensor) -> None:
-    """Write x @ weight into `out`."""
+def _fill_rows(x: Tensor, outs: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+    """Write x @ weight into each of `outs`."""
     _keep_to_one_thread()
     missing = -len(x) % VECTOR
-    if missing:  # where weight has one column, the last few rows would be rounded in another way
+    if missing:  # where a weight has one column, the last few rows would be rounded in another way
         x = torch.nn.functional.pad(x, (0, 0, 0, missing))
-        out.copy_(torch.mm(x, weight)[: len(out)])
-    else:
-        torch.mm(x, weight, out=out)
+    for out, weight in zip(outs, weights, strict=True):
+        if missing:
+            out.copy_(torch.mm(x, weight)[: len(out)])
+        else:
+            torch.mm(x, weight, out=out)
+
+
+@torch.no_grad()
+def _fill_sum(out: Tensor, factors: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+    """Write the sum of factor @ weight into `out`."""
+    _keep_to_one_thread()
+    missing = -len(out) % VECTOR
+    total = torch.nn.functional.pad(out, (0, 0, 0, missing)) if missing else out
+    for number, (factor, weight) in enumerate(zip(factors, weights, strict=True)):
+        if missing:
+            factor = torch.nn.functional.pad(factor, (0, 0, 0, missing))
+        if number:
+            total.addmm_(factor, weight)
+        else:
+            torch.mm(factor, weight, out=total)
+    if missing:
+        out.copy_(total[: len(out)])
 
 
 @torch.no_grad()

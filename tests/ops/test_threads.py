@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gadkit.ops import threads
-from gadkit.ops.threads import evenly, num_threads, product, same_bits
+from gadkit.ops.threads import evenly, num_threads, product, products, same_bits
 
 
 def test_torch_keeps_to_one_thread_and_the_kernels_to_what_it_was_told(with_threads):
@@ -48,6 +48,33 @@ def test_products_in_blocks(randn, close, with_threads, monkeypatch, num_rows):
     for k, value in enumerate(expected):
         close(single[k], value)
         assert torch.equal(single[k], double[k]) and torch.equal(single[k], triple[k])
+
+
+@pytest.mark.parametrize("num_rows", [0, 5, 21])
+def test_several_products_of_the_same_rows(randn, close, with_threads, monkeypatch, num_rows):
+    monkeypatch.setattr(threads, "ROWS", 8)
+    x, weights = randn(num_rows, 5), [randn(5, columns, seed=columns) for columns in (3, 1, 4)]
+    grads = [randn(num_rows, columns, seed=-columns) for columns in (3, 1, 4)]
+
+    def step():
+        leaves = [leaf.clone().requires_grad_() for leaf in (x, *weights)]
+        with same_bits():
+            outs = products(leaves[0], leaves[1:])
+            return *(out.detach() for out in outs), *torch.autograd.grad(outs, leaves, grads)
+
+    doubles = [weight.double() for weight in weights]
+    expected = [x.double() @ weight for weight in doubles]
+    back = [g.double() @ weight.t() for g, weight in zip(grads, doubles, strict=True)]
+    expected += [sum(back), *(x.double().t() @ g.double() for g in grads)]
+    single, double, triple = (with_threads(count, step) for count in (1, 2, 3))
+    for k, value in enumerate(expected):
+        close(single[k], value)
+        assert torch.equal(single[k], double[k]) and torch.equal(single[k], triple[k])
+    leaves = [leaf.clone().requires_grad_() for leaf in (x, *weights)]
+    with same_bits():  # of one of them alone, and without that of x
+        outs = products(leaves[0].detach(), leaves[1:])
+        close(*torch.autograd.grad(outs[2], leaves[3:], grads[2]), expected[-1])
+    assert list(products(x, [])) == []
 
 
 def test_products_have_second_derivatives_and_go_through_torch_func(randn, monkeypatch):
