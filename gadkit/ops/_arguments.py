@@ -33,10 +33,14 @@ def wants_plain_torch() -> bool:
     return torch.autograd.forward_ad._current_level >= 0 or _is_inside_func_grad()
 
 
-@torch.compiler.assume_constant_result  # torch.compile cannot look at the stack; its guards do
 def _is_inside_func_grad() -> bool:
     stack = torch._C._functorch.get_interpreter_stack() or ()
     return any(level.key() == torch._C._functorch.TransformType.Grad for level in stack)
+
+
+# torch.compile cannot look at the stack; its guards do. This is all that
+# `torch.compiler.assume_constant_result` does after it has imported the compiler, for 1.4 seconds.
+_is_inside_func_grad._dynamo_marked_constant = True
 
 
 def is_batched_gradient(g: Tensor) -> bool:
