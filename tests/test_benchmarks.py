@@ -186,7 +186,7 @@ def test_result_is_json_and_a_table(result):
     text = summary.table(json.loads(json.dumps(result, allow_nan=False)))
     assert "uniform 10M, spmm, 16 float32" in text and "times as fast as" in text
     assert "absent: warp per node (needs a CUDA device)" in text
-    assert "not measured  star, times as long as uniform <= 1.3" in text
+    assert "not measured  spmm in bfloat16, time of float32 <= 0.6" in text
 
 
 def test_warp_per_node_is_the_definition(monkeypatch):
@@ -514,7 +514,8 @@ def test_goals_by_hand():
 
 
 def test_command_writes_what_timing_reads(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(operations.CASES, "cpu", [Case("tiny", Spmm, QUICK)])
+    for device in operations.CASES:
+        monkeypatch.setitem(operations.CASES, device, [Case("tiny", Spmm, QUICK)])
     checks = {"run": 1, "failed": []}
     monkeypatch.setattr(operations.kernel_checks, "run", lambda device, launch: checks)
     monkeypatch.setattr(timing, "RESULTS", tmp_path / "none")
@@ -646,17 +647,17 @@ def test_every_case_of_a_cpu_runs_in_small():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
 def test_memory_counts_what_is_taken_and_given_back():
-    size = 1 << 22
+    size = 1 << 24  # what is larger than 32 MiB is no piece of a heap, which may keep it
     held = torch.ones(size, dtype=torch.uint8)
 
     def call():
-        torch.ones(2 * size, dtype=torch.uint8)
+        torch.ones(5 * size // 2, dtype=torch.uint8)
         np.ones(3 * size, dtype=np.uint8)  # not of torch, which its profiler would not see
         return held.clone()
 
     for _ in range(2):  # what a call gave back, the next has to take again
         taken, made = memory.extra(call, False)
-        assert 3 * size <= taken < 4 * size and len(made) == size
+        assert 3 * size <= taken < 3.5 * size and len(made) == size
 
 
 def test_peers_that_would_not_fit_are_not_tried(monkeypatch):
