@@ -36,7 +36,7 @@ results: env  ## every model on GRAPHS under every protocol, ten splits; takes h
 # matplotlib is enough.
 gpu:  ## check the kernels on this machine's GPU and measure them, in 8 minutes
 	@python="$(PYTHON)"; if [ -z "$$python" ]; then ./setup.sh && python=$(BIN)/python || exit; fi; \
-	"$$python" benchmarks/gpu.py
+	"$$python" benchmarks/operations.py
 
 lab: env  ## open copies of the notebooks on DATASET in JupyterLab
 	@$(BIN)/gadkit lab "$(DATASET)"

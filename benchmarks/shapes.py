@@ -28,7 +28,19 @@ def make(name: str, *, device: str, scale: float = 1.0, seed: int = 0) -> CSR:
     Returns:
         The graph; its rows are sorted, and edges may repeat.
     """
-    draw, num_dst, num_src, num_edges = sizes(name, scale)
+    return build(*sizes(name, scale), device=device, seed=seed)
+
+
+def build(
+    draw: Callable[..., Tensor],
+    num_dst: int,
+    num_src: int,
+    num_edges: int,
+    *,
+    device: str,
+    seed: int = 0,
+) -> CSR:
+    """Make a graph of the edges that `draw` draws; see `make`."""
     generator = torch.Generator(device).manual_seed(seed)
     keys = draw(generator, num_dst, num_src, num_edges).sort().values
     first = torch.arange(num_dst + 1, device=device) * num_src
@@ -66,10 +78,10 @@ def star(generator: torch.Generator, num_dst: int, num_src: int, num_edges: int)
 def power_law(generator: torch.Generator, num_dst: int, num_src: int, num_edges: int) -> Tensor:
     """R-MAT (Chakrabarti, Zhan and Faloutsos, SDM 2004): every bit of the two ids picks a quadrant.
 
-    Ids go up to the largest power of two that fits, and are shuffled, so that popular nodes are not
-    neighbors in memory.
+    Ids below the next power of two are divided down to the number of nodes, and shuffled, so that
+    popular nodes are not neighbors in memory.
     """
-    device, bits = generator.device, min(num_dst, num_src).bit_length() - 1
+    device, bits = generator.device, (max(num_dst, num_src) - 1).bit_length()
     upper, right, lower = RMAT
     dst = torch.zeros(num_edges, dtype=torch.int64, device=device)
     src = torch.zeros_like(dst)
@@ -78,8 +90,11 @@ def power_law(generator: torch.Generator, num_dst: int, num_src: int, num_edges:
         below = chance >= upper + right
         dst.mul_(2).add_(below)
         src.mul_(2).add_((chance >= upper) ^ below | (chance >= upper + right + lower))
-    shuffled = torch.randperm(1 << bits, generator=generator, device=device)
-    return shuffled[dst].mul_(num_src).add_(shuffled[src])
+    ends = []
+    for ids, count in ((dst, num_dst), (src, num_src)):
+        shuffled = torch.randperm(count, generator=generator, device=device)
+        ends.append(shuffled[ids.mul_(count) >> bits])
+    return ends[0].mul_(num_src).add_(ends[1])
 
 
 def skewed(dst_power: float, src_power: float) -> Callable[..., Tensor]:
@@ -103,6 +118,8 @@ SHAPES = {
     "star": (star, NODES, NODES, 10_000_000),
     "uniform 50M": (uniform, NODES, NODES, 50_000_000),
     "power law": (power_law, 1 << 20, 1 << 20, 16_000_000),
+    "R-MAT 3M": (power_law, 1 << 17, 1 << 17, 3_000_000),
+    "skewed 36M": (skewed(1.5, 1.5), NODES, NODES, 36_500_000),
     "marketplace buys": (skewed(3, 1.5), PRODUCTS, USERS, 10_000_000),
     "marketplace rev_sells": (skewed(3, 1), SELLERS, PRODUCTS, 1_000_000),
     "Reddit-like": (skewed(1.5, 1.5), 233_000, 233_000, 115_000_000),

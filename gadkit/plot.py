@@ -17,6 +17,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -573,7 +574,7 @@ def bandwidth_bars(
 def rates_by_shape(
     axes: Mapping[str, Axes], cases: Sequence[Mapping], *, copy: float
 ) -> Mapping[str, Axes]:
-    """Draw the memory rates that benchmarks/gpu.py measured, beside what the machine can do.
+    """Draw the memory rates that benchmarks/operations.py measured, beside what the machine can do.
 
     An ax shows one operation: a row for each shape of graph, in it a bar for each dtype. The mark
     on a bar is what a gather of as large rows from as large a table reaches; the share of it is
@@ -629,6 +630,48 @@ def _marked_bar(ax: Axes, y: float, height: float, case: Mapping | None, **style
     ends = y - height / 2, y + height / 2
     ax.vlines(rate / share, *ends, color=INK, linewidth=2.2, label="gather of such rows")
     ax.text(1.02, y, f"{share:.0%}", fontsize=8, **text)
+
+
+def scaling(time: Axes, memory: Axes, cases: Sequence[Mapping]) -> tuple[Axes, Axes]:
+    """Draw what an edge costs in graphs of more and more edges, as benchmarks/scaling.py measures.
+
+    Args:
+        time: ax for the nanoseconds of an edge; its figure gets the legend.
+        memory: ax for the bytes of an edge, in the same figure.
+        cases: with the keys "op", "threads", "num_edges", "ns_per_edge" and, unless there is
+            nothing to say of memory, "bytes_per_edge". The most threads are drawn in solid lines.
+
+    Returns:
+        Both axes.
+
+    Raises:
+        ValueError: no case.
+    """
+    _require(cases, "cases")
+    threads = sorted({case["threads"] for case in cases}, reverse=True)
+    ops = list(dict.fromkeys(case["op"] for case in cases))
+    handles = {}
+    for ax, key in ((time, "ns_per_edge"), (memory, "bytes_per_edge")):
+        for op, color in zip(ops, _colors(ops), strict=True):
+            for number, dashes in zip(threads, cycle(DASHES), strict=False):
+                chosen = (op, number)
+                points = [
+                    (case["num_edges"], case[key])
+                    for case in cases
+                    if (case["op"], case["threads"]) == chosen and case.get(key) is not None
+                ]
+                if points:
+                    (line,) = ax.plot(*zip(*points, strict=True), dashes, color=color, marker=".")
+                    handles.setdefault(op, line)
+        ax.set(xscale="log", xlabel="edges of the graph")
+        ax.set_ylim(bottom=0)
+    time.set_ylabel("nanoseconds per edge")
+    memory.set_ylabel("extra bytes per edge")
+    for number, dashes in zip(threads, cycle(DASHES), strict=False):
+        name = f"{number} thread{'s' if number > 1 else ''}"
+        handles[name] = Line2D([], [], color=INK, linestyle=dashes)
+    time.figure.legend(handles.values(), handles, loc="outside upper center", ncols=len(handles))
+    return time, memory
 
 
 def attention_shares(

@@ -5,24 +5,32 @@ import json
 import sys
 from types import SimpleNamespace
 
+import cases
 import detection
-import gpu
+import harness
 import host
 import kernel_checks
 import launches
+import machine
+import memory
 import nbformat
 import neighbor
+import numpy as np
+import operations
+import page
 import peers
 import pytest
 import run
+import scaling
 import shapes
 import shop
 import summary
 import torch
 import work
-from gpu import Case, measure_all
+from cases import Case
 from nbformat.v4 import new_code_cell, new_notebook
-from work import Config, Gat, Pairs, Spmm
+from operations import measure_all
+from work import Config, Gat, Pairs, Rows, Spmm
 
 from gadkit import ops, store
 from gadkit.evaluation.splits import Split
@@ -32,6 +40,7 @@ from gadkit.report import notebooks
 
 SMALL = {"device": "cpu", "scale": 0.0005}
 QUICK = Config(dim=16)
+GATHER = scaling.GATHER
 QUICK_CASES = [Case("uniform 10M", kind, QUICK) for kind in (Gat, Spmm, Pairs)]
 
 
@@ -39,7 +48,9 @@ QUICK_CASES = [Case("uniform 10M", kind, QUICK) for kind in (Gat, Spmm, Pairs)]
 def quick():
     """Few rounds, and rates known in advance; nothing here looks at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu, "ROUNDS", (2, 2))
+        two = harness.Rounds(2, 2, 1.0, 0, 1.0)
+        patch.setattr(harness, "ROUNDS", {"cpu": two, "cuda": two})
+        patch.setattr(scaling, "ROUNDS", two)
         patch.setattr(timing, "copy_rate", lambda **_: 10.0)
         patch.setattr(timing, "gather_rate", lambda **_: 5.0)
         yield
@@ -128,7 +139,7 @@ def test_error_is_relative_and_not_fooled_by_nan():
 @pytest.fixture(scope="module")
 def result():
     """A run of every operation, with the peers that run anywhere."""
-    cases = [*QUICK_CASES, Case("tiny", Gat, QUICK, slow=("chunked torch",))]
+    cases = [*QUICK_CASES, Case("tiny", Gat, QUICK, also=("chunked torch",))]
     cases += [Case("star", Gat, QUICK._replace(dtype=torch.bfloat16))]
     cases += [Case("star", Gat, QUICK._replace(drop_edge=0.85, heads=2))]
     return measure_all(cases, budget=1e9, **SMALL)
@@ -175,7 +186,7 @@ def test_result_is_json_and_a_table(result):
     text = summary.table(json.loads(json.dumps(result, allow_nan=False)))
     assert "uniform 10M, spmm, 16 float32" in text and "times as fast as" in text
     assert "absent: warp per node (needs a CUDA device)" in text
-    assert "not measured  star, times as long as uniform <= 1.3" in text
+    assert "not measured  spmm in bfloat16, time of float32 <= 0.6" in text
 
 
 def test_warp_per_node_is_the_definition(monkeypatch):
@@ -200,7 +211,7 @@ def test_warp_per_node_is_the_definition(monkeypatch):
 
 
 def faulty(monkeypatch, **named):
-    monkeypatch.setitem(gpu.PEERS, "spmm", named)
+    monkeypatch.setitem(harness.PEERS, "spmm", named)
     measured = measure_all([QUICK_CASES[1]], budget=1e9, **SMALL)
     assert measured["failed"] == []
     return measured["cases"][0]["peers"]
@@ -233,7 +244,7 @@ def test_failed_operation_is_noted_and_the_next_one_measured(monkeypatch):
 
     monkeypatch.setattr(work.ops, "spmm", wrong)
     found = measure_all(QUICK_CASES[1:], budget=1e9, **SMALL)
-    assert [case["op"] for case in found["cases"]] == ["edge_dot", "edge_dot backward"]
+    assert [case["op"] for case in found["cases"]] == list(Pairs.ops)
     assert found["failed"][0]["case"] == "uniform 10M, spmm, dim 16, 1 head, float32, spmm"
     assert "the result is wrong" in found["failed"][0]["why"]
 
@@ -246,7 +257,7 @@ def test_budget_leaves_the_tiny_graph(monkeypatch):
 
 
 def test_lost_gpu_ends_the_run(monkeypatch):
-    monkeypatch.setattr(gpu.Run, "lost", lambda run: True)
+    monkeypatch.setattr(harness.Run, "lost", lambda run: True)
     found = measure_all(QUICK_CASES, budget=1e9, **SMALL)
     assert [item["why"] for item in found["skipped"]] == ["the GPU takes no more work"] * 2
 
@@ -254,15 +265,15 @@ def test_lost_gpu_ends_the_run(monkeypatch):
 def test_long_calls_are_timed_apart(monkeypatch):
     rounds = []
 
-    def measure(calls, *, repeats, device, warmup=1):
+    def measure(calls, *, repeats, device, warmup):
         rounds.append((list(calls), repeats))
         return dict.fromkeys(calls, 1.0)
 
     monkeypatch.setattr(timing, "measure", measure)
-    run = gpu.Run("cpu", 0.0005)
+    run = harness.Run("cpu", 0.0005)
     calls, lasted = dict.fromkeys("abc"), {"a": 0.01, "b": 5.0, "c": 0.02}
-    assert run.medians(calls, lasted)[1] == {"a": 2, "b": gpu.FEW, "c": 2}
-    assert rounds == [(["a", "c"], 2), (["b"], gpu.FEW)]
+    assert run.medians(calls, lasted)[1] == {"a": 2, "b": harness.FEW, "c": 2}
+    assert rounds == [(["a", "c"], 2), (["b"], harness.FEW)]
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -276,8 +287,8 @@ def test_calls_that_take_memory_from_each_other_are_timed_alone(failing, monkeyp
         return dict.fromkeys(calls, float(len(groups)))
 
     monkeypatch.setattr(timing, "measure", measure)
-    monkeypatch.setattr(gpu.Run, "retries", lambda run: next(retries))
-    medians, _ = gpu.Run("cpu", 0.0005).medians(dict.fromkeys("ab"), {"a": 0.01, "b": 0.01})
+    monkeypatch.setattr(harness.Run, "retries", lambda run: next(retries))
+    medians, _ = harness.Run("cpu", 0.0005).medians(dict.fromkeys("ab"), {"a": 0.01, "b": 0.01})
     assert groups == [["a", "b"], ["a"], ["b"], []] and medians == {"a": 2.0, "b": 3.0}
 
 
@@ -319,7 +330,7 @@ def fake_cuda(monkeypatch):
 
 
 def test_what_only_a_gpu_tells_is_noted(fake_cuda):
-    run = gpu.Run("cpu", 1.0)
+    run = harness.Run("cpu", 1.0)
     run.cuda = True
     case = Case("tiny", Gat, QUICK)
     assert run.why_not(case) is None
@@ -406,7 +417,7 @@ def test_launch_costs_are_noted(fake_cuda, monkeypatch):
         return found
 
     monkeypatch.setattr(launches, "cost", cost)
-    run = gpu.Run("cpu", 0.0005)
+    run = harness.Run("cpu", 0.0005)
     run.launch_costs()
     assert run.launches == []  # on a CPU there is nothing to launch
     run.cuda = True
@@ -421,35 +432,48 @@ def test_failed_capture_is_noted(fake_cuda, monkeypatch):
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    assert "not permitted" in gpu.replay(lambda: (torch.ones(1),))["replay_why"]
+    assert "not permitted" in harness.replay(lambda: (torch.ones(1),))["replay_why"]
 
 
 def test_case_that_does_not_fit_is_skipped(fake_cuda, monkeypatch):
-    run = gpu.Run("cpu", 1.0)
-    run.cuda = True
+    run = harness.Run("cpu", 1.0)
+    run.device, run.cuda = "cuda", True
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10_000_000_000, 1 << 40))
-    assert "10 GB free" in run.why_not(Case("Reddit-like", Gat))
-    assert gpu.memory_needed(Case("Reddit-like", Gat), 1.0) < 60e9  # for a GPU of 80 GB
+    assert "10 GB left of the GPU" in run.why_not(Case("Reddit-like", Gat))
+    assert Case("Reddit-like", Gat).memory_needed(1.0, "cuda") < 60e9  # for a GPU of 80 GB
+    run.device, run.cuda = "cpu", False
+    monkeypatch.setattr(memory.memory, "available", lambda: (3_000_000_000, "of a group"))
+    assert "3 GB left of a group" in run.why_not(Case("skewed 36M", Gat))
+    assert run.why_not(Case("R-MAT 3M", Gat)) is None
+    assert Case("skewed 36M", Gat).memory_needed(1.0, "cpu") < 12e9
 
 
 def test_bytes_of_a_graph_are_counted_once():
     csr = shapes.make("uniform 10M", device="cpu", scale=0.0001)
     both = csr, csr.transpose()
     least = sum(x.nbytes for one in both for x in (one.indptr, one.indices, *one.plan))
-    assert gpu.num_bytes(csr) == least
+    assert memory.num_bytes(csr) == least
     graph = sum(x.nbytes for one in both for x in (one.indptr, one.indices))
-    assert gpu.memory_bound(csr, 512) == graph + 6 * csr.num_dst * 512
+    assert memory.bound(csr, 512) == graph + 6 * csr.num_dst * 512
 
 
 def test_cases_start_with_the_telling_and_end_with_the_tiny():
-    names = [str(case) for case in gpu.CASES]
-    assert len(set(names)) == len(names)
-    assert {case.shape for case in gpu.CASES} == set(shapes.SHAPES)
-    assert [case.shape for case in gpu.CASES[-3:]] == ["tiny"] * 3
-    assert all(case.shape != "tiny" for case in gpu.CASES[:-3])
-    assert {op for case in gpu.CASES for op in case.work.ops} == set(gpu.PEERS)
-    asked = {name for case in gpu.CASES for name in case.slow}
-    assert asked == gpu.SLOW <= {name for names in gpu.PEERS.values() for name in names}
+    assert [case.shape for case in cases.GPU[-3:]] == ["tiny"] * 3
+    assert all(case.shape != "tiny" for case in cases.GPU[:-3])
+    assert {op for case in cases.GPU for op in case.work.ops} == set(harness.PEERS)
+    # On a CPU the large graph takes most of the time and memory, so it is the last.
+    shapes_of = list(dict.fromkeys(case.shape for case in cases.CPU))
+    assert shapes_of == ["R-MAT 3M", "tiny", "skewed 36M"]
+    everything = [*cases.GPU, *cases.CPU]
+    assert {case.shape for case in everything} == set(shapes.SHAPES)
+    asked = {name for case in everything for name in case.also}
+    assert asked == harness.ASKED <= {name for names in harness.PEERS.values() for name in names}
+    assert harness.OTHER_RESULT <= harness.ASKED
+    for names in cases.CASES.values():
+        assert len(set(map(str, names))) == len(names)
+        for case in names:
+            assert set(case.ops) <= set(case.work.ops)
+            assert all(any(name in harness.PEERS[op] for op in case.work.ops) for name in case.also)
 
 
 def example(shape, op, **numbers):
@@ -474,7 +498,7 @@ def test_goals_by_hand():
         example("star", "spmm", seconds=9.0, peers=sparse),  # no uniform one to compare with
         example("tiny", "spmm", dtype="bfloat16", error=4e-3, repeatable=False),
     ]
-    judged = [(goal["met"], goal.get("worst")) for goal in summary.goals(cases)]
+    judged = [(goal["met"], goal.get("worst")) for goal in summary.goals(cases, "cuda")]
     assert judged == [
         (True, 0.72),
         (False, 0.69),
@@ -486,50 +510,253 @@ def test_goals_by_hand():
         (True, 4e-3),
         (False, 0),
     ]
-    assert all(goal["met"] is None for goal in summary.goals([]))
+    assert all(goal["met"] is None for goal in summary.goals([], "cuda"))
 
 
 def test_command_writes_what_timing_reads(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(gpu, "CASES", [Case("tiny", Spmm, QUICK)])
+    for device in operations.CASES:
+        monkeypatch.setitem(operations.CASES, device, [Case("tiny", Spmm, QUICK)])
     checks = {"run": 1, "failed": []}
-    monkeypatch.setattr(gpu.kernel_checks, "run", lambda device, launch: checks)
+    monkeypatch.setattr(operations.kernel_checks, "run", lambda device, launch: checks)
+    monkeypatch.setattr(timing, "RESULTS", tmp_path / "none")
     small = ["--device", "cpu", "--scale", "0.5"]
     command = [*small, "--out", str(tmp_path / "here.json")]
-    assert gpu.main(command, emulate=host.launch) == 0
+    assert operations.main(command, emulate=host.launch) == 0
     assert "goals" in capsys.readouterr().out
-    (found,) = timing.committed_results(tmp_path)
-    assert found["cases"][0]["op"] == "spmm" and found["scale"] == 0.5
-    assert found["checks"] == checks
+    (result,) = timing.committed_results(tmp_path)
+    assert result["cases"][0]["op"] == "spmm" and result["scale"] == 0.5
+    assert result["checks"] == checks
     checks["failed"].append("spmm: wrong")
-    assert gpu.main(small, emulate=host.launch) == 1
-    assert gpu.main(small) == 0  # nothing runs kernels, so they are not checked
+    assert operations.main(small, emulate=host.launch) == 1
+    assert operations.main(small) == 0  # nothing runs kernels, so they are not checked
     checks["failed"].clear()
-    monkeypatch.setattr(timing, "RESULTS", tmp_path / "none")
     monkeypatch.setattr(ops, "spmm", None)
-    assert gpu.main(small) == 1  # a failed case, and on a CPU no file unless asked for
-    assert not (tmp_path / "none").exists()
+    assert operations.main(small) == 1  # a failed case
+    assert operations.main(["--device", "cpu", "--cases", "cuda", "--budget", "0"]) == 1
+    assert not (tmp_path / "none").exists()  # rehearsals leave no result of the machine
+
+
+def test_a_whole_run_leaves_the_result_of_the_machine_and_the_page(tmp_path, monkeypatch):
+    monkeypatch.setitem(operations.CASES, "cpu", [Case("tiny", Spmm, QUICK)])
+    monkeypatch.setattr(timing, "RESULTS", tmp_path)
+    monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(machine, "cpu_name", lambda: "Example(R) CPU @ 2.50GHz")
+    assert operations.main(["--device", "cpu"]) == 0
+    threads = torch.get_num_threads()
+    assert (tmp_path / f"example-r-cpu-2-50ghz-{threads}-threads.json").exists()
+    assert [r["device"] for r in timing.committed_results(tmp_path, device="cpu")] == ["cpu"]
+    assert timing.committed_results(tmp_path, device="cuda") == []
+    text = page.PAGE.read_text()
+    assert f"## Example(R) CPU @ 2.50GHz, {threads} threads" in text
+    assert "`python benchmarks/operations.py --device cpu`" in text
+    assert "| tiny, spmm, 16 float32 |" in text
+
+
+def test_no_two_machines_share_a_file():
+    def named(kind, device, **described):
+        return machine.file_name({"kind": kind, "device": device, "machine": described})
+
+    cpu = {"name": "Intel(R) Xeon(R)  Processor @ 2.50GHz", "threads": 2}
+    assert named("operations", "cpu", **cpu) == "intel-r-xeon-r-processor-2-50ghz-2-threads.json"
+    assert named("scaling", "cpu", **cpu).endswith("-2-threads-scaling.json")
+    assert named("operations", "cuda", name="NVIDIA H100 80GB HBM3") == "nvidia-h100-80gb-hbm3.json"
 
 
 def test_a_run_that_is_stopped_leaves_what_it_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, "CASES", [Case("tiny", Spmm, QUICK), Case("tiny", Pairs, QUICK)])
-    measure = gpu.Run.case
+    two = [Case("tiny", Spmm, QUICK), Case("tiny", Pairs, QUICK)]
+    monkeypatch.setitem(operations.CASES, "cpu", two)
+    measure = harness.Run.case
 
     def case(run, case):
         if case.work is Pairs:
             raise KeyboardInterrupt
         measure(run, case)
 
-    monkeypatch.setattr(gpu.Run, "case", case)
+    monkeypatch.setattr(harness.Run, "case", case)
     with pytest.raises(KeyboardInterrupt):
-        gpu.main(["--device", "cpu", "--out", str(tmp_path / "part.json")])
+        operations.main(["--device", "cpu", "--out", str(tmp_path / "part.json")])
     (found,) = timing.committed_results(tmp_path)
     assert [c["op"] for c in found["cases"]] == ["spmm"]
 
 
 def test_command_without_a_gpu_says_so(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert gpu.main([]) == 1
+    assert operations.main([]) == 1
     assert "no CUDA device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "drop_edge"), [(Gat, 0.0), (Gat, 0.85), (Spmm, 0.0), (Pairs, 0.0)]
+)
+def test_a_sample_of_exact_results_is_that_of_all(kind, drop_edge, monkeypatch, close):
+    csr = shapes.make("power law", device="cpu", scale=0.0002)
+    inputs = kind(
+        csr, Config(dim=4, heads=2 if kind is Gat else 1, drop_edge=drop_edge), generator()
+    )
+    whole = inputs.exact()
+    monkeypatch.setattr(work, "SAMPLED", 0)
+    monkeypatch.setattr(work, "SAMPLE", 60)
+    monkeypatch.setattr(work, "SAMPLED_EDGES", 20_000)
+    sample = inputs.exact()
+    assert list(sample) == list(kind.ops)
+    for op, results in sample.items():
+        for some, every in zip(results, whole[op], strict=True):
+            assert 3 < len(some.ids) < len(every)
+            close(some.values, every[some.ids])
+        made = inputs.call(op)()
+        assert work.relative_error(made, results) < 1e-5
+        wrong = [ours.detach().clone() for ours in made]
+        wrong[-1][results[-1].ids[3]] += 1
+        assert work.relative_error(wrong, results) > 1e-2
+
+
+def test_a_node_without_a_sampled_edge_is_left_out():
+    """Rows are compared where they lie, whatever stands in the others."""
+    ours = torch.tensor([1.0, float("nan"), 4.0])
+    right = Rows(torch.tensor([0, 2]), torch.tensor([1.0, 2.0], dtype=torch.float64))
+    assert work.relative_error((ours,), (right,)) == 1.0
+
+
+def test_gadkit_beside_itself():
+    """In float32 the numbers are those of bfloat16, and no peer has to drop the same edges."""
+    both = ("gadkit in float32", "gadkit, no edge dropped")
+    named = [
+        Case("tiny", Spmm, QUICK._replace(dtype=torch.bfloat16), also=both[:1]),
+        Case("tiny", Gat, QUICK._replace(drop_edge=0.85), also=both[1:], ops=Gat.ops[3:]),
+        Case("tiny", Pairs, QUICK._replace(pairs=700), ops=Pairs.ops[2:]),
+    ]
+    result = measure_all(named, budget=1e9, device="cpu", scale=0.5)
+    assert result["failed"] == []
+    spmm, gat, pairs = result["cases"]
+    assert spmm["peers"]["gadkit in float32"]["error"] < 1e-5 < spmm["error"]
+    assert list(gat["peers"]) == ["gadkit, no edge dropped"]
+    other = gat["peers"]["gadkit, no edge dropped"]
+    assert other["status"] == "other result" and other["times"] > 0 and "error" not in other
+    assert pairs["num_pairs"] == 350 and pairs["op"] == "edge_dot forward + backward"
+
+
+def test_every_case_of_a_cpu_runs_in_small():
+    result = measure_all(
+        [case._replace(config=case.config._replace(dim=16)) for case in cases.CPU],
+        budget=1e9,
+        device="cpu",
+        scale=0.001,
+    )
+    assert result["failed"] == result["skipped"] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
+def test_memory_counts_what_is_taken_and_given_back():
+    size = 1 << 24  # what is larger than 32 MiB is no piece of a heap, which may keep it
+    held = torch.ones(size, dtype=torch.uint8)
+
+    def call():
+        torch.ones(5 * size // 2, dtype=torch.uint8)
+        np.ones(3 * size, dtype=np.uint8)  # not of torch, which its profiler would not see
+        return held.clone()
+
+    for _ in range(2):  # what a call gave back, the next has to take again
+        taken, made = memory.extra(call, False)
+        assert 3 * size <= taken < 3.5 * size and len(made) == size
+
+
+def test_peers_that_would_not_fit_are_not_tried(monkeypatch):
+    monkeypatch.setattr(memory.memory, "available", lambda: (1000, "of this machine"))
+    csr = shapes.make("tiny", device="cpu")
+    with pytest.raises(peers.Absent, match="GB needed, 0 GB left"):
+        peers.need_memory(Gat(csr, QUICK, generator()), 4000)
+
+
+def test_goals_of_a_cpu_by_hand():
+    def seconds(**named):
+        return {name.replace("_", " "): {"seconds": s} for name, s in named.items()}
+
+    step, dot = "gat forward + backward", "edge_dot forward + backward"
+    size = {"num_dst": 10, "peak_bytes": 3 * 10 * 128 * 4}
+    all_edges = {"gadkit, no edge dropped": {"seconds": 5.0}}
+    sparse = {"torch.sparse": {"seconds": 4.0}, "torch.sparse int64": {"seconds": 3.0}}
+    measured = [
+        example("R-MAT 3M", "spmm", peers=sparse, **size),
+        example("R-MAT 3M", "spmm", dtype="bfloat16", peers=seconds(gadkit_in_float32=2.0), **size),
+        example("R-MAT 3M", step, peers=seconds(PyG=21.0), **size),
+        example("R-MAT 3M", step, drop_edge=0.85, peers=all_edges, num_dst=10, peak_bytes=1 << 40),
+        example("R-MAT 3M", "edge_dot", peers=seconds(plain_torch=15.0), **size),
+        example("R-MAT 3M", dot, peers=seconds(plain_torch=7.0), **size),
+        example("tiny", "spmm", of_gather=0.01, peers=seconds(torch_sparse=0.1), **size),
+    ]
+    judged = [(goal["met"], goal.get("worst")) for goal in summary.goals(measured, "cpu")]
+    assert judged == [
+        (False, 0.8),
+        (False, 3.0),
+        (True, 0.5),
+        (True, 21.0),
+        (True, 0.2),
+        (True, 15.0),
+        (False, 7.0),
+        (True, 3.0),
+        (True, 1e-7),
+        (True, 1),
+    ]
+    assert all(goal["met"] is None for goal in summary.goals([], "cpu"))
+
+
+@pytest.fixture(scope="module")
+def scaled():
+    return scaling.measure(0.001, 1e9)
+
+
+def test_scaling_measures_every_size_on_one_thread_and_on_all(scaled):
+    assert scaled["skipped"] == [] and scaled["kind"] == "scaling"
+    threads = sorted({1, torch.get_num_threads()})
+    operations_of = [GATHER, "edge_dot", "gat forward + backward", "spmm", "torch.sparse"]
+    expected = {(op, n) for op in operations_of for n in threads}
+    for size in (round(0.001 * size) for size in scaling.SIZES):
+        chosen = [case for case in scaled["cases"] if case["num_edges"] == size]
+        assert {(case["op"], case["threads"]) for case in chosen} == expected
+        assert all(c["ns_per_edge"] == pytest.approx(1e9 * c["seconds"] / size) for c in chosen)
+        assert all(c["error"] < 1e-4 for c in chosen if c["op"] != GATHER)
+    assert scaling.SIZES[0] == 10_000 and scaling.SIZES[-1] == 31_622_777
+
+
+def test_scaling_says_what_it_leaves_out(monkeypatch):
+    result = scaling.measure(0.0003, 0)
+    assert {item["why"] for item in result["skipped"]} == {"budget: 0 s were over"}
+    monkeypatch.setattr(memory.memory, "available", lambda: (1 << 20, "of a group"))
+    assert "0 GB left of a group" in scaling.lacking(scaling.SIZES[-1])
+    assert scaling.lacking(1000) is None
+
+
+def test_scaling_stops_at_a_wrong_result(monkeypatch):
+    monkeypatch.setitem(scaling.BESIDE["spmm"], "broken", lambda work, op: lambda: (0 * work.x,))
+    with pytest.raises(ValueError, match="wrong results on .* edges.*broken"):
+        scaling.measure(0.01, 1e9)
+
+
+def test_scaling_is_drawn_and_told(scaled, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "PICTURE", tmp_path / "scaling.png")
+    page.draw(scaled)
+    assert page.PICTURE.read_bytes().startswith(b"\x89PNG")
+    text = page.page([], [json.loads(json.dumps(scaled, allow_nan=False))])
+    assert "(scaling.png)" in text and "`python benchmarks/scaling.py`" in text
+    lines = [line for line in text.splitlines() if line.startswith("| spmm |")]
+    assert len(lines) == 2 * len(scaled["threads"])  # of time and of memory
+    assert all(line.count("|") == 3 + len(scaling.SIZES) for line in lines)
+
+
+def test_the_page_tells_what_was_measured(result):
+    told = json.loads(json.dumps(result)) | {"skipped": [{"case": "x", "why": "memory: 9 GB"}]}
+    told["machine"]["name"] = "Example CPU"
+    text = page.page([told], [])
+    assert f"## Example CPU, {torch.get_num_threads()} threads" in text
+    rows = [line for line in text.splitlines() if line.startswith("| star, gat backward, 16 x 2")]
+    assert len(rows) == 1 and rows[0].count("|") == 7
+    assert "Not measured: x (memory: 9 GB)." in text and "Time and memory for an edge" not in text
+    goals = summary.goals([], "cuda")
+    told |= {"device": "cuda", "goals": goals}
+    told["machine"] |= {"driver": "570.1"}
+    text = page.page([told], [])
+    assert "\n## Example CPU\n" in text and "`python benchmarks/operations.py`" in text
+    assert text.count("not measured |") == len(goals)
 
 
 @pytest.fixture

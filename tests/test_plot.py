@@ -347,6 +347,31 @@ def test_rates_by_shape_has_the_same_rows_and_scale_on_every_ax(ax):
     assert len(ax.figure.legends[0].get_texts()) == 4  # of all axes together
 
 
+def test_scaling_starts_at_zero_and_has_a_line_for_each_number_of_threads(ax):
+    other = ax.figure.add_subplot(2, 1, 2)
+    sizes = {"num_edges": 1000, "ns_per_edge": 9.0}, {"num_edges": 10_000, "ns_per_edge": 8.0}
+    cases = [
+        {"op": op, "threads": threads, "bytes_per_edge": 60.0 if op == "spmm" else None, **size}
+        for op in ("spmm", "gather")
+        for threads in (1, 2)
+        for size in sizes
+    ]
+    assert plot.scaling(ax, other, cases) == (ax, other)
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[9.0, 8.0]] * 4
+    assert [line.get_ydata().tolist() for line in other.lines] == [[60.0, 60.0]] * 2
+    solid, dashed, *_ = ax.lines
+    assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
+    assert solid.get_color() == dashed.get_color() != ax.lines[2].get_color()
+    for axes in (ax, other):
+        assert axes.get_xscale() == "log" and axes.get_ylim()[0] == 0
+        assert axes.get_xlabel() == "edges of the graph"
+    assert ax.get_ylabel() == "nanoseconds per edge"
+    assert other.get_ylabel() == "extra bytes per edge"
+    (shared,) = ax.figure.legends
+    named = [text.get_text() for text in shared.get_texts()]
+    assert named == ["spmm", "gather", "2 threads", "1 thread"]
+
+
 @pytest.mark.parametrize(
     ("draw", "nothing"),
     [
@@ -361,6 +386,7 @@ def test_rates_by_shape_has_the_same_rows_and_scale_on_every_ax(ax):
         (plot.intervals, {}),
         (plot.bandwidth_bars, {}),
         (lambda ax, cases: plot.rates_by_shape({"spmm": ax}, cases, copy=1.0), []),
+        (lambda ax, cases: plot.scaling(ax, ax, cases), []),
         (lambda ax, xy: plot.embedding_map(ax, xy, np.zeros(0)), np.zeros((0, 2))),
     ],
 )

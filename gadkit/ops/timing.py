@@ -6,7 +6,7 @@ Architectures, CACM 2009). Two rates bound it: that of a copy, which reads and w
 that of a gather, which reads whole rows in random order, as edges do. `traffic` counts the bytes an
 operation has to move, so that its time becomes a rate which can be set against the two.
 
-What was measured with benchmarks/gpu.py and kept is read by `committed_results`.
+What was measured with benchmarks/ and kept is read by `committed_results`.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from gadkit.ops import _cpu, _cuda
 from gadkit.store import errors_about
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
-FORMAT = 1  # of a result file
+FORMAT = 2  # of a result file
 FLOAT = 4  # bytes
 VECTOR = 16  # bytes that a lane of a GPU reads at once
 ID = 8  # bytes of an int64
@@ -196,7 +196,13 @@ def _gather(x: torch.Tensor, rows: torch.Tensor, ahead: int | None) -> torch.Ten
 
 
 def traffic(
-    csr: CSR, dim: int, *, heads: int = 1, itemsize: int = FLOAT, kept: float = 1.0
+    csr: CSR,
+    dim: int,
+    *,
+    heads: int = 1,
+    itemsize: int = FLOAT,
+    kept: float = 1.0,
+    num_pairs: int | None = None,
 ) -> dict[str, int]:
     """Count the bytes that the operations move on a graph if every edge reads its row from memory.
 
@@ -210,10 +216,11 @@ def traffic(
         itemsize: bytes of a feature, 4 for float32 and 2 for half precision, whose scores stay
             float32.
         kept: share of the edges that DropEdge leaves to `gat_aggregate`.
+        num_pairs: of `edge_dot`; as many as edges if None.
 
     Returns:
         Bytes of "spmm" (without scales), "gat_inference", "gat_forward" (in training),
-        "gat_backward", and of "edge_dot" and "edge_dot_backward" on as many pairs as edges.
+        "gat_backward", "edge_dot" and "edge_dot_backward".
     """
     edges, rows, sources = csr.num_edges, csr.num_dst, csr.num_src
     index = csr.indices.element_size()
@@ -239,8 +246,9 @@ def traffic(
     backward += sources * 2 * (row + score)  # h and score_src read, their gradients written
 
     ends, vector = 2 * ID, dim * itemsize  # of a pair
-    dots = edges * (ends + 2 * vector + itemsize)  # both rows read, one number written
-    dots_backward = 2 * edges * (ends + itemsize + vector)  # for either side: g and the other's row
+    pairs = edges if num_pairs is None else num_pairs
+    dots = pairs * (ends + 2 * vector + itemsize)  # both rows read, one number written
+    dots_backward = 2 * pairs * (ends + itemsize + vector)  # for either side: g and the other's row
     dots_backward += (rows + sources) * vector  # the gradients, written
     return {
         "spmm": spmm,
@@ -252,15 +260,19 @@ def traffic(
     }
 
 
-def committed_results(folder: Path | str = RESULTS) -> list[dict]:
-    """Read what benchmarks/gpu.py has written, the newest first.
+def committed_results(
+    folder: Path | str = RESULTS, *, kind: str = "operations", device: str | None = None
+) -> list[dict]:
+    """Read what benchmarks/operations.py or benchmarks/scaling.py has written, the newest first.
 
     Args:
-        folder: of JSON files, one a machine; it need not exist.
+        folder: of JSON files, one a machine and kind; it need not exist.
+        kind: "operations" or "scaling".
+        device: "cuda" or "cpu" to have those of GPUs or of CPUs alone.
 
     Returns:
-        One dict a file, with the keys "machine", "date", "copy", "gather", "cases", "skipped",
-        "failed" and "goals".
+        One dict a file, with the keys "kind", "device", "machine", "date", "commit" and "cases",
+        and those of operations also "copy", "gather", "skipped", "failed" and "goals".
 
     Raises:
         ValueError: a file is no such result; the message names it.
@@ -270,6 +282,7 @@ def committed_results(folder: Path | str = RESULTS) -> list[dict]:
         with errors_about(path):
             result = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(result, dict) or result.get("format") != FORMAT:
-                raise ValueError(f"not a result of benchmarks/gpu.py in format {FORMAT}")
+                raise ValueError(f"not a result of benchmarks/ in format {FORMAT}")
             results.append(result)
-    return sorted(results, key=lambda result: result["date"], reverse=True)
+    chosen = [r for r in results if r["kind"] == kind and device in (None, r["device"])]
+    return sorted(chosen, key=lambda result: result["date"], reverse=True)

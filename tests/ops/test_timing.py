@@ -189,6 +189,9 @@ def test_traffic_follows_dtype_and_drop_edge():
     csr = CSR(torch.tensor([0, 100]), src, 10)
     assert traffic(csr, 8, itemsize=8)["spmm"] == 2 * 8 + 100 * 4 + 101 * 64
     every, some = traffic(csr, 8), traffic(csr, 8, kept=0.15)
+    pairs = traffic(csr, 8, num_pairs=3)
+    assert pairs["edge_dot"] == 3 * (2 * 8 + 2 * 32 + 4) and pairs["spmm"] == every["spmm"]
+    assert pairs["edge_dot_backward"] == 2 * 3 * (2 * 8 + 4 + 32) + (1 + 10) * 32
     assert every["spmm"] == some["spmm"]
     assert every["gat_forward"] - some["gat_forward"] == 85 * (32 + 4)
     assert every["gat_backward"] - some["gat_backward"] == 85 * (32 + 16)
@@ -196,10 +199,16 @@ def test_traffic_follows_dtype_and_drop_edge():
 
 def test_results_are_read_newest_first(tmp_path):
     assert committed_results(tmp_path / "none") == []
-    for name, date in (("a", "2025-01-01"), ("b", "2025-03-01"), ("c", "2025-02-01")):
-        text = json.dumps({"format": timing.FORMAT, "date": date})
-        (tmp_path / f"{name}.json").write_text(text)
+    kinds = {"operations": ("cpu", "cuda", "cuda"), "scaling": ("cpu",)}
+    for kind, devices in kinds.items():
+        for month, device in enumerate(devices, 1):
+            text = {"format": timing.FORMAT, "kind": kind, "device": device}
+            path = tmp_path / f"{kind}{-month}.json"
+            path.write_text(json.dumps(text | {"date": f"2025-0{month}-01"}))
     assert [r["date"][5:7] for r in committed_results(tmp_path)] == ["03", "02", "01"]
+    assert [r["date"][5:7] for r in committed_results(tmp_path, device="cuda")] == ["03", "02"]
+    assert [r["date"][5:7] for r in committed_results(tmp_path, device="cpu")] == ["01"]
+    assert [r["kind"] for r in committed_results(tmp_path, kind="scaling")] == ["scaling"]
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"format": 0}', "{"])
