@@ -30,9 +30,14 @@ def about(kind: str, device: str) -> dict:
         "device": device,
         "machine": machine(device),
         "date": datetime.date.today().isoformat(),
-        # Whoever owns the checkout: a copy may belong to somebody else.
-        "commit": output_of("git", "-c", "safe.directory=*", "describe", "--always", "--dirty"),
+        "commit": commit(),
     }
+
+
+def commit() -> str | None:
+    """Say which code this is; None where git does not know."""
+    # Whoever owns the checkout: a copy may belong to somebody else.
+    return output_of("git", "-c", "safe.directory=*", "describe", "--always", "--dirty")
 
 
 def machine(device: str) -> dict:

@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -664,13 +664,17 @@ def scaling(time: Axes, memory: Axes, cases: Sequence[Mapping]) -> tuple[Axes, A
                     (line,) = ax.plot(*zip(*points, strict=True), dashes, color=color, marker=".")
                     handles.setdefault(op, line)
         ax.set(xscale="log", xlabel="edges of the graph")
-        ax.set_ylim(bottom=0)
-    time.set_ylabel("nanoseconds per edge")
+    time.set(yscale="log", ylabel="nanoseconds per edge")
+    time.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    time.yaxis.set_major_formatter("{x:g}")
+    time.yaxis.set_minor_formatter(NullFormatter())
+    memory.set_ylim(bottom=0)
     memory.set_ylabel("extra bytes per edge")
     for number, dashes in zip(threads, cycle(DASHES), strict=False):
         name = f"{number} thread{'s' if number > 1 else ''}"
         handles[name] = Line2D([], [], color=INK, linestyle=dashes)
-    time.figure.legend(handles.values(), handles, loc="outside upper center", ncols=len(handles))
+    columns = -(-len(handles) // 2)  # in two rows, or it is wider than the figure
+    time.figure.legend(handles.values(), handles, loc="outside upper center", ncols=columns)
     return time, memory
 
 

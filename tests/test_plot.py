@@ -347,7 +347,7 @@ def test_rates_by_shape_has_the_same_rows_and_scale_on_every_ax(ax):
     assert len(ax.figure.legends[0].get_texts()) == 4  # of all axes together
 
 
-def test_scaling_starts_at_zero_and_has_a_line_for_each_number_of_threads(ax):
+def test_scaling_has_a_line_for_each_number_of_threads_and_memory_starts_at_zero(ax):
     other = ax.figure.add_subplot(2, 1, 2)
     sizes = {"num_edges": 1000, "ns_per_edge": 9.0}, {"num_edges": 10_000, "ns_per_edge": 8.0}
     cases = [
@@ -363,8 +363,8 @@ def test_scaling_starts_at_zero_and_has_a_line_for_each_number_of_threads(ax):
     assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
     assert solid.get_color() == dashed.get_color() != ax.lines[2].get_color()
     for axes in (ax, other):
-        assert axes.get_xscale() == "log" and axes.get_ylim()[0] == 0
-        assert axes.get_xlabel() == "edges of the graph"
+        assert axes.get_xscale() == "log" and axes.get_xlabel() == "edges of the graph"
+    assert ax.get_yscale() == "log" and other.get_ylim()[0] == 0
     assert ax.get_ylabel() == "nanoseconds per edge"
     assert other.get_ylabel() == "extra bytes per edge"
     (shared,) = ax.figure.legends
