@@ -335,10 +335,11 @@ def _section(of: dict) -> Iterator[str]:
     splits_of = (
         f"{of['splits']} splits" if of["splits"] > 1 else f"one split, {TRAININGS} trainings"
     )
+    measured = f" Measured at {of['commit']}." if "commit" in of else ""
     yield (
         f"{of['labelled']:,} labelled nodes of {of['nodes']:,}; {splits_of}; test part "
         f"{of['test']:,}, {of['test_frauds']:,} of them fraud: chance has AUPRC "
-        f"{100 * of['base_rate']:.1f}." + (f" Measured at {of['commit']}." if "commit" in of else "")
+        f"{100 * of['base_rate']:.1f}.{measured}"
     )
     yield ""
     yield f"| model | AUPRC | AUROC | recall | P@{BUDGET} | error |"
