@@ -670,7 +670,7 @@ def scaling(time: Axes, memory: Axes, cases: Sequence[Mapping]) -> tuple[Axes, A
     for number, dashes in zip(threads, cycle(DASHES), strict=False):
         name = f"{number} thread{'s' if number > 1 else ''}"
         handles[name] = Line2D([], [], color=INK, linestyle=dashes)
-    time.figure.legend(handles.values(), handles, loc="outside upper center", ncols=len(handles))
+    time.figure.legend(handles.values(), handles, loc="outside upper center", ncols=4)
     return time, memory
 
 
