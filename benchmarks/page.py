@@ -41,7 +41,8 @@ SCALING = """
 R-MAT graphs with 24 edges for each node, 128 numbers of float32 a row. Time and memory for an edge
 should not depend on how many there are. Where a table of features no longer fits into the caches,
 an edge takes longer: so does the gather of as many random rows, which does nothing else. In a small
-graph the fixed costs of a call are shared by few edges, and memory is counted in pages of 4 KiB.
+graph few edges share the fixed costs of a call, and Linux counts memory in pages of 4 KiB, some of
+them late.
 """
 WORDS = {True: "met", False: "not met", None: "not measured"}
 
