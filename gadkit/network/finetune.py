@@ -22,6 +22,7 @@ from gadkit.network.run import (
     feature_dims,
     remaining_epochs,
 )
+from gadkit.ops.buffers import reused
 from gadkit.ops.threads import evenly, same_bits
 
 SMOOTHNESS_EDGES = 5_000  # sampled per relation and epoch for that term of the loss
@@ -136,6 +137,7 @@ class Finetuned:
 
 
 @same_bits()
+@reused()
 def finetune_gat(
     graph: HeteroGraph,
     z: Tensor,

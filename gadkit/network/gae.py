@@ -20,7 +20,9 @@ from gadkit.network.run import (
 )
 from gadkit.ops import edge_dot, spmm
 from gadkit.ops.activation import mean_elu
-from gadkit.ops.threads import product, same_bits
+from gadkit.ops.buffers import reused
+from gadkit.ops.products import product, stacked_products
+from gadkit.ops.threads import same_bits
 
 TRIES = 4  # draws of a partner for each source
 
@@ -79,7 +81,7 @@ class GAE(nn.Module):
             z, (total, out_dim).
         """
         scale = csr.degrees().to(self.weight_out.dtype).rsqrt()
-        h = torch.cat([product(x[name], weight) for name, weight in self.weight_in.items()])
+        h = stacked_products([x[name] for name in self.weight_in], [*self.weight_in.held])
         h = mean_elu([spmm(csr, h, scale_dst=scale, scale_src=scale)])
         return spmm(csr, product(h, self.weight_out), scale_dst=scale, scale_src=scale)
 
@@ -162,6 +164,7 @@ class Pretrained:
 
 
 @same_bits()
+@reused()
 def train_gae(
     graph: HeteroGraph,
     *,

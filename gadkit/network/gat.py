@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from gadkit.graph import CSR, EdgeType, HeteroGraph, Stream
-from gadkit.network.field import field_of
+from gadkit.network.field import Field, fields_of
 from gadkit.network.layers import TRANSFORMS, ByName, Standardize, beta_wavelets, glorot
 from gadkit.ops import attention, gat_aggregate
 from gadkit.ops.activation import mean_elu
-from gadkit.ops.threads import product, products, same_bits
+from gadkit.ops.products import product, products
+from gadkit.ops.threads import same_bits
 
 NEGATIVE_SLOPE = 0.2  # of the LeakyReLU (Velickovic et al., ICLR 2018, section 3.3)
 UNKNOWN, NORMAL, ANOMALY = 0, 1, 2  # what the network is told of a node
@@ -167,7 +168,7 @@ class GATLayer(nn.Module):
             (num_nodes, out_dim) per node type.
         """
         dropped = _dropped_shares(graph, drop_edge, keep_edges)
-        projected, scores, residual = self._project(graph.streams, h, residual=True)
+        projected, scores, residual = self._project(graph.streams, h, dict.fromkeys(h))
         received = {node_type: [] for node_type in graph.node_types}
         for number, (relation, (src, _, dst), csr) in enumerate(graph.streams):
             out = gat_aggregate(
@@ -184,28 +185,15 @@ class GATLayer(nn.Module):
             node_type: mean_elu(outs, residual[node_type]) for node_type, outs in received.items()
         }
 
-    def of_rows(
-        self,
-        graph: HeteroGraph,
-        h: dict[str, Tensor],
-        nodes: Tensor,
-        *,
-        drop_edge: float = 0.0,
-        keep_edges: float = 0.0,
-        seed: int = 0,
-    ) -> dict[str, Tensor]:
-        """Return what `forward` does for some nodes, (num_nodes asked for, out_dim) per node type.
+    def of_field(self, field: Field, h: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what `forward` does for some nodes, (num_rows, out_dim) per node type.
 
         Args:
-            graph, h, drop_edge, keep_edges, seed: as in `forward`.
-            nodes: (n,) int64 global ids, ascending, each once.
+            field: of these nodes, with the edges that are kept.
+            h: (num_needed, in_dim) per node type, of what the field needs.
         """
-        dropped = _dropped_shares(graph, drop_edge, keep_edges)
-        field = field_of(graph, nodes, dropped, seed * len(graph.streams))
-        h = {name: h[name].index_select(0, needed) for name, needed in field.needed.items()}
-        h_rows = {name: h[name].index_select(0, rows) for name, rows in field.rows.items()}
-        projected, scores, _ = self._project(field.streams, h)
-        received = {node_type: [] for node_type in graph.node_types}
+        projected, scores, residual = self._project(field.streams, h, field.rows)
+        received = {node_type: [] for node_type in field.node_types}
         for relation, (src, _, dst), csr in field.streams:
             score_dst = scores[relation, dst][0].index_select(0, field.rows[dst])
             out = gat_aggregate(
@@ -213,29 +201,35 @@ class GATLayer(nn.Module):
                 negative_slope=NEGATIVE_SLOPE,
             )  # fmt: skip
             received[dst].append(out.flatten(1))
+        width = next(weight.shape[1] for _, weight in self.weight.items())
         return {
-            node_type: mean_elu(outs, self._residual(h_rows[node_type]))
-            for node_type, outs in received.items()
-            if outs
+            name: mean_elu(outs, residual[name]) if outs else h[name].new_empty(0, width)
+            for name, outs in received.items()
         }
 
-    def _residual(self, h: Tensor) -> Tensor | None:
-        return None if self.residual is None else product(h, self.residual)
-
     def _project(
-        self, streams: Iterable[Stream], h: dict[str, Tensor], *, residual: bool = False
+        self,
+        streams: Iterable[Stream],
+        h: dict[str, Tensor],
+        rows: dict[str, Tensor | None],
     ) -> tuple[dict, dict, dict]:
         """Return all products of a node type's h, which are computed together.
 
         A relation and its reverse are two streams over the same two types, and share both.
 
+        Args:
+            streams: of the graph, or of a field.
+            h: (num_nodes, in_dim) per node type.
+            rows: by node type, the ascending positions of the nodes whose own projection is asked
+                for; None for all.
+
         Returns:
             W h, (num_nodes, heads, dim), and `attention_scores`, by relation and node type, and the
-            projection of a node itself by type, None where it is not asked for.
+            projection of a node itself by type, None where nodes do not see themselves.
         """
         ends = [(relation, edge_type[0], edge_type[2]) for relation, edge_type, _ in streams]
         folded = {relation: self._folded(relation) for relation, _, _ in ends}
-        with_self = residual and self.residual is not None
+        with_self = self.residual is not None
         projected, scores, selves = {}, {}, {}
         for name, x in h.items():
             sends = dict.fromkeys(relation for relation, src, _ in ends if src == name)
@@ -243,7 +237,10 @@ class GATLayer(nn.Module):
             weights = [self.weight[relation] for relation in sends]
             weights += [folded[relation] for relation in meets]
             weights += [self.residual] if with_self else []
-            outs = iter(products(x, weights))
+            met = [None] * len(weights)
+            if with_self:
+                met[-1] = rows[name]
+            outs = iter(products(x, weights, rows=met))
             for relation in sends:
                 heads = self.attn[relation].shape[1]
                 projected[relation, name] = next(outs).view(len(x), heads, -1)
@@ -394,39 +391,51 @@ class HeteroGAT(nn.Module):
                 dropped without.
             seed: of the edges left out.
             nodes: (n,) int64 global ids, ascending, each once, of those to embed alone, (n,
-                hidden_dim): the last layer looks at their edges and no other. All nodes if None.
+                hidden_dim): the last layer looks at their edges and no other, and a layer before
+                it at those of its sources, where they are few enough. All nodes if None.
         """
-        h, dropout = self._enter(graph, inputs, shown), self.architecture.dropout
-        for number, layer in enumerate(self.layers):
-            options = {
-                "drop_edge": drop_edge, "keep_edges": keep_edges,
-                "seed": seed * len(self.layers) + number,
-            }  # fmt: skip
-            if nodes is None or number < len(self.layers) - 1:
-                h = layer(graph, h, **options)
+        dropped = _dropped_shares(graph, drop_edge, keep_edges)
+        seeds = [seed * len(self.layers) + number for number in range(len(self.layers))]
+        fields = fields_of(graph, nodes, dropped, [len(graph.streams) * seed for seed in seeds])
+        h, dropout = self._enter(graph, inputs, shown, fields[0]), self.architecture.dropout
+        is_whole = fields[0] is None  # whether h is of all nodes, or of what the next field needs
+        for layer, layer_seed, field in zip(self.layers, seeds, fields, strict=True):
+            if field is None:
+                h = layer(graph, h, drop_edge=drop_edge, keep_edges=keep_edges, seed=layer_seed)
             else:
-                h = layer.of_rows(graph, h, nodes, **options)
+                h, is_whole = layer.of_field(field, field.select(h) if is_whole else h), False
             if generator is not None and dropout:
                 h = {name: _drop(value, dropout, generator) for name, value in h.items()}
-        return torch.cat([h[name] for name in graph.node_types if name in h])
+        return torch.cat([h[name] for name in graph.node_types])
 
     def _enter(
-        self, graph: HeteroGraph, inputs: dict[str, Tensor], shown: Tensor | None
+        self,
+        graph: HeteroGraph,
+        inputs: dict[str, Tensor],
+        shown: Tensor | None,
+        field: Field | None = None,
     ) -> dict[str, Tensor]:
-        """Return what enters the first layer, (num_nodes, width) per node type."""
-        weights = self.weight_in
-        h = {
-            name: product(x, weights[name]) if name in weights else x for name, x in inputs.items()
-        }
+        """Return what enters the first layer, (num_nodes, width) per node type; of a field, what it
+        needs alone."""
+        rows = dict.fromkeys(inputs) if field is None else field.needed
+        if not len(self.weight_in):
+            h = inputs if field is None else field.select(inputs)
+        else:
+            h = {
+                name: product(x, self.weight_in[name], rows=rows[name])
+                for name, x in inputs.items()
+            }
         if shown is None or self.label_weight is None:
             return h
+        shown = {name: shown[graph.span(name)] for name in h}
+        if field is not None:
+            shown = field.select(shown)
         # One row to add for each of UNKNOWN, NORMAL and ANOMALY; that of UNKNOWN is 0. The gradient
         # of `embedding` adds up the nodes in their order; that of an index, shift[shown], would add
         # them as threads happen to come by.
         shift = torch.cat([torch.zeros_like(self.label_weight[:1]), self.label_weight])
         return {
-            name: value + nn.functional.embedding(shown[graph.span(name)], shift)
-            for name, value in h.items()
+            name: value + nn.functional.embedding(shown[name], shift) for name, value in h.items()
         }
 
     @same_bits()

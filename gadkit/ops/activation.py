@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gadkit.ops import _cpu
+from gadkit.ops import _cpu, buffers
 from gadkit.ops.threads import evenly, is_transformed, same_bits
 
 NUMBERS = 1 << 14  # of a task
@@ -38,7 +38,7 @@ def _plain(summands: Sequence[Tensor], addend: Tensor | None) -> Tensor:
 class _MeanElu(torch.autograd.Function):
     @staticmethod
     def forward(ctx, addend: Tensor | None, *summands: Tensor) -> Tensor:
-        out = torch.empty_like(summands[0], memory_format=torch.contiguous_format)
+        out = buffers.empty_like(summands[0])
         flat = tuple(_cpu.flat(summand.contiguous()) for summand in summands)
         addend = out[:0] if addend is None else addend.contiguous()
         _run(_cpu.elu_kernels()[0], out, addend, flat)
@@ -53,8 +53,8 @@ class _MeanElu(torch.autograd.Function):
         if torch.is_grad_enabled():  # derivatives of this may be asked for
             d_sum = g * torch.where(out > 0, torch.ones_like(out), out + 1)
             return d_sum if wants_sum else None, *([d_sum / count] * count)
-        d_mean = torch.empty_like(out)
-        d_sum = torch.empty_like(out) if wants_sum and count > 1 else out[:0]
+        d_mean = buffers.empty_like(out)
+        d_sum = buffers.empty_like(out) if wants_sum and count > 1 else out[:0]
         _run(_cpu.elu_kernels()[1], d_mean, d_sum, g.contiguous(), out, count)
         if count == 1:
             d_sum = d_mean

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR, indptr_of
 from gadkit.graph.arrays import Array, as_count, as_ids, as_tensor
-from gadkit.ops import _cpu, _cuda
+from gadkit.ops import _cpu, _cuda, buffers
 from gadkit.ops._arguments import (
     Packed,
     check_columns,
@@ -359,10 +359,10 @@ def _forward(rows: Packed, keep: bool, h: Tensor, score_src: Tensor, score_dst: 
 
     def outputs(count, features):
         return (
-            features.new_empty(count, heads, dim),
+            buffers.empty(features, (count, heads, dim)),
             score_dst.new_empty(count, heads, 2),
             score_dst.new_empty(count, heads),
-            features.new_empty(count if keep else 0, heads, dim),
+            buffers.empty(features, (count if keep else 0, heads, dim)),
         )
 
     out, norms, a_pos, c = outputs(len(rows.indptr) - 1, h)
@@ -539,7 +539,7 @@ def _backward_rows(
     facts = torch.stack([score_dst, *norms.unbind(2), dots], dim=2)
 
     kernel = _cpu.gat_backward_kernel(heads, dim)
-    d_h, d_score_src = torch.empty_like(h), torch.empty_like(score_src)
+    d_h, d_score_src = buffers.empty_like(h), torch.empty_like(score_src)
     _cpu.run_rows(rows, kernel, g, h, score_src, facts, *scalars, d_h, d_score_src)
     if len(rows.long_row):
         count = len(rows.chunk_row)

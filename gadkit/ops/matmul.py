@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gadkit.graph import CHUNK, CSR
 from gadkit.graph.arrays import Array, as_tensor
-from gadkit.ops import _cpu
+from gadkit.ops import _cpu, buffers
 from gadkit.ops._arguments import (
     Packed,
     check_columns,
@@ -120,7 +120,7 @@ def weighted_sum_cpu(
     edge_weight, scale, scale_src = (
         ones if factor is None else factor for factor in (edge_weight, scale_dst, scale_src)
     )
-    out = x.new_empty(len(rows.indptr) - 1, x.shape[1])
+    out = buffers.empty(x, (len(rows.indptr) - 1, x.shape[1]))
     _cpu.run_rows(rows, kernel, x, edge_weight, scale, scale_src, _cpu.ahead(x), out)
     if len(rows.long_row):
         partial = ones.new_empty(len(rows.chunk_row), x.shape[1])

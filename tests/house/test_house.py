@@ -32,7 +32,7 @@ DOORS = {
     "matplotlib": "gadkit.plot",
     "xlsxwriter": "gadkit.store.sheets",
 }
-MOST_LOADED = {"02_sanitize_csr": (9, 4_000), "06_evaluate_auc": (37, 10_000)}  # modules, lines
+MOST_LOADED = {"02_sanitize_csr": (9, 4_000), "06_evaluate_auc": (38, 10_000)}  # modules, lines
 VAGUE = {
     "found",
     "own",
