@@ -25,7 +25,7 @@ from gadkit.network.run import (
 from gadkit.ops.buffers import reused
 from gadkit.ops.threads import evenly, same_bits
 
-SMOOTHNESS_EDGES = 5_000  # sampled per relation and epoch for that term of the loss
+SMOOTHNESS_EDGES = 500  # sampled per relation and epoch for that term of the loss
 
 
 @dataclass(frozen=True)
