@@ -168,12 +168,21 @@ class GATLayer(nn.Module):
             (num_nodes, out_dim) per node type.
         """
         dropped = _dropped_shares(graph, drop_edge, keep_edges)
-        projected, scores, residual = self._project(graph.streams, h, dict.fromkeys(h))
+        # Gradients of a node type's products are added up together, so all are made at once. Where
+        # none is wanted, what a stream sends is made when it is its turn, which takes less memory.
+        at_once = torch.is_grad_enabled()
+        projected, scores, residual = self._project(
+            graph.streams, h, dict.fromkeys(h), with_sent=at_once
+        )
         received = {node_type: [] for node_type in graph.node_types}
         for number, (relation, (src, _, dst), csr) in enumerate(graph.streams):
+            if at_once:
+                sent = projected[relation, src]
+            else:
+                sent = self._by_head(relation, product(h[src], self.weight[relation]))
             out = gat_aggregate(
                 csr,
-                projected[relation, src],
+                sent,
                 scores[relation, src][1],
                 scores[relation, dst][0],
                 negative_slope=NEGATIVE_SLOPE,
@@ -181,6 +190,7 @@ class GATLayer(nn.Module):
                 seed=seed * len(graph.streams) + number,
             )
             received[dst].append(out.flatten(1))
+            del sent, out
         return {
             node_type: mean_elu(outs, residual[node_type]) for node_type, outs in received.items()
         }
@@ -207,11 +217,16 @@ class GATLayer(nn.Module):
             for name, outs in received.items()
         }
 
+    def _by_head(self, relation: str, sent: Tensor) -> Tensor:
+        return sent.view(len(sent), self.attn[relation].shape[1], -1)
+
     def _project(
         self,
         streams: Iterable[Stream],
         h: dict[str, Tensor],
         rows: dict[str, Tensor | None],
+        *,
+        with_sent: bool = True,
     ) -> tuple[dict, dict, dict]:
         """Return all products of a node type's h, which are computed together.
 
@@ -222,6 +237,7 @@ class GATLayer(nn.Module):
             h: (num_nodes, in_dim) per node type.
             rows: by node type, the ascending positions of the nodes whose own projection is asked
                 for; None for all.
+            with_sent: whether to make W h, too.
 
         Returns:
             W h, (num_nodes, heads, dim), and `attention_scores`, by relation and node type, and the
@@ -232,7 +248,9 @@ class GATLayer(nn.Module):
         with_self = self.residual is not None
         projected, scores, selves = {}, {}, {}
         for name, x in h.items():
-            sends = dict.fromkeys(relation for relation, src, _ in ends if src == name)
+            sends = dict.fromkeys(
+                relation for relation, src, _ in ends if src == name and with_sent
+            )
             meets = dict.fromkeys(relation for relation, *both in ends if name in both)
             weights = [self.weight[relation] for relation in sends]
             weights += [folded[relation] for relation in meets]
@@ -242,8 +260,7 @@ class GATLayer(nn.Module):
                 met[-1] = rows[name]
             outs = iter(products(x, weights, rows=met))
             for relation in sends:
-                heads = self.attn[relation].shape[1]
-                projected[relation, name] = next(outs).view(len(x), heads, -1)
+                projected[relation, name] = self._by_head(relation, next(outs))
             for relation in meets:
                 scores[relation, name] = self._halves(next(outs))
             selves[name] = next(outs) if with_self else None

@@ -79,17 +79,19 @@ def flat(x: Tensor) -> np.ndarray:
 def ahead(x: Tensor) -> int:
     """Return how many edges ahead rows of `x` are best prefetched. No result depends on it.
 
-    It differs by processor (measured: 8 on one with AVX2, 16 to 32 on ones with AVX-512), so the
-    first large table of a process is read at random for some milliseconds with each of `AHEADS`.
+    It differs by processor (measured: 8 on one with AVX2, 16 to 32 on ones with AVX-512) and by how
+    much of a table lies in caches, so the first large table of a process that is of some size, to a
+    factor of two, is read at random for some milliseconds with each of `AHEADS`.
     """
     if x.nbytes <= CACHED:
         return AHEAD
-    if not _best_ahead:
-        _best_ahead.append(_measured_ahead(x))
-    return _best_ahead[0]
+    size = x.nbytes.bit_length()
+    if size not in _best_ahead:
+        _best_ahead[size] = _measured_ahead(x)
+    return _best_ahead[size]
 
 
-_best_ahead: list[int] = []
+_best_ahead: dict[int, int] = {}  # by the number of binary digits of a table's bytes
 
 
 def _measured_ahead(x: Tensor) -> int:

@@ -41,6 +41,17 @@ def test_logits_and_gradients_of_some_nodes_are_those_of_all(market, heads, drop
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_without_gradients_the_numbers_are_the_same(market, heads):
+    z = torch.randn(market.total, 8, generator=torch.Generator().manual_seed(0))
+    relations = [name for _, name, _ in market.edge_types]
+    model = HeteroGAT(relations, 8, **options_of(market, heads=heads))
+    inputs = model.inputs(market, z, fit=True)
+    with torch.no_grad():
+        alone = model(market, inputs, drop_edge=0.3, seed=1)
+    assert torch.equal(model(market, inputs, drop_edge=0.3, seed=1), alone)
+
+
 def test_a_field_has_the_rows_and_their_kept_sources():
     pairs = torch.tensor([[0, 1, 2, 2, 4], [0, 0, 1, 2, 2]])
     buys = CSR.from_edges(*pairs, num_src=5, num_dst=3)

@@ -166,17 +166,19 @@ def test_bits_do_not_depend_on_the_prefetch(best, mixed, randn, monkeypatch):
     x = randn(mixed.num_src, 33)
     expected = spmm(mixed, x)
     monkeypatch.setattr(_cpu, "CACHED", 0)
-    monkeypatch.setattr(_cpu, "_best_ahead", [best])
+    monkeypatch.setattr(_cpu, "_best_ahead", dict.fromkeys(range(64), best))
     assert torch.equal(spmm(mixed, x), expected)
 
 
 def test_the_prefetch_is_measured_on_a_large_table(monkeypatch, randn):
-    monkeypatch.setattr(_cpu, "_best_ahead", [])
+    monkeypatch.setattr(_cpu, "_best_ahead", {})
     small = randn(300, 7)
     assert _cpu.ahead(small) == _cpu.AHEAD and not _cpu._best_ahead
     monkeypatch.setattr(_cpu, "CACHED", 1_000)
     assert _cpu.ahead(small) in _cpu.AHEADS
-    assert _cpu._best_ahead == [_cpu.ahead(small.bfloat16())]
+    assert _cpu.ahead(small.bfloat16()) in _cpu.AHEADS  # half as large
+    assert _cpu._best_ahead.keys() == {small.nbytes.bit_length(), small.nbytes.bit_length() - 1}
+    assert _cpu.ahead(small) == _cpu._best_ahead[small.nbytes.bit_length()]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
