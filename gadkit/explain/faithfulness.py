@@ -137,12 +137,26 @@ def without_edges(graph: HeteroGraph, edges: Edges, chosen: Tensor) -> HeteroGra
     chosen = torch.isin(first, first[chosen]).nonzero().flatten()
     for (src, name, dst), csr in graph.edges.items():
         ends = _ends_in(graph, edges, chosen, (src, name, dst))
-        keys = [(d - graph.offset(dst)) * csr.num_src + s - graph.offset(src) for s, d in ends]
-        sources, rows = csr.pairs()
-        left = ~torch.isin(rows * csr.num_src + sources, torch.cat(keys))
-        counts = torch.zeros(csr.num_dst, dtype=torch.int64).index_add_(0, rows, left.long())
+        sources = torch.cat([s for s, _ in ends]) - graph.offset(src)
+        rows = torch.cat([d for _, d in ends]) - graph.offset(dst)
+        left, counts = torch.ones(csr.num_edges, dtype=torch.bool), csr.degrees().long()
+        gone, of_row = _places_of(csr, sources, rows)
+        left[gone] = False
+        counts -= of_row.bincount(minlength=csr.num_dst)
         relations_left[src, name, dst] = CSR(indptr_of(counts), csr.indices[left], csr.num_src)
     return HeteroGraph(graph.num_nodes, relations_left, graph.x, graph.labels)
+
+
+def _places_of(csr: CSR, sources: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where in a CSR all edges between some ends stand, and the row of each."""
+    touched = rows.unique()
+    part = csr.select(touched)
+    source, row = part.pairs()
+    row = touched[row]
+    is_asked = torch.isin(row * csr.num_src + source, rows * csr.num_src + sources)
+    before = csr.indptr[touched] - part.indptr[:-1]
+    place = torch.arange(part.num_edges) + before.repeat_interleave(part.degrees())
+    return place[is_asked], row[is_asked]
 
 
 def _ends_in(
@@ -185,37 +199,48 @@ def faithfulness(
     graph: HeteroGraph,
     edges: Edges,
     explainers: Mapping[str, Tensor],
-    rescore: Callable[[HeteroGraph], Tensor],
+    models: Mapping[str, Callable[[HeteroGraph], Tensor]],
     *,
     k: int = 5,
     draws: int = 3,
     seed: int = 0,
-) -> dict[str, Tensor]:
+    progress: bool = False,
+) -> dict[str, dict[str, Tensor]]:
     """Measure how far scores fall when the edges that an explainer puts first are deleted.
 
     The k first edges of every node are deleted together, in both directions and with those that
-    repeat them; all that the model makes of the graph is made again, and the nodes are scored by
-    the model as it was trained. The same is done with k edges of each node at random.
+    repeat them; all that a model makes of the graph is made again, and the nodes are scored by the
+    model as it was trained. The same is done with k edges of each node at random.
 
     Args:
         graph: the graph.
         edges: of `edges_into`.
         explainers: by name (num_edges,) scores of edges.
-        rescore: returns (total,) scores of the nodes of a graph, by the trained model.
+        models: by name what returns (total,) scores of the nodes of a graph, by the trained model.
         k: edges deleted per node; all where it has no more.
         draws: random deletions, whose mean is taken.
         seed: of the random deletions.
+        progress: whether to show a bar.
 
     Returns:
-        By explainer, and for "random", (num_nodes,) float64: score before minus score after.
+        By model, then by explainer and for "random", (num_nodes,) float64: score before minus score
+        after.
     """
-    score_before = rescore(graph)[edges.nodes].double()
-
-    def fall(scores: Tensor) -> Tensor:
-        pruned = without_edges(graph, edges, top_edges(edges, scores, k))
-        return score_before - rescore(pruned)[edges.nodes].double()
+    from tqdm import tqdm
 
     generator, first = torch.Generator().manual_seed(seed), parallel(edges)
-    chance = [torch.rand(len(edges.neighbor), generator=generator)[first] for _ in range(draws)]
-    falls = {name: fall(scores) for name, scores in explainers.items()}
-    return falls | {"random": torch.stack([fall(scores) for scores in chance]).mean(0)}
+    tried = {name: [scores] for name, scores in explainers.items()}
+    tried["random"] = [
+        torch.rand(len(edges.neighbor), generator=generator)[first] for _ in range(draws)
+    ]
+    before = {name: rescore(graph)[edges.nodes].double() for name, rescore in models.items()}
+    falls = {name: {} for name in models}
+    for by, rankings in tqdm(tried.items(), "edges deleted", disable=not progress):
+        total = {name: torch.zeros(len(edges.nodes), dtype=torch.float64) for name in models}
+        for scores in rankings:
+            pruned = without_edges(graph, edges, top_edges(edges, scores, k))
+            for name, rescore in models.items():
+                total[name] += before[name] - rescore(pruned)[edges.nodes].double()
+        for name in models:
+            falls[name][by] = total[name] / len(rankings)
+    return falls

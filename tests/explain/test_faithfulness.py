@@ -81,8 +81,11 @@ def test_faithfulness_tells_an_explainer_that_knows_from_chance():
 
     edges = explain.edges_into(graph, torch.arange(20))
     right = -(edges.neighbor).double()
-    falls = faithfulness.faithfulness(graph, edges, {"right": right}, rescore, k=2, draws=5)
+    models = {"buyers": rescore, "twice": lambda graph: 2 * rescore(graph)}
+    all_falls = faithfulness.faithfulness(graph, edges, {"right": right}, models, k=2, draws=5)
+    falls = all_falls["buyers"]
     assert falls["right"].min() > 0
     assert falls["random"].mean() < 0.6 * falls["right"].mean()
-    repeated = faithfulness.faithfulness(graph, edges, {"right": right}, rescore, k=2, draws=5)
-    assert torch.equal(falls["random"], repeated["random"])
+    assert all(torch.equal(all_falls["twice"][by], 2 * fall) for by, fall in falls.items())
+    repeated = faithfulness.faithfulness(graph, edges, {"right": right}, models, k=2, draws=5)
+    assert torch.equal(falls["random"], repeated["buyers"]["random"])
