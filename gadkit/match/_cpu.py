@@ -27,7 +27,7 @@ SUM = {"reassoc", "contract"}  # sums of distances may be in any order, of which
 BINS, FEW = 2048, 1024  # of `select`: counted at once; sorted where no more are left
 BLOCK = 4096  # terms of a sum that are added up apart
 FAR = -60.0  # exp of it, times as many terms as fit a memory, is below the last digit of 1
-CHUNK = 8  # columns of attributes after which a distance may be given up
+LOWER = 1 - 2.0**-22  # times a distance, rounded to float32, is not above the distance
 GIVEN, MEDIAN, LARGEST = 0, 1, 2  # what a missing edge costs
 
 # Numba keeps a compiled kernel on disk under the date of its file and the types of its arguments.
@@ -68,13 +68,15 @@ def sorted_by(keys, count):
 
 
 @njit(**JIT)
-def select(values, rank):
-    """Return the value that would stand at `rank` if the finite values, float64, were sorted."""
-    # Values are counted in `BINS` equal bins between the lowest and the highest; those of the bin
-    # that holds the rank are looked at again, until few are left or all are equal.
+def select(values, rank, low, high):
+    """Return the value that would stand at `rank` if the finite values, float64, were sorted.
+
+    low and high are the lowest and the highest of them.
+    """
+    # Values are counted in `BINS` equal bins between the two; those of the bin that holds the rank
+    # are looked at again, until few are left or all are equal.
     pool = values
     while True:
-        low, high = pool.min(), pool.max()
         if low == high:
             return low
         if len(pool) <= FEW or high - low < 1e-290:
@@ -91,41 +93,33 @@ def select(values, rank):
             if min(int((value - low) * factor), BINS - 1) == chosen:
                 left[n] = value
                 n += 1
-        pool = left
+        pool, low, high = left, left.min(), left.max()
 
 
 @njit(**JIT)
-def median(values):
-    """Return the median of finite values, float64, one at least."""
+def median(values, low, high):
+    """Return the median of finite values, float64, one at least; see `select`."""
     n = len(values)
-    low = select(values, (n - 1) // 2)
+    middle = select(values, (n - 1) // 2, low, high)
     if n % 2:
-        return low
+        return middle
     not_above, following = 0, np.inf
     for value in values:
-        if value <= low:
+        if value <= middle:
             not_above += 1
-        elif value < following:
-            following = value
-    return 0.5 * (low + (low if not_above > n // 2 else following))
+        else:
+            following = min(following, value)
+    return 0.5 * (middle + (middle if not_above > n // 2 else following))
 
 
 @njit(forceinline=True, fastmath=SUM, **PART)
-def distance(table, row, weight, wanted, k, limit):
-    """Return |weight * table[row] - wanted[k]|, or infinity as soon as it exceeds `limit`."""
-    total, dim = 0.0, len(weight)
-    if dim <= CHUNK:
-        for f in range(dim):
-            gap = wanted[k, f] - weight[f] * table[row, f]
-            total += gap * gap
-        return np.sqrt(total)
-    for start in range(0, dim, CHUNK):
-        for f in range(start, min(start + CHUNK, dim)):
-            gap = wanted[k, f] - weight[f] * table[row, f]
-            total += gap * gap
-        if total > limit * limit:
-            return np.inf
-    return np.sqrt(total)
+def square(table, row, weight, wanted, k):
+    """Return |weight * table[row] - wanted[k]| squared."""
+    total = 0.0
+    for f in range(len(weight)):
+        gap = wanted[k, f] - weight[f] * table[row, f]
+        total += gap * gap
+    return total
 
 
 @njit(**JIT)
@@ -134,7 +128,7 @@ def node_distances(begin, end, x, weight, wanted, node_type, wanted_type, out):
     for k in range(begin, end):
         for i in range(len(x)):
             fits = node_type[i] == wanted_type[k]
-            out[k, i] = distance(x, i, weight, wanted, k, np.inf) if fits else np.inf
+            out[k, i] = np.sqrt(square(x, i, weight, wanted, k)) if fits else np.inf
 
 
 @njit(**JIT)
@@ -156,14 +150,16 @@ def log_sum_exp(values):
 
 
 @njit(**JIT)
-def update_beliefs(begin, end, distances, asked, belief, forward, backward, damping, moved):
+def update_beliefs(
+    begin, end, distances, asked, belief, chance, forward, backward, damping, moved
+):  # fmt: skip
     """Add up what the messages say of each pattern node, and how far the beliefs moved.
 
-    moved[k] is the total variation between the old and the new column, from 0 to 1.
+    chance is exp(belief) in float32, to compare with. moved[k] becomes the total variation between
+    the old and the new column, from 0 to 1.
     """
     new = np.empty(belief.shape[1])
     for k in range(begin, end):
-        old = belief[k]
         for i in range(len(new)):
             new[i] = -distances[k, i]
         for m in range(len(asked.src)):
@@ -173,16 +169,27 @@ def update_beliefs(begin, end, distances, asked, belief, forward, backward, damp
                 new += backward[m]
         if damping != 1:
             for i in range(len(new)):
-                new[i] = (1 - damping) * old[i] + damping * new[i]
-        total, change = log_sum_exp(new), 0.0
+                new[i] = (1 - damping) * belief[k, i] + damping * new[i]
+        top = -np.inf
+        for value in new:
+            top = max(top, value)
+        total = 0.0
         for start in range(0, len(new), BLOCK):
             part = 0.0
             for i in range(start, min(start + BLOCK, len(new))):
-                now = new[i] - total
-                after = np.exp(now) if now > FAR else 0.0
-                before = np.exp(old[i]) if old[i] > FAR else 0.0
-                part += abs(after - before)
-                old[i] = now
+                gap = new[i] - top
+                belief[k, i] = gap
+                new[i] = np.exp(gap) if gap > FAR else 0.0
+                part += new[i]
+            total += part
+        log_total, change = np.log(total), 0.0
+        for start in range(0, len(new), BLOCK):
+            part = 0.0
+            for i in range(start, min(start + BLOCK, len(new))):
+                belief[k, i] -= log_total
+                after = new[i] / total
+                part += abs(after - chance[k, i])
+                chance[k, i] = after
             change += part
         moved[k] = 0.5 * change
 

@@ -8,36 +8,39 @@ With s and t the ends of pattern edge m, and null[m] what it costs if the edge i
 
 and the same backwards. A constant that is added to a column changes nothing, so VR is taken from
 its highest value: messages lie in [-null[m], 0], and are -null[m] almost everywhere. An edge can
-say more only where VR[i] > -null[m] + the smallest distance of all edges, so that few edges are
-looked at, unless beliefs are still flat.
+say more only where VR[i] - nearest > -null[m], nearest being the smallest distance of the edges out
+of i. So few edges are looked at, unless beliefs are still flat, and distances are worked out anew
+for these.
 """
 
 import numpy as np
 from numba import njit
 
-from gadkit.match._cpu import JIT, LARGEST, MEDIAN, PART, SOURCES, distance, median
+from gadkit.match._cpu import JIT, LARGEST, LOWER, MEDIAN, PART, SOURCES, median, square
+
+BATCH = 1024  # edges whose distances are worked out one after another
 
 
 @njit(**JIT)
 def first_messages(
-    begin, end, links, asked, forward, backward, null, least, price, one_to_one, sources=SOURCES
+    begin, end, links, asked, forward, backward, null, near, price, one_to_one, sources=SOURCES
 ):  # fmt: skip
     """Price the missing edges, and send what flat beliefs say: the first messages.
 
     null[m] is what a missing edge m costs, as given or written here; `price` says by which rule,
-    and what it is where the distances of the edges do not tell. least[m] becomes the smallest one.
+    and what it is where the distances of the edges do not tell. near, (2, num_edges, num_nodes)
+    float32, is written: what the edges out of, and into, each node are not nearer than.
     """
     rule, fallback = price
-    ptr, dst, num_nodes = links.ptr, links.dst, len(links.ptr) - 1
-    costs = np.empty(len(dst))
+    num_nodes = len(links.ptr) - 1
+    costs, nearest = np.empty(len(links.dst)), np.empty((2, num_nodes))
     for m in range(begin, end):
         low, high = np.inf, 0.0
-        for e in range(len(dst)):
-            costs[e] = distance(links.attr, e, asked.weight, asked.attr, m, np.inf)
+        for e in range(len(costs)):
+            costs[e] = np.sqrt(square(links.attr, e, asked.weight, asked.attr, m))
             low, high = min(low, costs[e]), max(high, costs[e])
-        least[m] = low
         if rule == MEDIAN:
-            null[m] = median(costs) if low < high else 0.0
+            null[m] = median(costs, low, high) if low < high else 0.0
             if null[m] == 0:
                 null[m] = fallback
         elif rule == LARGEST:
@@ -45,79 +48,81 @@ def first_messages(
             for f in range(len(asked.weight)):
                 norm += asked.attr[m, f] ** 2
             null[m] = max(np.sqrt(norm), high)
-        to, back = forward[m], backward[m]
-        to[:] = -null[m]
-        back[:] = -null[m]
+        nearest[:] = np.inf
         for i in range(num_nodes):
-            for e in range(ptr[i], ptr[i + 1]):
-                if costs[e] < null[m] and not (one_to_one and dst[e] == i):
-                    to[dst[e]] = max(to[dst[e]], -costs[e])
-                    back[i] = max(back[i], -costs[e])
+            closest = np.inf
+            for e in range(links.ptr[i], links.ptr[i + 1]):
+                if not (one_to_one and links.dst[e] == i):
+                    closest = min(closest, costs[e])
+                    nearest[1, links.dst[e]] = min(nearest[1, links.dst[e]], costs[e])
+            nearest[0, i] = closest
+        for i in range(num_nodes):
+            backward[m, i] = -min(nearest[0, i], null[m])
+            forward[m, i] = -min(nearest[1, i], null[m])
+            near[0, m, i], near[1, m, i] = LOWER * nearest[0, i], LOWER * nearest[1, i]
 
 
 @njit(**PART)
-def _worth(belief, message, value):
-    """Write belief - message, taken from its highest, to `value`; return where that is, and the
-    second highest; 0 where no second is possible."""
+def _highest(belief, message):
+    """Return where belief - message is highest, what it is there, and how far below it is next.
+
+    The last is 0 where there is no other node that is possible.
+    """
     top, second, where = -np.inf, -np.inf, 0
-    for i in range(len(value)):
-        value[i] = belief[i] - message[i]
-        if value[i] > top:
-            top, second, where = value[i], top, i
-        elif value[i] > second:
-            second = value[i]
-    for i in range(len(value)):
-        value[i] -= top
-    return where, second - top if second > -np.inf else 0.0
+    for i in range(len(belief)):
+        value = belief[i] - message[i]
+        if value > second:
+            if value > top:
+                top, second, where = value, top, i
+            else:
+                second = value
+    return where, top, second - top if second > -np.inf else 0.0
 
 
 @njit(**PART)
-def _count_active(value, threshold, ptr):
-    """Count the edges of the nodes that are worth more than a threshold."""
-    count = 0
-    for i in range(len(value)):
-        if value[i] > threshold:
-            count += ptr[i + 1] - ptr[i]
-    return count
+def _improve(links, asked, m, batch, worth, message):
+    """Raise messages to worth - distance for a batch of edges, (edge, node it tells) in columns."""
+    for n in range(len(worth)):
+        edge, node = batch[0, n], batch[1, n]
+        cost = np.sqrt(square(links.attr, edge, asked.weight, asked.attr, m))
+        message[node] = max(message[node], worth[n] - cost)
+
+
+# Most edges of an active node cannot say more than is said already. Which can is no branch, which
+# processors would guess wrong half of the time: every edge is written to the batch, and the next
+# one over it unless it is kept. `near` are the two rows of pattern edge m.
 
 
 @njit(**PART)
-def _look_at_all(links, asked, m, vr, vf, least, to, back, one_to_one):
-    """Send messages over all edges, both ways, working out a distance once."""
-    for i in range(len(vr)):
+def _look_forward(links, asked, m, vr, active, near, message, one_to_one):
+    """Send messages over the edges out of active nodes."""
+    batch, worth, n = np.empty((2, BATCH), np.int64), np.empty(BATCH), 0
+    for i in active:
         for e in range(links.ptr[i], links.ptr[i + 1]):
             j = links.dst[e]
-            room = max(vr[i] - to[j], vf[j] - back[i])
-            if room > least and not (one_to_one and i == j):
-                cost = distance(links.attr, e, asked.weight, asked.attr, m, room)
-                to[j] = max(to[j], vr[i] - cost)
-                back[i] = max(back[i], vf[j] - cost)
+            batch[0, n], batch[1, n], worth[n] = e, j, vr[i]
+            is_loop = one_to_one & (i == j)
+            n += (vr[i] - max(near[0][i], near[1][j]) > message[j]) & (not is_loop)
+            if n == BATCH:
+                _improve(links, asked, m, batch, worth, message)
+                n = 0
+    _improve(links, asked, m, batch, worth[:n], message)
 
 
 @njit(**PART)
-def _look_forward(links, asked, m, vr, threshold, least, to, one_to_one):
-    """Send messages over the edges out of the nodes that are worth more than a threshold."""
-    for i in range(len(vr)):
-        if vr[i] > threshold:
-            for e in range(links.ptr[i], links.ptr[i + 1]):
-                j = links.dst[e]
-                room = vr[i] - to[j]
-                if room > least and not (one_to_one and i == j):
-                    cost = distance(links.attr, e, asked.weight, asked.attr, m, room)
-                    to[j] = max(to[j], vr[i] - cost)
-
-
-@njit(**PART)
-def _look_backward(links, asked, m, vf, threshold, least, back, one_to_one):
-    """Send messages over the edges into the nodes that are worth more than a threshold."""
-    for j in range(len(vf)):
-        if vf[j] > threshold:
-            for entry in range(links.in_ptr[j], links.in_ptr[j + 1]):
-                i, e = links.in_src[entry], links.in_edge[entry]
-                room = vf[j] - back[i]
-                if room > least and not (one_to_one and i == j):
-                    cost = distance(links.attr, e, asked.weight, asked.attr, m, room)
-                    back[i] = max(back[i], vf[j] - cost)
+def _look_backward(links, asked, m, vf, active, near, message, one_to_one):
+    """Send messages over the edges into active nodes."""
+    batch, worth, n = np.empty((2, BATCH), np.int64), np.empty(BATCH), 0
+    for j in active:
+        for entry in range(links.in_ptr[j], links.in_ptr[j + 1]):
+            i = links.in_src[entry]
+            batch[0, n], batch[1, n], worth[n] = links.in_edge[entry], i, vf[j]
+            is_loop = one_to_one & (i == j)
+            n += (vf[j] - max(near[0][i], near[1][j]) > message[i]) & (not is_loop)
+            if n == BATCH:
+                _improve(links, asked, m, batch, worth, message)
+                n = 0
+    _improve(links, asked, m, batch, worth[:n], message)
 
 
 @njit(**PART)
@@ -126,45 +131,45 @@ def _look_at_best(links, asked, m, vr, vf, best, best_back, to, back):
     # Only called with one_to_one, so loops are left out.
     for entry in range(links.in_ptr[best], links.in_ptr[best + 1]):
         i, e = links.in_src[entry], links.in_edge[entry]
-        if i != best:
-            cost = distance(links.attr, e, asked.weight, asked.attr, m, np.inf)
+        if i != best and vr[i] > to[best]:
+            cost = np.sqrt(square(links.attr, e, asked.weight, asked.attr, m))
             to[best] = max(to[best], vr[i] - cost)
     for e in range(links.ptr[best_back], links.ptr[best_back + 1]):
         j = links.dst[e]
-        if j != best_back:
-            cost = distance(links.attr, e, asked.weight, asked.attr, m, np.inf)
+        if j != best_back and vf[j] > back[best_back]:
+            cost = np.sqrt(square(links.attr, e, asked.weight, asked.attr, m))
             back[best_back] = max(back[best_back], vf[j] - cost)
 
 
 @njit(**JIT)
 def messages(
-    begin, end, links, asked, belief, forward, backward, null, least, one_to_one, damping,
+    begin, end, links, asked, belief, forward, backward, null, near, one_to_one, damping,
     sources=SOURCES,
 ):  # fmt: skip
     """Replace the messages of the columns [begin, end) by what the beliefs say now."""
     num_nodes = belief.shape[1]
     vr, vf = np.empty(num_nodes), np.empty(num_nodes)
+    out, into = np.empty(num_nodes, links.dst.dtype), np.empty(num_nodes, links.dst.dtype)
     for m in range(begin, end):
-        to, back = forward[m], backward[m]
+        to, back, nears = forward[m], backward[m], (near[0, m], near[1, m])
         if damping != 1:
             old_to, old_back = to.copy(), back.copy()
-        best, second = _worth(belief[asked.src[m]], back, vr)
-        best_back, second_back = _worth(belief[asked.dst[m]], to, vf)
-        to[:] = -null[m]
-        back[:] = -null[m]
+        of_src, of_dst, floor = belief[asked.src[m]], belief[asked.dst[m]], -null[m]
+        best, top, second = _highest(of_src, back)
+        best_back, top_back, second_back = _highest(of_dst, to)
+        num_out, num_into = 0, 0
+        for i in range(num_nodes):
+            vr[i], vf[i] = of_src[i] - back[i] - top, of_dst[i] - to[i] - top_back
+            to[i], back[i] = floor, floor
+            out[num_out], into[num_into] = i, i
+            num_out += vr[i] - nears[0][i] > floor
+            num_into += vf[i] - nears[1][i] > floor
         if one_to_one and num_nodes > 1:
-            to[best] = second - null[m]
-            back[best_back] = second_back - null[m]
-        threshold = least[m] - null[m]
-        work = _count_active(vr, threshold, links.ptr)
-        work += _count_active(vf, threshold, links.in_ptr)
-        if work > len(links.dst):
-            _look_at_all(links, asked, m, vr, vf, least[m], to, back, one_to_one)
-        else:
-            _look_forward(links, asked, m, vr, threshold, least[m], to, one_to_one)
-            _look_backward(links, asked, m, vf, threshold, least[m], back, one_to_one)
-            if one_to_one:
-                _look_at_best(links, asked, m, vr, vf, best, best_back, to, back)
+            to[best] = floor + second
+            back[best_back] = floor + second_back
+            _look_at_best(links, asked, m, vr, vf, best, best_back, to, back)
+        _look_forward(links, asked, m, vr, out[:num_out], nears, to, one_to_one)
+        _look_backward(links, asked, m, vf, into[:num_into], nears, back, one_to_one)
         if damping != 1:
             for i in range(num_nodes):
                 to[i] = (1 - damping) * old_to[i] + damping * to[i]

@@ -17,14 +17,14 @@ edges out of nodes whose value could beat the missing edge, which is free here.
 import numpy as np
 from numba import njit
 
-from gadkit.match._cpu import JIT, SOURCES, distance, log_sum_exp
+from gadkit.match._cpu import JIT, LOWER, SOURCES, log_sum_exp, square
 
 
 @njit(**JIT)
 def first_published(
-    begin, end, links, asked, belief, forward, backward, spread, least, floors, sources=SOURCES
+    begin, end, links, asked, belief, forward, backward, spread, near, floors, sources=SOURCES
 ):
-    """Work out `spread` and the smallest distance, and send the first messages.
+    """Work out `spread`, and what the edges of a node are not nearer than; send first messages.
 
     The first are of the distances alone: FE = RE = N(-distance). floors[0] and floors[1] become
     what forward and backward messages are where an edge is missing.
@@ -35,13 +35,12 @@ def first_published(
         for i in range(num_nodes):
             nearest[i] = np.inf
             for e in range(ptr[i], ptr[i + 1]):
-                costs[e] = distance(links.attr, e, asked.weight, asked.attr, m, np.inf)
+                costs[e] = np.sqrt(square(links.attr, e, asked.weight, asked.attr, m))
                 nearest[i] = min(nearest[i], costs[e])
-            total = 0.0
+            near[m, i], total = LOWER * nearest[i], 0.0
             for e in range(ptr[i], ptr[i + 1]):
                 total += np.exp(nearest[i] - costs[e])
             spread[m, i] = np.log(total) - nearest[i] if total > 0 else -np.inf
-        least[m] = nearest.min()
         lse = log_sum_exp(spread[m])
         floors[0, m], floors[1, m] = belief[asked.src[m]].max(), belief[asked.dst[m]].max()
         to, back = forward[m], backward[m]
@@ -55,7 +54,7 @@ def first_published(
 
 @njit(**JIT)
 def published(
-    begin, end, links, asked, belief, forward, backward, spread, least, floors, sources=SOURCES
+    begin, end, links, asked, belief, forward, backward, spread, near, floors, sources=SOURCES
 ):
     """Replace the messages of the columns [begin, end) by what the beliefs say now."""
     num_nodes = belief.shape[1]
@@ -74,12 +73,12 @@ def published(
         lse_back = log_sum_exp(terms)
         to[:], back[:] = floors[0, m], floors[1, m]
         for i in range(num_nodes):
-            sends = vr[i] - least[m] - lse > floors[0, m]
-            answers = vf[i] - least[m] - lse_back > floors[1, m]
+            sends = vr[i] - near[m, i] - lse > floors[0, m]
+            answers = vf[i] - near[m, i] - lse_back > floors[1, m]
             if not (sends or answers):
                 continue
             for e in range(links.ptr[i], links.ptr[i + 1]):
                 j = links.dst[e]
-                cost = distance(links.attr, e, asked.weight, asked.attr, m, np.inf)
+                cost = np.sqrt(square(links.attr, e, asked.weight, asked.attr, m))
                 to[j] = max(to[j], vr[i] - cost - lse)
                 back[i] = max(back[i], vf[i] - cost - lse_back)

@@ -74,7 +74,9 @@ class AttributedGraph:
                 f"src has {len(src):,} entries, dst {len(dst):,}; an edge has one in each"
             )
         attr = np.empty((len(src), 0)) if edge_attr is None else edge_attr
-        self.links, self.rows = _sorted(src, dst, _attributes(attr, "edge_attr", len(src)), len(self.x))
+        self.links, self.rows = _sorted(
+            src, dst, _attributes(attr, "edge_attr", len(src)), len(self.x)
+        )
         if node_type is None:
             node_type = np.zeros(len(self.x), np.int32)
         self.node_type = as_ids(node_type, "node_type").numpy().astype(np.int32)
@@ -153,7 +155,8 @@ def robust_weight(x: np.ndarray) -> np.ndarray:
         if ((column == 0) | (column == 1)).all():
             continue
         rank = (len(column) - 1) // 4
-        low, high = (_cpu.select(column, r) for r in (rank, len(column) - 1 - rank))
+        ends = column.min(), column.max()
+        low, high = (_cpu.select(column, r, *ends) for r in (rank, len(column) - 1 - rank))
         spread = (high - low) / NORMAL_QUARTILES or column.std()
         weight[k] = 1 / spread if spread > 0 else 1.0
     return weight
@@ -226,5 +229,3 @@ def _tied_by_attributes(
     keys = [*attr[rows[place]].T[::-1], run[place]]
     rows[place] = rows[place[np.lexsort(keys)]]
     return rows
-
-

@@ -7,6 +7,7 @@ numbers, and hardly looks at edges: a missing one is free there.
 """
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,17 @@ def match(
         ValueError: an argument is out of its range, the pattern has more nodes of a type than the
             graph, or their attributes are not of one width.
     """
+    settings = MappingProxyType(
+        {
+            "mode": mode,
+            "null_cost": null_cost,
+            "one_to_one": one_to_one,
+            "max_iter": max_iter,
+            "tol": tol,
+            "damping": damping,
+            "scale": scale,
+        }
+    )
     _check(graph, pattern, mode, max_iter, tol, damping, scale)
     rounds = pattern.num_nodes if max_iter is None else max_iter
     problem = _Problem.of_graphs(graph, pattern, scale)
@@ -97,7 +109,8 @@ def match(
         converged=converged,
         null_share=problem.null_share(messages.floors()),
         null_cost=pattern.as_given(messages.null),
-        weights=(problem.node_weight, problem.asked.weight),
+        weights=(problem.node_weight.copy(), problem.asked.weight.copy()),
+        settings=settings,
     )
 
 
@@ -183,6 +196,7 @@ class _Problem(NamedTuple):
     node_weight: np.ndarray
     distances: np.ndarray
     belief: np.ndarray
+    chance: np.ndarray
     forward: np.ndarray
     backward: np.ndarray
 
@@ -197,6 +211,7 @@ class _Problem(NamedTuple):
             node_weight,
             np.empty((pattern.num_nodes, num_nodes)),
             np.full((pattern.num_nodes, num_nodes), -np.log(num_nodes)),
+            np.full((pattern.num_nodes, num_nodes), 1 / num_nodes, np.float32),
             np.empty((num_edges, num_nodes)),
             np.empty((num_edges, num_nodes)),
         )
@@ -220,7 +235,7 @@ class _Problem(NamedTuple):
         moved = np.zeros(len(self.belief))
         self.share(
             _cpu.update_beliefs, len(self.belief), self.distances, self.asked, self.belief,
-            self.forward, self.backward, damping, moved,
+            self.chance, self.forward, self.backward, damping, moved,
         )  # fmt: skip
         return moved
 
@@ -243,11 +258,11 @@ class _MaxSum:
         self.problem, self.one_to_one, self.damping = problem, one_to_one, damping
         self.has_first = True  # the messages of flat beliefs are there already
         rule, self.null = price
-        self.least = np.empty(len(self.null))
+        self.near = np.empty((2, *problem.forward.shape), np.float32)
         fallback = self._fallback() if rule == _cpu.MEDIAN else 0.0
         problem.share(
             _maxsum.first_messages, len(self.null), problem.graph.links, problem.asked,
-            problem.forward, problem.backward, self.null, self.least, (rule, fallback), one_to_one,
+            problem.forward, problem.backward, self.null, self.near, (rule, fallback), one_to_one,
         )  # fmt: skip
 
     def _fallback(self) -> float:
@@ -255,7 +270,7 @@ class _MaxSum:
         distances = self.problem.distances.reshape(-1)
         if len(np.unique(self.problem.graph.node_type)) > 1:
             distances = distances[np.isfinite(distances)]
-        return _cpu.median(distances) or 1.0
+        return _cpu.median(distances, distances.min(), distances.max()) or 1.0
 
     def send(self) -> None:
         """Send messages by the beliefs."""
@@ -268,7 +283,7 @@ class _MaxSum:
         problem = self.problem
         problem.share(
             _maxsum.messages, len(self.null), problem.graph.links, problem.asked, problem.belief,
-            problem.forward, problem.backward, self.null, self.least, self.one_to_one, self.damping,
+            problem.forward, problem.backward, self.null, self.near, self.one_to_one, self.damping,
         )  # fmt: skip
 
     def floors(self) -> np.ndarray:
@@ -283,8 +298,9 @@ class _Published:
 
     def __init__(self, problem: _Problem):
         self.problem, num_edges = problem, len(problem.forward)
-        self.null, self.least = np.zeros(num_edges), np.empty(num_edges)
-        self.spread, self._floors = np.empty_like(problem.forward), np.empty((2, num_edges))
+        self.null, self._floors = np.zeros(num_edges), np.empty((2, num_edges))
+        self.spread = np.empty_like(problem.forward)
+        self.near = np.empty(problem.forward.shape, np.float32)
         for k, column in enumerate(problem.belief):
             column[:] = -problem.distances[k]
             column -= _cpu.log_sum_exp(column)
@@ -298,7 +314,7 @@ class _Published:
         problem = self.problem
         problem.share(
             kernel, len(self.null), problem.graph.links, problem.asked, problem.belief,
-            problem.forward, problem.backward, self.spread, self.least, self._floors,
+            problem.forward, problem.backward, self.spread, self.near, self._floors,
         )  # fmt: skip
 
     def floors(self) -> np.ndarray:

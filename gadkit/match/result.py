@@ -1,5 +1,6 @@
 """What `match` answers: beliefs, how they came about, and what can be asked of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -49,6 +50,7 @@ class Match:
         null_cost: (P,) float64, what each missing edge cost, in the order that the pattern's edges
             were given; in the published mode nothing.
         weights: (dim,) and (edge_dim,), what attributes of nodes and edges were multiplied by.
+        settings: the arguments of `match` by name.
     """
 
     graph: AttributedGraph
@@ -60,6 +62,7 @@ class Match:
     null_share: float
     null_cost: np.ndarray
     weights: tuple[np.ndarray, np.ndarray]
+    settings: Mapping[str, object]
 
     def __post_init__(self):
         for array in (self.log_belief, self.history, self.null_cost, *self.weights):
