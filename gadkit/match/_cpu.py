@@ -23,7 +23,7 @@ from numba import njit
 
 PART = {"nogil": True, "error_model": "numpy"}  # of a kernel
 JIT = {"cache": True, **PART}
-SUM = {"reassoc", "contract"}  # sums of distances may be in any order, of which a build chooses one
+SUM = {"reassoc", "nsz"}  # a sum may be in another order; nothing is fused, so equals differ by 0
 BINS, FEW = 2048, 1024  # of `select`: counted at once; sorted where no more are left
 BLOCK = 4096  # terms of a sum that are added up apart
 FAR = -60.0  # exp of it, times as many terms as fit a memory, is below the last digit of 1

@@ -7,7 +7,9 @@ from numba import njit
 
 from gadkit.match._cpu import JIT, PART, SOURCES, square
 
-NEIGHBORS = 32  # of the nodes that are placed, tried for the next pattern node: the likeliest
+NEIGHBORS = 48  # of the nodes that are placed, tried for the next pattern node
+FEW = 24  # neighbors of one node that are all tried; of more, the likeliest
+FIRST = 1e12  # added to the log belief of those, which is above any other then
 
 
 class Terms(NamedTuple):
@@ -52,10 +54,15 @@ def closest_edge(links, asked, m, i, j):
 
 
 @njit(**PART)
-def _price(links, asked, terms, places, k, node):
-    """Return what it costs to let a node play pattern node k, where others have their places."""
+def _price(links, asked, terms, places, k, node, limit):
+    """Return what it costs to let a node play pattern node k, where others have their places.
+
+    Infinity, if it reaches the limit.
+    """
     cost = np.sqrt(square(terms.x, node, terms.node_weight, terms.wanted, k))
     for m in range(len(asked.src)):
+        if cost >= limit:
+            return np.inf
         s, t = asked.src[m], asked.dst[m]
         if s == k or t == k:
             i, j = node if s == k else places[s], node if t == k else places[t]
@@ -69,14 +76,17 @@ def _offer(node, value, nodes, values, count):
     """Put a node among the likeliest, sorted, unless it is there; return how many they are."""
     if value == -np.inf or (count == len(nodes) and value <= values[count - 1]):
         return count
-    place = count
+    place, last = count, count
     for n in range(count):
-        if nodes[n] == node:
-            return count
         if value > values[n]:
             place = min(place, n)
-    count = min(count + 1, len(nodes))
-    for n in range(count - 1, place, -1):
+        if nodes[n] == node:
+            last = n
+            break
+    if last < place:  # it is there, and likelier
+        return count
+    count, last = max(count, min(last + 1, len(nodes))), min(last, len(nodes) - 1)
+    for n in range(last, place, -1):
         nodes[n], values[n] = nodes[n - 1], values[n - 1]
     nodes[place], values[place] = node, value
     return count
@@ -84,18 +94,25 @@ def _offer(node, value, nodes, values, count):
 
 @njit(**PART)
 def _candidates(links, asked, terms, places, k, nodes, values):
-    """List the likeliest neighbors, of the nodes that are placed, for pattern node k."""
+    """List neighbors of the nodes that are placed, for pattern node k, and return how many.
+
+    All of those that have few, which says most; then the likeliest of others.
+    """
     count = 0
     for m in range(len(asked.src)):
         s, t = asked.src[m], asked.dst[m]
         if t == k and s != k and places[s] >= 0:
-            for e in range(links.ptr[places[s]], links.ptr[places[s] + 1]):
+            begin, end = links.ptr[places[s]], links.ptr[places[s] + 1]
+            bonus = FIRST if end - begin <= FEW else 0.0
+            for e in range(begin, end):
                 node = links.dst[e]
-                count = _offer(node, terms.belief[k, node], nodes, values, count)
+                count = _offer(node, terms.belief[k, node] + bonus, nodes, values, count)
         elif s == k and t != k and places[t] >= 0:
-            for entry in range(links.in_ptr[places[t]], links.in_ptr[places[t] + 1]):
+            begin, end = links.in_ptr[places[t]], links.in_ptr[places[t] + 1]
+            bonus = FIRST if end - begin <= FEW else 0.0
+            for entry in range(begin, end):
                 node = links.in_src[entry]
-                count = _offer(node, terms.belief[k, node], nodes, values, count)
+                count = _offer(node, terms.belief[k, node] + bonus, nodes, values, count)
     return count
 
 
@@ -115,7 +132,7 @@ def grow(begin, end, links, asked, terms, seeds, places, costs, sources=SOURCES)
         beam, cost = places[seed], costs[seed]
         beam[:], cost[:] = -1, np.inf
         root, node = seeds[seed]
-        cost[0] = _price(links, asked, terms, beam[0], root, node)
+        cost[0] = _price(links, asked, terms, beam[0], root, node, np.inf)
         beam[0, root] = node
         for k in terms.orders[root, 1:]:
             following[:], prices[:] = -1, np.inf
@@ -129,7 +146,8 @@ def grow(begin, end, links, asked, terms, seeds, places, costs, sources=SOURCES)
                     is_used = (beam[b] == node).any() or terms.belief[k, node] == -np.inf
                     if is_listed or is_used:
                         continue
-                    price = cost[b] + _price(links, asked, terms, beam[b], k, node)
+                    room = prices[width - 1] - cost[b]
+                    price = cost[b] + _price(links, asked, terms, beam[b], k, node, room)
                     if price >= prices[width - 1]:
                         continue
                     place = width - 1

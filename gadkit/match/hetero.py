@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from itertools import accumulate
 
-import numpy as np
 import torch
 from torch import Tensor
 

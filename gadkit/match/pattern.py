@@ -145,19 +145,21 @@ def nodes_around(
         raise ValueError(f"node is {node}; ids are in [0, {graph.num_nodes})")
     if hops < 1 or max_nodes < 1:
         raise ValueError(f"hops is {hops} and max_nodes {max_nodes}; both must be 1 or more")
-    steps, beside = {node: 0}, []
+    steps, beside = {node: 0}, []  # how far away those taken are, and who is next to each
     while len(steps) < max_nodes:
         last = list(steps)[-1]
-        if steps[last] < hops:
-            beside.append((graph.neighbors(last), steps[last] + 1))
-        ends = np.concatenate([ends for ends, _ in beside]) if beside else np.empty(0, np.int64)
+        beside.append((graph.neighbors(last), steps[last]))
+        ends = np.concatenate([ends for ends, _ in beside])
+        near = np.concatenate([ends for ends, step in beside if step < hops])
         candidates, ties = np.unique(ends[~np.isin(ends, list(steps))], return_counts=True)
+        is_near = np.isin(candidates, near)
+        candidates, ties = candidates[is_near], ties[is_near]
         if not len(candidates):
             break
         degree = graph.degree[candidates]
         is_end = degree <= ties  # all its edges lead to nodes that are taken
         chosen = int(candidates[np.lexsort([candidates, degree, is_end, -ties])[0]])
-        steps[chosen] = min(step for ends, step in beside if chosen in ends)
+        steps[chosen] = 1 + min(step for ends, step in beside if chosen in ends)
     return np.array(list(steps), np.int64)
 
 

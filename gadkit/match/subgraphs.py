@@ -17,7 +17,7 @@ from gadkit.match.result import Match
 from gadkit.ops.threads import num_threads, share_out
 
 WIDTH = 12  # mappings of a starting point that are kept at each step
-STARTS, STARTS_PER_PLACE = 40, 4  # of each pattern node: at least, and for each place asked for
+STARTS, STARTS_PER_PLACE = 40, 2  # of each pattern node: at least, and for each place asked for
 LIKELY = 6  # nodes tried for a pattern node although no edge leads there
 EQUAL = 9  # decimals to which mismatches are compared
 
