@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from gadkit.graph.arrays import as_count
+from gadkit.match import _search, subgraphs
 from gadkit.match.attributed import AttributedGraph
 from gadkit.match.pattern import Pattern
 
 TIE = 1e-9  # log beliefs that are closer are equal
+LIKELY = 6  # nodes tried for a pattern node although no edge leads there
 IGNORED = 0.9  # a larger `null_share` says that structure is being ignored
 
 
@@ -97,7 +99,7 @@ class Match:
         columns = [_top_of(column, min(k, len(column))) for column in self.log_belief.T]
         return Top(*(np.stack(part, axis=1) for part in zip(*columns, strict=True)))
 
-    def subgraphs(self, k: int = 10, *, max_overlap: float = 0.5) -> "list":
+    def subgraphs(self, k: int = 10, *, max_overlap: float = 0.5) -> list[subgraphs.Subgraph]:
         """Return the k places of the graph that fit the pattern best, see `subgraphs.Subgraph`.
 
         Args:
@@ -106,11 +108,25 @@ class Match:
                 a better one.
 
         Raises:
-            TypeError, ValueError: an argument is out of its range.
+            TypeError, ValueError: an argument is out of its range, or the mode is "pnnl".
         """
-        from gadkit.match import subgraphs
-
-        return subgraphs.best(self, k, max_overlap=max_overlap)
+        if self.mode != "maxsum":
+            raise ValueError(
+                "the published mode has no price for missing edges, so nothing tells how well a "
+                "place fits; match with mode='maxsum'"
+            )
+        node_weight, edge_weight = self.weights
+        terms = _search.Terms(
+            x=self.graph.x,
+            node_weight=node_weight,
+            wanted=node_weight * self.pattern.x,
+            null=self.null_cost[self.pattern.rows],
+            belief=self.log_belief.T,
+            likely=np.ascontiguousarray(self.top(LIKELY).nodes.T),
+            orders=subgraphs.orders(self.pattern),
+        )
+        asked = self.pattern.asked(edge_weight)
+        return subgraphs.best(self.graph, self.pattern, terms, asked, k, max_overlap=max_overlap)
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "not converged"

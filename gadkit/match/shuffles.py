@@ -10,6 +10,7 @@ import numpy as np
 
 from gadkit.graph.arrays import as_count
 from gadkit.match.attributed import AttributedGraph
+from gadkit.match.beliefs import match
 from gadkit.match.pattern import Pattern
 from gadkit.match.result import Match
 from gadkit.match.subgraphs import Subgraph
@@ -56,8 +57,6 @@ def significance(
         ValueError: shuffles is less than 1, the result is that of other graphs, or see
             `Match.subgraphs`.
     """
-    from gadkit.match.beliefs import match
-
     if as_count(shuffles, "shuffles") < 1:
         raise ValueError(f"shuffles is {shuffles}; it must be 1 or more")
     if result.graph is not graph or result.pattern is not pattern:

@@ -12,13 +12,13 @@ import numpy as np
 
 from gadkit.graph.arrays import as_count
 from gadkit.match import _search
+from gadkit.match._cpu import Asked
+from gadkit.match.attributed import AttributedGraph
 from gadkit.match.pattern import Pattern
-from gadkit.match.result import Match
 from gadkit.ops.threads import num_threads, share_out
 
 WIDTH = 12  # mappings of a starting point that are kept at each step
 STARTS, STARTS_PER_PLACE = 40, 2  # of each pattern node: at least, and for each place asked for
-LIKELY = 6  # nodes tried for a pattern node although no edge leads there
 EQUAL = 9  # decimals to which mismatches are compared
 
 
@@ -51,46 +51,34 @@ class Subgraph:
         )
 
 
-def best(result: Match, k: int = 10, *, max_overlap: float = 0.5) -> list[Subgraph]:
+def best(
+    graph: AttributedGraph,
+    pattern: Pattern,
+    terms: _search.Terms,
+    asked: Asked,
+    k: int,
+    *,
+    max_overlap: float,
+) -> list[Subgraph]:
     """Return the places that fit best; see `Match.subgraphs`."""
     if as_count(k, "k") < 1:
         raise ValueError(f"k is {k}; it must be 1 or more")
     if not 0 <= max_overlap <= 1:
         raise ValueError(f"max_overlap is {max_overlap}; it is a share, from 0 to 1")
-    if result.mode != "maxsum":
-        raise ValueError(
-            "the published mode has no price for missing edges, so nothing tells how well a place "
-            "fits; match with mode='maxsum'"
-        )
-    terms, asked = _terms(result)
-    links = result.graph.links
     seeds = _seeds(terms.belief, max(STARTS, STARTS_PER_PLACE * k))
-    shape = len(seeds), WIDTH, result.pattern.num_nodes
+    shape = len(seeds), WIDTH, pattern.num_nodes
     places, costs = np.empty(shape, np.int64), np.empty(shape[:2])
     cuts = np.linspace(0, len(seeds), 1 + min(len(seeds), 8 * num_threads())).astype(int)
-    parts = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
-    share_out(_search.grow, [(*part, links, asked, terms, seeds, places, costs) for part in parts])
-    is_whole = np.isfinite(costs).reshape(-1)
-    chosen = _apart(
-        places.reshape(-1, shape[2])[is_whole], costs.reshape(-1)[is_whole], k, max_overlap
-    )
-    return [_explained(result, terms, asked, nodes) for nodes in chosen]
+    rest = graph.links, asked, terms, seeds, places, costs
+    share_out(_search.grow, [(*cut, *rest) for cut in zip(cuts, cuts[1:], strict=False)])
+    is_whole = np.isfinite(costs)
+    chosen = _apart(places[is_whole], costs[is_whole], k, max_overlap)
+    return [_explained(graph, pattern, terms, asked, nodes) for nodes in chosen]
 
 
-def _terms(result: Match) -> tuple[_search.Terms, "_search.Asked"]:
-    graph, pattern = result.graph, result.pattern
-    node_weight, edge_weight = result.weights
-    likely = result.top(min(LIKELY, graph.num_nodes)).nodes.T
-    terms = _search.Terms(
-        x=graph.x,
-        node_weight=node_weight,
-        wanted=node_weight * pattern.x,
-        null=result.null_cost[pattern.rows],
-        belief=result.log_belief.T,
-        likely=np.ascontiguousarray(likely),
-        orders=np.stack([_order(pattern, k) for k in range(pattern.num_nodes)]),
-    )
-    return terms, pattern.asked(edge_weight)
+def orders(pattern: Pattern) -> np.ndarray:
+    """Return an order to place pattern nodes in from each of them, (K, K) int64."""
+    return np.stack([_order(pattern, k) for k in range(pattern.num_nodes)])
 
 
 def _order(pattern: Pattern, root: int) -> np.ndarray:
@@ -136,9 +124,14 @@ def _apart(places: np.ndarray, costs: np.ndarray, k: int, max_overlap: float) ->
     return places[chosen]
 
 
-def _explained(result: Match, terms: _search.Terms, asked, nodes: np.ndarray) -> Subgraph:
+def _explained(
+    graph: AttributedGraph,
+    pattern: Pattern,
+    terms: _search.Terms,
+    asked: Asked,
+    nodes: np.ndarray,
+) -> Subgraph:
     """Work out what of a mapping fits how well."""
-    graph, pattern = result.graph, result.pattern
     gaps = terms.wanted - terms.node_weight * graph.x[nodes][:, : len(terms.node_weight)]
     node_mismatch = np.sqrt((gaps**2).sum(1))
     edges = np.full(pattern.num_edges, -1)
