@@ -17,7 +17,9 @@ import numpy as np
 from numba import njit
 
 from gadkit.match._cpu import JIT, LARGEST, LOWER, MEDIAN, PART, SOURCES, median, square
+from gadkit.ops._lanes import prefetch, zeros
 
+AHEAD, LINE = 16, 8  # edges whose attributes are asked for ahead, so many numbers at a time
 BATCH = 1024  # edges whose distances are worked out one after another
 
 
@@ -82,7 +84,12 @@ def _highest(belief, message):
 @njit(**PART)
 def _improve(links, asked, m, batch, worth, message):
     """Raise messages to worth - distance for a batch of edges, (edge, node it tells) in columns."""
+    flat, dim, last = links.attr.reshape(-1), links.attr.shape[1], len(worth) - 1
+    line = zeros(LINE, flat)
     for n in range(len(worth)):
+        following = batch[0, min(n + AHEAD, last)] * dim
+        for f in range(0, dim, LINE):
+            prefetch(line, flat, following + f)
         edge, node = batch[0, n], batch[1, n]
         cost = np.sqrt(square(links.attr, edge, asked.weight, asked.attr, m))
         message[node] = max(message[node], worth[n] - cost)
