@@ -24,5 +24,8 @@ _HOME = {
     "named": "hetero",
     "read_hive": "text",
     "write_beliefs": "text",
+    "look_alikes": "hetero",
+    "draw": "draw",
+    "planting": "planting",
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping
 from itertools import accumulate
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gadkit.graph import HeteroGraph
 from gadkit.graph.arrays import Array, as_ids, as_tensor
 from gadkit.match.attributed import AttributedGraph
+from gadkit.match.beliefs import match
+from gadkit.match.pattern import Pattern, nodes_around
+from gadkit.match.result import Match
+from gadkit.match.subgraphs import Subgraph
 
 
 def from_hetero(
@@ -47,6 +53,43 @@ def from_hetero(
     attr = torch.nn.functional.one_hot(torch.cat(relation), len(graph.edges))
     node_type = graph.node_type_of(torch.arange(graph.total))
     return AttributedGraph(x, src, dst, attr.float(), node_type)
+
+
+class LookAlikes(NamedTuple):
+    """Where else the surroundings of a node are found.
+
+    Attributes:
+        nodes: (K,) int64; global ids of the node and of those around it: the pattern.
+        result: what `match` says of the pattern.
+        places: those that fit best; the first is mostly the surroundings themselves.
+    """
+
+    nodes: np.ndarray
+    result: Match
+    places: list[Subgraph]
+
+
+def look_alikes(
+    graph: HeteroGraph, node: int, *, hops: int = 2, max_nodes: int = 12, k: int = 20
+) -> LookAlikes:
+    """Search a marketplace for places that look like the surroundings of a node.
+
+    Attributes are log degrees, see `from_hetero`; for others, take the steps one by one.
+
+    Args:
+        graph: on the CPU.
+        node: global id.
+        hops: as of `Pattern.around`.
+        max_nodes: as of `Pattern.around`.
+        k: number of places.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range.
+    """
+    attributed = from_hetero(graph)
+    nodes = nodes_around(attributed, node, hops=hops, max_nodes=max_nodes)
+    result = match(attributed, Pattern.from_subgraph(attributed, nodes))
+    return LookAlikes(nodes, result, result.subgraphs(k))
 
 
 def named(graph: HeteroGraph, nodes: Array) -> list[tuple[str, int]]:

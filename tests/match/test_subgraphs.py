@@ -3,19 +3,20 @@
 import numpy as np
 import plain
 import pytest
-from planted import plant
 
-from gadkit.match import AttributedGraph, Pattern, match, shuffles, significance
+from gadkit.match import AttributedGraph, Pattern, match, planting, shuffles, significance
 
 
 @pytest.mark.parametrize("copies", [1, 3])
 @pytest.mark.parametrize("seed", range(3))
 def test_every_planted_copy_is_among_the_top_ten(copies, seed):
-    graph, pattern, planted = plant(copies=copies, seed=seed)
+    graph, pattern, planted, _ = planting.plant(copies=copies, seed=seed)
     places = match(graph, pattern).subgraphs(10, max_overlap=0.75)
     first = [place.nodes.tolist() for place in places[:copies]]
     assert sorted(first) == sorted(planted.tolist())
     assert all(not place.missing.any() for place in places[:copies])
+    shares = planting.recovered(places, planted)
+    assert (shares[:copies] == 1).all() and (shares[copies:] < 1).all()
     mismatches = [place.mismatch for place in places]
     assert mismatches == sorted(mismatches)
     assert mismatches[copies - 1] < 0.5 * mismatches[copies]
