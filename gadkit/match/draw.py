@@ -38,20 +38,23 @@ def small_graph(
     angle = np.pi / 2 - 2 * np.pi * np.arange(n) / n
     x, y = np.cos(angle), np.sin(angle)
     missing = np.zeros(pattern.num_edges, bool) if place is None else place.missing
-    for m, edge in enumerate(pattern.rows):
-        s, t = pattern.src[m], pattern.dst[m]
-        style = {"linestyle": ":", "color": NORMAL} if missing[edge] else {"color": INK}
-        arrow = {"arrowstyle": "-|>", "shrinkA": 9, "shrinkB": 9, "linewidth": 1.1, **style}
-        # Slightly bent, so that an edge and the one back do not hide one another.
-        arrow["connectionstyle"] = "arc3,rad=0.08"
+    ends = list(zip(pattern.src.tolist(), pattern.dst.tolist(), missing[pattern.rows], strict=True))
+    for s, t, is_missing in ends:
+        both_ways = (t, s, is_missing) in ends
+        if both_ways and t < s:
+            continue  # one line without arrows stands for both
+        style = {"linestyle": ":", "color": NORMAL} if is_missing else {"color": INK}
+        arrow = {"arrowstyle": "-" if both_ways else "-|>", "linewidth": 1.1, **style}
+        arrow |= {"shrinkA": 7, "shrinkB": 7}
         ax.annotate("", (x[t], y[t]), (x[s], y[s]), arrowprops=arrow)
     ax.scatter(x, y, s=130, c=list(colors) if colors is not None else PALETTE[0], zorder=3)
     if names is None:
         names = list(map(str, range(n) if place is None else place.nodes))
     for k, name in enumerate(names):
         name = name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
-        ax.text(1.28 * x[k], 1.22 * y[k], name, ha="center", va="center", fontsize=8)
-    ax.set(xlim=(-1.6, 1.6), ylim=(-1.5, 1.5), aspect="equal", xticks=[], yticks=[])
+        side = "center" if abs(x[k]) < 0.3 else "left" if x[k] > 0 else "right"
+        ax.text(1.12 * x[k], 1.22 * y[k], name, ha=side, va="center", fontsize=8)
+    ax.set(xlim=(-2.1, 2.1), ylim=(-1.5, 1.5), aspect="equal", xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     if place is not None:
         lost = f", {missing.sum()} of {len(missing)} edges missing" if missing.any() else ""

@@ -13,7 +13,6 @@ from gadkit.match.attributed import AttributedGraph
 from gadkit.match.pattern import Pattern
 
 TIE = 1e-9  # log beliefs that are closer are equal
-LIKELY = 6  # nodes tried for a pattern node although no edge leads there
 IGNORED = 0.9  # a larger `null_share` says that structure is being ignored
 
 
@@ -122,7 +121,7 @@ class Match:
             wanted=node_weight * self.pattern.x,
             null=self.null_cost[self.pattern.rows],
             belief=self.log_belief.T,
-            likely=np.ascontiguousarray(self.top(LIKELY).nodes.T),
+            likely=np.empty((0, 0), np.int64),
             orders=subgraphs.orders(self.pattern),
         )
         asked = self.pattern.asked(edge_weight)

@@ -19,6 +19,7 @@ from gadkit.ops.threads import num_threads, share_out
 
 WIDTH = 12  # mappings of a starting point that are kept at each step
 STARTS, STARTS_PER_PLACE = 40, 2  # of each pattern node: at least, and for each place asked for
+LIKELY = 6  # nodes tried for a pattern node although no edge leads there
 EQUAL = 9  # decimals to which mismatches are compared
 
 
@@ -65,15 +66,38 @@ def best(
         raise ValueError(f"k is {k}; it must be 1 or more")
     if not 0 <= max_overlap <= 1:
         raise ValueError(f"max_overlap is {max_overlap}; it is a share, from 0 to 1")
-    seeds = _seeds(terms.belief, max(STARTS, STARTS_PER_PLACE * k))
+    count = max(STARTS, STARTS_PER_PLACE * k)
+    places, costs = _grown(graph, pattern, terms, asked, count)
+    chosen = _apart(places, costs, k, max_overlap)
+    belief = terms.belief.copy() if 0 < len(chosen) < k else terms.belief
+    while 0 < len(chosen) < k:  # look again, at the nodes that are left
+        belief[:, places[chosen].reshape(-1)] = -np.inf
+        more = _grown(graph, pattern, terms._replace(belief=belief), asked, count)
+        places, costs = np.concatenate([places, more[0]]), np.concatenate([costs, more[1]])
+        before, chosen = len(chosen), _apart(places, costs, k, max_overlap)
+        if len(chosen) <= before:
+            break
+    return [_explained(graph, pattern, terms, asked, nodes) for nodes in places[chosen]]
+
+
+def _grown(
+    graph: AttributedGraph, pattern: Pattern, terms: _search.Terms, asked: Asked, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Grow mappings from the `count` likeliest nodes of each part; return them and their costs."""
+    seeds = _seeds(terms.belief, count)
+    likely = np.zeros((pattern.num_nodes, LIKELY), np.int64)
+    for k in range(pattern.num_nodes):
+        nodes = seeds[seeds[:, 0] == k, 1][:LIKELY]
+        likely[k, : len(nodes)] = nodes
+        likely[k, len(nodes) :] = nodes[0] if len(nodes) else 0
+    terms = terms._replace(likely=likely)
     shape = len(seeds), WIDTH, pattern.num_nodes
     places, costs = np.empty(shape, np.int64), np.empty(shape[:2])
     cuts = np.linspace(0, len(seeds), 1 + min(len(seeds), 8 * num_threads())).astype(int)
     rest = graph.links, asked, terms, seeds, places, costs
     share_out(_search.grow, [(*cut, *rest) for cut in zip(cuts, cuts[1:], strict=False)])
     is_whole = np.isfinite(costs)
-    chosen = _apart(places[is_whole], costs[is_whole], k, max_overlap)
-    return [_explained(graph, pattern, terms, asked, nodes) for nodes in chosen]
+    return places[is_whole], costs[is_whole]
 
 
 def orders(pattern: Pattern) -> np.ndarray:
@@ -105,8 +129,8 @@ def _seeds(belief: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate(seeds)
 
 
-def _apart(places: np.ndarray, costs: np.ndarray, k: int, max_overlap: float) -> np.ndarray:
-    """Return the k cheapest mappings (k, K) that are no more alike than `max_overlap` allows.
+def _apart(places: np.ndarray, costs: np.ndarray, k: int, max_overlap: float) -> list[int]:
+    """Return which are the k cheapest mappings that are no more alike than `max_overlap` allows.
 
     Of mappings onto the same nodes, as symmetries of the pattern give, the first one stands for
     all: the cheapest, and of several the one with the lowest ids.
@@ -121,7 +145,7 @@ def _apart(places: np.ndarray, costs: np.ndarray, k: int, max_overlap: float) ->
         size = sets.shape[1]
         if not chosen or (shared.max() <= max_overlap * size and shared.max() < size):
             chosen.append(number)
-    return places[chosen]
+    return chosen
 
 
 def _explained(

@@ -145,7 +145,7 @@ def test_what_is_planted_is_no_chance(planted_once):
     graph, pattern, planted = planted_once
     told = significance(graph, pattern, match(graph, pattern), shuffles=9, k=3)
     assert told.subgraphs[0].nodes.tolist() == planted[0].tolist()
-    assert told.share[0] == 0.1 and told.share[1] > 0.1  # 1 of 10, the least there is
+    assert told.share[0] == 0.1  # 1 of 10, the least there is
     assert told.best.shape == (9,) and (told.best > told.subgraphs[0].mismatch).all()
     as_good = (told.best[:, None] <= [place.mismatch for place in told.subgraphs]).sum(0)
     np.testing.assert_allclose(told.share, (1 + as_good) / 10)
