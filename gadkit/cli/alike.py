@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from gadkit.cli import needs
 from gadkit.cli.lists import DATASET_HELP
 
 LIKE_HELP = "id of a suspect, as in the events; its number where the dataset keeps no ids"
@@ -18,6 +19,7 @@ def add_match(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, default=12, help=most)
     parser.add_argument("--top", type=int, default=20, help="places to list (default: 20)")
     parser.add_argument("--out", type=Path, help=OUT_HELP)
+    needs.add_anyway(parser)
     parser.set_defaults(command=_match)
 
 
@@ -26,6 +28,7 @@ def _match(args: argparse.Namespace) -> None:
     from gadkit.report import place
     from gadkit.store import node_ids
 
+    needs.check(args, needs.of_match, args.dataset)
     folder = datasets.prepare(args.dataset)
     graph = store.load_graph(folder)
     ids = node_ids.of_nodes(folder, graph)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from gadkit import cli, store
 from gadkit.match import Pattern, draw, from_hetero, look_alikes, match, planting
 from gadkit.match.pattern import nodes_around
-from gadkit.store import node_ids
+from gadkit.store import memory, node_ids
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_edges_both_ways_are_one_line_and_long_names_are_cut(ax):
     both = Pattern(np.empty((2, 0)), [0, 1], [1, 0])
     draw.small_graph(ax, both, names=["a", "an account with a long name"])
     assert texts(ax) == ["a", "an account …"]
-    assert arrows(ax) == ["-"]
+    assert arrows(ax) == ["solid"]
 
 
 def test_numbers_are_drawn_as_they_are(ax, planted_once):
@@ -97,6 +97,12 @@ def test_the_command_lists_and_draws_by_the_users_ids(folder, tmp_path, capsys):
 def test_the_command_says_which_id_is_wrong(folder, capsys, options, message):
     assert cli.main(["match", str(folder), *options]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_the_command_needs_room(folder, capsys, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: memory.Available(1 << 20, "of this machine"))
+    assert cli.main(["match", str(folder), "--like", "ann"]) == 1
+    assert "GiB of memory are needed" in capsys.readouterr().err
 
 
 def test_nodes_without_ids_are_numbers(small_shop):
