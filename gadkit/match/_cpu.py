@@ -24,6 +24,7 @@ from numba import njit
 PART = {"nogil": True, "error_model": "numpy"}  # of a kernel
 JIT = {"cache": True, **PART}
 SUM = {"reassoc", "nsz"}  # a sum may be in another order; nothing is fused, so equals differ by 0
+SAMPLE = 1024  # values looked at before a median
 BINS, FEW = 2048, 1024  # of `select`: counted at once; sorted where no more are left
 BLOCK = 4096  # terms of a sum that are added up apart
 FAR = -60.0  # exp of it, times as many terms as fit a memory, is below the last digit of 1
@@ -99,17 +100,36 @@ def select(values, rank, low, high):
 @njit(**JIT)
 def median(values, low, high):
     """Return the median of finite values, float64, one at least; see `select`."""
+    # A sample says between which two values the middle ones almost surely lie: of many values, only
+    # those between them are kept. Where it misleads, all are.
     n = len(values)
-    middle = select(values, (n - 1) // 2, low, high)
+    rank, pool, count, below = (n - 1) // 2, values, n, 0
+    if n > SAMPLE * SAMPLE // 16:
+        sample = np.sort(values[:: n // SAMPLE])
+        middle, wide = len(sample) // 2, 3 * int(np.sqrt(len(sample)))
+        first, last = sample[middle - wide], sample[middle + wide]
+        pool, count = np.empty(n // 2), 0
+        for value in values:
+            below += value < first
+            pool[count] = value
+            count += (value >= first) & (value <= last)
+            if count == len(pool):
+                break
+        if below <= rank and rank + 1 < below + count < below + len(pool):
+            pool, rank = pool[:count], rank - below
+            low, high = pool.min(), pool.max()
+        else:
+            pool, count = values, n
+    lower = select(pool, rank, low, high)
     if n % 2:
-        return middle
+        return lower
     not_above, following = 0, np.inf
-    for value in values:
-        if value <= middle:
+    for value in pool:
+        if value <= lower:
             not_above += 1
         else:
             following = min(following, value)
-    return 0.5 * (middle + (middle if not_above > n // 2 else following))
+    return 0.5 * (lower + (lower if not_above > rank + 1 else following))
 
 
 @njit(forceinline=True, fastmath=SUM, **PART)

@@ -101,15 +101,16 @@ def _improve(links, asked, m, batch, worth, message):
 
 
 @njit(**PART)
-def _look_forward(links, asked, m, vr, active, near, message, one_to_one):
+def _look_forward(links, asked, m, active, values, near, message, one_to_one):
     """Send messages over the edges out of active nodes."""
     batch, worth, n = np.empty((2, BATCH), np.int64), np.empty(BATCH), 0
-    for i in active:
+    for place in range(len(active)):
+        i, value = active[place], values[place]
         for e in range(links.ptr[i], links.ptr[i + 1]):
             j = links.dst[e]
-            batch[0, n], batch[1, n], worth[n] = e, j, vr[i]
+            batch[0, n], batch[1, n], worth[n] = e, j, value
             is_loop = one_to_one & (i == j)
-            n += (vr[i] - max(near[0][i], near[1][j]) > message[j]) & (not is_loop)
+            n += (value - max(near[0][i], near[1][j]) > message[j]) & (not is_loop)
             if n == BATCH:
                 _improve(links, asked, m, batch, worth, message)
                 n = 0
@@ -117,15 +118,16 @@ def _look_forward(links, asked, m, vr, active, near, message, one_to_one):
 
 
 @njit(**PART)
-def _look_backward(links, asked, m, vf, active, near, message, one_to_one):
+def _look_backward(links, asked, m, active, values, near, message, one_to_one):
     """Send messages over the edges into active nodes."""
     batch, worth, n = np.empty((2, BATCH), np.int64), np.empty(BATCH), 0
-    for j in active:
+    for place in range(len(active)):
+        j, value = active[place], values[place]
         for entry in range(links.in_ptr[j], links.in_ptr[j + 1]):
             i = links.in_src[entry]
-            batch[0, n], batch[1, n], worth[n] = links.in_edge[entry], i, vf[j]
+            batch[0, n], batch[1, n], worth[n] = links.in_edge[entry], i, value
             is_loop = one_to_one & (i == j)
-            n += (vf[j] - max(near[0][i], near[1][j]) > message[i]) & (not is_loop)
+            n += (value - max(near[0][i], near[1][j]) > message[i]) & (not is_loop)
             if n == BATCH:
                 _improve(links, asked, m, batch, worth, message)
                 n = 0
@@ -133,19 +135,21 @@ def _look_backward(links, asked, m, vf, active, near, message, one_to_one):
 
 
 @njit(**PART)
-def _look_at_best(links, asked, m, vr, vf, best, best_back, to, back):
-    """Send messages to the best node of either end, for which a missing edge costs more."""
-    # Only called with one_to_one, so loops are left out.
-    for entry in range(links.in_ptr[best], links.in_ptr[best + 1]):
-        i, e = links.in_src[entry], links.in_edge[entry]
-        if i != best and vr[i] > to[best]:
+def _told_best(links, asked, m, best, belief, message, top, floor, into):
+    """Return the message to the best node of an end, for which a missing edge costs more.
+
+    Only asked with one_to_one, so loops are left out.
+    """
+    told = floor
+    ptr = links.in_ptr if into else links.ptr
+    for entry in range(ptr[best], ptr[best + 1]):
+        e = links.in_edge[entry] if into else entry
+        end = links.in_src[entry] if into else links.dst[entry]
+        value = belief[end] - message[end] - top
+        if end != best and value > told:
             cost = np.sqrt(square(links.attr, e, asked.weight, asked.attr, m))
-            to[best] = max(to[best], vr[i] - cost)
-    for e in range(links.ptr[best_back], links.ptr[best_back + 1]):
-        j = links.dst[e]
-        if j != best_back and vf[j] > back[best_back]:
-            cost = np.sqrt(square(links.attr, e, asked.weight, asked.attr, m))
-            back[best_back] = max(back[best_back], vf[j] - cost)
+            told = max(told, value - cost)
+    return told
 
 
 @njit(**JIT)
@@ -155,8 +159,9 @@ def messages(
 ):  # fmt: skip
     """Replace the messages of the columns [begin, end) by what the beliefs say now."""
     num_nodes = belief.shape[1]
-    vr, vf = np.empty(num_nodes), np.empty(num_nodes)
+    # The nodes whose edges can say more than that an edge is missing, and what they are worth.
     out, into = np.empty(num_nodes, links.dst.dtype), np.empty(num_nodes, links.dst.dtype)
+    vr, vf = np.empty(num_nodes), np.empty(num_nodes)
     for m in range(begin, end):
         to, back, nears = forward[m], backward[m], (near[0, m], near[1, m])
         if damping != 1:
@@ -164,19 +169,25 @@ def messages(
         of_src, of_dst, floor = belief[asked.src[m]], belief[asked.dst[m]], -null[m]
         best, top, second = _highest(of_src, back)
         best_back, top_back, second_back = _highest(of_dst, to)
+        told, told_back = floor, floor
+        if one_to_one and num_nodes > 1:
+            told = _told_best(links, asked, m, best, of_src, back, top, floor + second, True)
+            told_back = _told_best(
+                links, asked, m, best_back, of_dst, to, top_back, floor + second_back, False
+            )
         num_out, num_into = 0, 0
         for i in range(num_nodes):
-            vr[i], vf[i] = of_src[i] - back[i] - top, of_dst[i] - to[i] - top_back
-            to[i], back[i] = floor, floor
-            out[num_out], into[num_into] = i, i
-            num_out += vr[i] - nears[0][i] > floor
-            num_into += vf[i] - nears[1][i] > floor
-        if one_to_one and num_nodes > 1:
-            to[best] = floor + second
-            back[best_back] = floor + second_back
-            _look_at_best(links, asked, m, vr, vf, best, best_back, to, back)
-        _look_forward(links, asked, m, vr, out[:num_out], nears, to, one_to_one)
-        _look_backward(links, asked, m, vf, into[:num_into], nears, back, one_to_one)
+            value, value_back = of_src[i] - back[i] - top, of_dst[i] - to[i] - top_back
+            out[num_out], vr[num_out], into[num_into], vf[num_into] = i, value, i, value_back
+            num_out += value - nears[0][i] > floor
+            num_into += value_back - nears[1][i] > floor
+            if to[i] != floor:  # mostly it is, and writing it would take longer
+                to[i] = floor
+            if back[i] != floor:
+                back[i] = floor
+        to[best], back[best_back] = told, told_back
+        _look_forward(links, asked, m, out[:num_out], vr, nears, to, one_to_one)
+        _look_backward(links, asked, m, into[:num_into], vf, nears, back, one_to_one)
         if damping != 1:
             for i in range(num_nodes):
                 to[i] = (1 - damping) * old_to[i] + damping * to[i]

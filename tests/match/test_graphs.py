@@ -42,7 +42,7 @@ def test_edges_are_sorted_and_know_their_rows():
     assert repr(graph) == "AttributedGraph(3 nodes x 1, 5 edges x 1)"
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 3_000, 3_001])
+@pytest.mark.parametrize("n", [1, 2, 5, 3_000, 3_001, 200_000, 200_001])
 @pytest.mark.parametrize("decimals", [0, 17])
 def test_select_and_median(n, decimals):
     values = (10 * np.random.default_rng(n).standard_normal(n)).round(decimals)
@@ -50,6 +50,15 @@ def test_select_and_median(n, decimals):
     assert _cpu.median(values, *ends) == np.median(values)
     for rank in {0, n // 3, n - 1}:
         assert _cpu.select(values, rank, *ends) == np.sort(values)[rank]
+
+
+@pytest.mark.parametrize("n", [300_000, 300_001])
+def test_a_sample_may_mislead_about_the_median(n):
+    values = np.random.default_rng(0).random(n)
+    values[:: n // _cpu.SAMPLE] += 1  # all that the sample sees
+    assert _cpu.median(values, values.min(), values.max()) == np.median(values)
+    values = np.sort(values) * (np.arange(n) % 3 > 0)
+    assert _cpu.median(values, 0, values.max()) == np.median(values)
 
 
 def test_robust_weight():
