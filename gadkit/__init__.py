@@ -37,6 +37,7 @@ ROOMS = (  # from the ground up
     "trees",
     "audit",
     "explain",
+    "match",
     "recommend",
     "report",
 )

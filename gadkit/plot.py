@@ -9,13 +9,16 @@ Colors after M. Okabe and K. Ito, Color Universal Design, 2008: color-blind read
 apart.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
@@ -23,6 +26,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gadkit.graph import arrays
+from gadkit.store.files import atomic_path
 
 if TYPE_CHECKING:
     from gadkit.evaluation.metrics import Interval
@@ -85,6 +89,24 @@ def style() -> None:
     )
 
 
+@contextmanager
+def saved(path: Path | str, *, rows: int = 1, columns: int = 1, size: float = 2.6) -> Iterator:
+    """Yield the axes of a new figure, (rows, columns); it is written if the block ends well.
+
+    Args:
+        path: file, whose suffix says the format; it is replaced in one step.
+        rows: of axes.
+        columns: of axes.
+        size: of one ax, in inches either way.
+    """
+    with matplotlib.rc_context():
+        style()
+        figure = Figure(figsize=(size * columns, size * rows))
+        yield figure.subplots(rows, columns, squeeze=False)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary)
+
+
 def _array(values: ArrayLike) -> np.ndarray:
     """Values as numpy; real tensors by way of float64, since numpy has no bfloat16."""
     if isinstance(values, Tensor):
@@ -100,7 +122,7 @@ def _name(key: Hashable) -> str:
     return " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
-def _colors(names: Iterable[str]) -> list[str]:
+def colors_of(names: Iterable[str]) -> list[str]:
     """The fixed color of a class or node type; for anything else the next that is still free."""
     names = list(names)
     taken = {COLORS[name] for name in names if name in COLORS}
@@ -162,7 +184,7 @@ def degree_distribution(ax: Axes, degrees: Mapping[Hashable, ArrayLike]) -> Axes
         ValueError: no label, or a label without nodes.
     """
     _require(degrees, "degrees")
-    colors = _colors(map(_name, degrees))
+    colors = colors_of(map(_name, degrees))
     for i, (key, values) in enumerate(degrees.items()):
         values = _array(values)
         _require(values, f"degrees of {key!r}")
@@ -318,7 +340,7 @@ def embedding_map(
     _require(xy, "xy")
     values, counts = np.unique(groups, return_counts=True)
     names = [(names or {}).get(value, _name(value)) for value in values.tolist()]
-    colors = _colors(names)
+    colors = colors_of(names)
     for i in np.argsort(-counts, kind="stable"):
         chosen = xy[groups == values[i]]
         rarity = np.clip(4 - np.log10(len(chosen)), 0, 2) / 2  # 0 from 10,000 points, 1 up to 100
@@ -652,7 +674,7 @@ def scaling(time: Axes, memory: Axes, cases: Sequence[Mapping]) -> tuple[Axes, A
     ops = list(dict.fromkeys(case["op"] for case in cases))
     handles = {}
     for ax, key in ((time, "ns_per_edge"), (memory, "bytes_per_edge")):
-        for op, color in zip(ops, _colors(ops), strict=True):
+        for op, color in zip(ops, colors_of(ops), strict=True):
             for number, dashes in zip(threads, cycle(DASHES), strict=False):
                 chosen = (op, number)
                 points = [

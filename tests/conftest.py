@@ -176,7 +176,7 @@ SLOW = {  # rooms and files that train, compile, start processes, or take many t
     "test_conversion", "test_lines", "test_plot", "test_suspects", "test_report_pages", "published",
     "test_links", "test_files", "test_ids", "test_times", "test_said", "test_labels", "test_bag",
     "test_transfer", "test_budget", "test_report_outputs", "test_report_sheets", "test_queue",
-    "test_file_kinds", "test_published_files", "test_shop", "test_transfers",
+    "test_file_kinds", "test_published_files", "test_shop", "test_transfers", "match",
 }  # fmt: skip
 
 

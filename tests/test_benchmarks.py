@@ -13,6 +13,7 @@ import host
 import kernel_checks
 import launches
 import machine
+import matching
 import memory
 import nbformat
 import neighbor
@@ -938,3 +939,14 @@ def test_a_run_is_taken_apart_by_notebook_and_cell(tmp_path, capsys):
     assert (first.index, second.index) == (0, 1) and second.cpu >= 0.3 > first.cpu
     assert taken.starts > 0 and taken.megabytes > 10
     assert taken.elapsed >= first.elapsed + second.elapsed
+
+
+def test_matching_is_measured_beside_its_rendering(tmp_path, capsys):
+    out = tmp_path / "matching.json"
+    matching.main(["--scale", "0.003", "--memory-scale", "0.0001", "--out", str(out)])
+    result = json.loads(out.read_text())
+    assert [case["name"] for case in result["cases"]] == ["small", "dense", "R-MAT"]
+    for case in result["cases"]:
+        assert case["error"] <= matching.TOLERANCE and case["times_faster_in_turn"] > 0
+    assert result["memory"]["num_edges"] == 1_800
+    assert "plain NumPy" in capsys.readouterr().out

@@ -34,6 +34,7 @@ NAMES = [
     "06_evaluate_auc",
     "07_explain_suspects",
     "08_test_explanations",
+    "09_match_patterns",
 ]
 NEED_LABELS = [
     "04_finetune_gat",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gadkit import __version__
-from gadkit.cli import data, events, lists
+from gadkit.cli import alike, data, events, lists
 from gadkit.cli.lists import fail
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # on a disk
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         ("recommend", lists.add_recommend, "rank by the recipe alone, in one step"),
         ("export", lists.add_export, "write what the models say of every node"),
         ("audit", lists.add_audit, "look for what would make a result untrue"),
+        ("match", alike.add_match, "look for places like the surroundings of a suspect"),
         ("data", data.add_data, "list, get and add published data sets; make one up"),
     ):
         commands.add_parser(name, add=add, help=about)

@@ -88,6 +88,16 @@ def of_score(size, models=None) -> float:
     return of_recommend(size) + (0 if models is None else 2 * of_graph(models))
 
 
+def of_match(size) -> float:
+    """Bytes of looking for look-alikes: edges both ways, and what each node is told and believed.
+
+    Of a pattern of 12 nodes and as many edges as were seen around suspects.
+    """
+    nodes, edges = 12, 72
+    links = size.num_edges * (6 * LONG + FLOAT * (3 + len(size.edges)))
+    return of_graph(size) + links + size.total * (3 * LONG * edges + 3 * LONG * nodes)
+
+
 def of_generated(num_users: int, num_products: int, num_sellers: int) -> float:
     """Bytes of making a marketplace: some 11 purchases and 10 links of a user, each several times
     in 64 bits."""

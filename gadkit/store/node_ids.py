@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gadkit.graph import HeteroGraph
 from gadkit.store import IDS, tables
@@ -74,6 +75,43 @@ def of_nodes(folder: Path | str, graph: HeteroGraph) -> np.ndarray | None:
         if values is not None:
             names[graph.span(node_type)] = values
     return names
+
+
+def node_called(
+    graph: HeteroGraph, ids: np.ndarray | None, name: str, *, node_type: str | None = None
+) -> int:
+    """Return the global id of the node that the user calls by a name.
+
+    Args:
+        graph: whose nodes.
+        ids: of `of_nodes`; None where there are no ids, and the name is a global id.
+        name: the user's.
+        node_type: of the node; needed where nodes of two types have the name.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    if node_type is not None and node_type not in graph.node_types:
+        raise ValueError(f"there is no node type {node_type!r}; there are {graph.node_types}")
+    span = graph.span(node_type) if node_type else slice(0, graph.total)
+    if ids is None:
+        if not name.isdecimal() or not span.start <= int(name) < span.stop:
+            raise ValueError(
+                f"{name!r} is no node: the dataset keeps no ids, so give a number in "
+                f"[{span.start}, {span.stop})"
+            )
+        return int(name)
+    nodes = span.start + np.flatnonzero(ids[span] == name)
+    if len(nodes) == 0:
+        raise ValueError(
+            f"no node is called {name!r}; ids are those of the events, letter by letter"
+        )
+    if len(nodes) > 1:
+        kinds = sorted({graph.node_types[int(graph.node_type_of(torch.tensor(n)))] for n in nodes})
+        raise ValueError(
+            f"{len(nodes)} nodes are called {name!r}, of types {kinds}; say which type"
+        )
+    return int(nodes[0])
 
 
 def _ids_path(folder: Path | str, node_type: str) -> Path:

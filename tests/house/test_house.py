@@ -20,7 +20,7 @@ FLOORS = [  # a room imports only from rooms below its own floor
     {"ingest", "published"},
     {"datasets"},
     {"network", "trees"},
-    {"audit", "explain", "recommend"},
+    {"audit", "explain", "match", "recommend"},
     {"report"},
     {"cli"},
     {"__main__"},
