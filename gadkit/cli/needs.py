@@ -59,10 +59,11 @@ def of_networks(size) -> float:
 def of_run(size) -> float:
     """Bytes of the largest of the notebooks, beside the command that runs them.
 
-    One trains the networks; one fits the recipe, and asks it about the graph with edges changed.
+    One trains the networks; one asks recipe and networks about the graph with edges deleted, beside
+    the tables and the inputs of the whole one.
     """
-    judged = of_recommend(size) + FLOAT * size.total * WIDTH + of_graph(size)
-    return NOTEBOOK + of_graph(size) + max(of_networks(size), judged)
+    asked = of_audit(size) + 2 * FLOAT * size.total * WIDTH
+    return NOTEBOOK + max(of_graph(size) + of_networks(size), asked)
 
 
 def of_both(size) -> float:

@@ -241,6 +241,7 @@ def faithfulness(
             pruned = without_edges(graph, edges, top_edges(edges, scores, k))
             for name, rescore in models.items():
                 total[name] += before[name] - rescore(pruned)[edges.nodes].double()
+            del pruned  # before the next one is made
         for name in models:
             falls[name][by] = total[name] / len(rankings)
     return falls
