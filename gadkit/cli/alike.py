@@ -33,7 +33,12 @@ def _match(args: argparse.Namespace) -> None:
     graph = store.load_graph(folder)
     ids = node_ids.of_nodes(folder, graph)
     node = node_ids.node_called(graph, ids, args.like, node_type=args.type)
-    alike = match.look_alikes(graph, node, hops=args.hops, max_nodes=args.nodes, k=args.top)
+    scored = (folder / store.RECIPE_SCORES).exists()
+    scores = store.load_array(folder, store.RECIPE_SCORES, rows=graph.total) if scored else None
+    if scored:  # 0 for types without labels
+        scores = scores.masked_fill(scores == 0, float("nan"))
+    options = {"hops": args.hops, "max_nodes": args.nodes, "k": args.top}
+    alike = match.look_alikes(graph, node, scores=scores, **options)
 
     def names(nodes) -> list[str]:
         called = match.named(graph, nodes)
@@ -43,6 +48,10 @@ def _match(args: argparse.Namespace) -> None:
         ]
 
     print(f"pattern   {', '.join(names(alike.nodes))}")
+    told = (
+        "degrees, and scores of the recipe" if scored else "degrees; `gadkit recommend` adds scores"
+    )
+    print(f"by        {told}")
     for rank, each in enumerate(alike.places, start=1):
         missing = f"{int(each.missing.sum())} of {len(each.missing)} edges missing"
         print(f"{rank:7}   mismatch {each.mismatch:.2f}, {missing}: {', '.join(names(each.nodes))}")

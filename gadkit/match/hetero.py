@@ -70,15 +70,24 @@ class LookAlikes(NamedTuple):
 
 
 def look_alikes(
-    graph: HeteroGraph, node: int, *, hops: int = 2, max_nodes: int = 12, k: int = 20
+    graph: HeteroGraph,
+    node: int,
+    *,
+    scores: Array | None = None,
+    hops: int = 2,
+    max_nodes: int = 12,
+    k: int = 20,
 ) -> LookAlikes:
     """Search a marketplace for places that look like the surroundings of a node.
 
-    Attributes are log degrees, see `from_hetero`; for others, take the steps one by one.
+    Attributes are log degrees, see `from_hetero`, and log odds of fraud where there are scores; for
+    others, take the steps one by one.
 
     Args:
         graph: on the CPU.
         node: global id.
+        scores: (total,) probabilities by global id, NaN where a node has none, which then counts as
+            a typical one. Surroundings of suspects look alike in them, too.
         hops: as of `Pattern.around`.
         max_nodes: as of `Pattern.around`.
         k: number of places.
@@ -86,7 +95,10 @@ def look_alikes(
     Raises:
         TypeError, ValueError: an argument is out of its range.
     """
-    attributed = from_hetero(graph)
+    x = [_log_degrees(graph)]
+    if scores is not None:
+        x.append(_log_odds(_rows(scores, "scores", graph.total)))
+    attributed = from_hetero(graph, embeddings=torch.cat(x, 1))
     nodes = nodes_around(attributed, node, hops=hops, max_nodes=max_nodes)
     result = match(attributed, Pattern.from_subgraph(attributed, nodes))
     return LookAlikes(nodes, result, result.subgraphs(k))
@@ -138,6 +150,12 @@ def _rows(values: Array, name: str, count: int) -> Tensor:
             f"{name} must have {count} rows, one for each node, got shape {tuple(rows.shape)}"
         )
     return rows
+
+
+def _log_odds(scores: Tensor) -> Tensor:
+    """Return log(p / (1 - p)) of probabilities, (total, 1); their median where there is none."""
+    odds = scores.double().clamp(1e-6, 1 - 1e-6).logit()
+    return torch.where(odds.isnan(), odds.nanmedian(), odds).nan_to_num(0.0).float()
 
 
 def _log_degrees(graph: HeteroGraph) -> Tensor:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from gadkit import cli, store
+from gadkit.graph import CSR, HeteroGraph
 from gadkit.match import Pattern, draw, from_hetero, look_alikes, match, planting
 from gadkit.match.pattern import nodes_around
 from gadkit.store import memory, node_ids
@@ -65,6 +67,21 @@ def test_look_alikes_are_the_steps_in_one(small_shop):
     assert [p.nodes.tolist() for p in alike.places] == [p.nodes.tolist() for p in places]
 
 
+def test_look_alikes_of_a_suspect_are_suspects():
+    """Three products with two buyers each: of the other two, the suspects' fits."""
+    src, dst = torch.tensor([[0, 1, 2, 3, 4, 5], [0, 0, 1, 1, 2, 2]])
+    buys = CSR.from_edges(src, dst, num_src=6, num_dst=3)
+    graph = HeteroGraph({"user": 6, "product": 3}, {("user", "buys", "product"): buys})
+    scores = torch.tensor([0.9, 0.9, 0.1, 0.1, 0.9, 0.9, torch.nan, torch.nan, torch.nan])
+    places = look_alikes(graph, 0, scores=scores, max_nodes=3, k=3).places
+    assert [sorted(each.nodes.tolist()) for each in places[:2]] == [[0, 1, 6], [4, 5, 8]]
+    assert [each.mismatch == 0 for each in places] == [True, True, False]
+    plain = look_alikes(graph, 0, max_nodes=3, k=3).places
+    assert [each.mismatch for each in plain] == [0, 0, 0]
+    with pytest.raises(ValueError, match="scores must have 9 rows"):
+        look_alikes(graph, 0, scores=scores[:6])
+
+
 @pytest.fixture
 def folder(tmp_path, small_shop):
     """The shop, whose users have ids; two of its products are called alike."""
@@ -81,9 +98,17 @@ def test_the_command_lists_and_draws_by_the_users_ids(folder, tmp_path, capsys):
     assert cli.main(["match", str(folder), *options]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("pattern   ann, ")
-    assert lines[1].startswith("      1   mismatch 0.00, 0 of ") and ": ann, " in lines[1]
+    assert lines[1] == "by        degrees; `gadkit recommend` adds scores"
+    assert lines[2].startswith("      1   mismatch 0.00, 0 of ") and ": ann, " in lines[2]
     assert lines[-1] == f"figure    {out}"
     assert out.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_command_takes_scores_that_are_there(folder, tmp_path, capsys):
+    store.save_array(folder, store.RECIPE_SCORES, torch.tensor([0.9, 0.8, 0.1, 0.2, 0, 0, 0]))
+    out = ["--out", str(tmp_path / "alike.png")]
+    assert cli.main(["match", str(folder), "--like", "ann", "--nodes", "4", *out]) == 0
+    assert "by        degrees, and scores of the recipe" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
