@@ -1,7 +1,8 @@
 """What a layer needs to know of a graph to compute some of its rows: their edges and sources.
 
 Labels are few beside the nodes of a large marketplace, and the last layer is asked about labelled
-nodes alone: of 1.5 million nodes with 16,400 labels, about a twentieth of the edges.
+nodes alone: of 1.5 million nodes with 16,400 labels, about a twentieth of the edges. The layer
+before it is asked about their sources alone, and so on.
 """
 
 from typing import NamedTuple

@@ -27,7 +27,9 @@ class _Pool:
     """
 
     def __init__(self):
-        self.is_open, self.lock = True, threading.Lock()
+        # Whoever holds the lock may come to give memory back: the garbage collector runs at any
+        # allocation, and may let go of a tensor then.
+        self.is_open, self.lock = True, threading.RLock()
         self.freed: list[Tensor] = []
         self.in_use = self.most = 0
 

@@ -5,7 +5,7 @@ import torch
 
 from gadkit.graph import CSR, HeteroGraph
 from gadkit.network import Architecture, HeteroGAT, Schedule, field, finetune_gat
-from gadkit.network.field import field_of, is_small
+from gadkit.network.field import field_of, fields_of, is_small
 
 
 def options_of(graph, **changed):
@@ -20,7 +20,11 @@ def options_of(graph, **changed):
 
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("drop_edge", [0.0, 0.6])
-def test_logits_and_gradients_of_some_nodes_are_those_of_all(market, heads, drop_edge):
+@pytest.mark.parametrize("less", [1, 10**9])  # the first layer for a part, and for all nodes
+def test_logits_and_gradients_of_some_nodes_are_those_of_all(
+    market, heads, drop_edge, less, monkeypatch
+):
+    monkeypatch.setattr(field, "LESS", less)
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(market.total, 8, generator=generator)
     relations = [name for _, name, _ in market.edge_types]
@@ -64,6 +68,20 @@ def test_a_field_has_the_rows_and_their_kept_sources():
     assert (csr.indptr.tolist(), csr.indices.tolist()) == ([0, 2], [1, 2])
     assert asked.rows["product"].tolist() == [0]
     assert len(asked.rows["user"]) == 0
+
+
+def test_a_layer_has_the_rows_that_the_next_one_needs(market, monkeypatch):
+    nodes, dropped = torch.tensor([3, 40]), dict.fromkeys(range(len(market.streams)), 0.5)
+    monkeypatch.setattr(field, "LESS", 1)
+    first, last = fields_of(market, nodes, dropped, [0, 9])
+    for name, rows in first.rows.items():
+        assert torch.equal(first.needed[name][rows], last.needed[name])
+    expected = field_of(market, nodes, dropped, 9)
+    assert all(torch.equal(last.needed[name], ids) for name, ids in expected.needed.items())
+    monkeypatch.setattr(field, "LESS", 10**9)
+    first, last = fields_of(market, nodes, dropped, [0, 9])
+    assert first is None and last is not None
+    assert fields_of(market, None, dropped, [0, 9]) == [None, None]
 
 
 def test_few_is_few_edges():
