@@ -63,20 +63,21 @@ def test_memory_outlives_the_context_where_it_is_still_looked_at():
     assert (pool.freed, pool.in_use) == ([], 0)
 
 
-def test_memory_comes_back_while_the_pool_is_locked():
+def test_memory_comes_back_while_the_pool_is_locked(monkeypatch):
     """As when the garbage collector finds a tensor while memory is taken."""
-    with reused():
-        pool, held = buffers._pool, [empty(torch.empty(0), (LARGE,))]
+    pool = buffers._Pool()
+    monkeypatch.setattr(buffers, "_pool", pool)
+    held = [empty(torch.empty(0), (LARGE,))]
 
-        def let_go():
-            with pool.lock:
-                held.clear()
+    def let_go():
+        with pool.lock:
+            held.clear()
 
-        thread = threading.Thread(target=let_go, daemon=True)
-        thread.start()
-        thread.join(20)
-        assert not thread.is_alive()
-        assert pool.in_use == 0
+    thread = threading.Thread(target=let_go, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert pool.in_use == 0
 
 
 def test_an_error_ends_the_context_and_a_nested_one_does_not():
